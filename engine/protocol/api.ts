@@ -1,0 +1,149 @@
+/**
+ * What travels between a client (extension, CLI) and the engine daemon. A leaf: clients import this folder and nothing else of the engine.
+ * HTTP/1.1 over a Unix socket (named pipe on Windows); streams are server-sent events. docs/protocol.md describes each call.
+ */
+
+/** Raised when a change here would confuse an older client; checked at the handshake (`Health.protocol`). */
+export const PROTOCOL_VERSION = 1;
+
+export type EnginePhase = "loading" | "ready" | "draining" | "failed";
+
+/** GET /health. Answers at once in every phase; HTTP 503 while not ready. */
+export interface Health {
+  status: EnginePhase;
+  /** Package version of the engine that answers. */
+  version: string;
+  protocol: number;
+  pid: number;
+  /** Why, when `status` is `failed`. */
+  reason?: string;
+  model?: ModelSummary;
+}
+
+export interface ModelSummary {
+  id: string;
+  /** Absolute path of the file. */
+  path: string;
+  contextLength: number;
+  /** One line: device, instruction set, threads. */
+  device: string;
+  fim: boolean;
+}
+
+/** A file, or a part of one, that comes before the current file in the prompt. */
+export interface ExtraChunk {
+  /** Path relative to the workspace, with forward slashes. */
+  filename: string;
+  text: string;
+}
+
+/** POST /infill: llama.cpp's form, plus `filename` and `priority`. Text is never parsed for special tokens. */
+export interface InfillRequest {
+  input_prefix: string;
+  input_suffix: string;
+  input_extra?: ExtraChunk[];
+  /** Path of the current file relative to the workspace. */
+  filename?: string;
+  /** Most tokens to generate; default 128. */
+  n_predict?: number;
+  /** 0 (default) is greedy. */
+  temperature?: number;
+  top_k?: number;
+  top_p?: number;
+  seed?: number;
+  /** Generation ends before the first of these strings. */
+  stop?: string[];
+  stream?: boolean;
+  priority?: Priority;
+}
+
+/** Strictly ordered; docs: design of the scheduler in ARCHITECTURE.md. */
+export type Priority = "completion" | "chat" | "prefill";
+
+export type StopType = "eos" | "limit" | "word" | "none";
+
+/** Answer to /infill; with `stream`, every event but the last has `stop: false` and only `content` and `tokens`. */
+export interface InfillResponse {
+  content: string;
+  stop: boolean;
+  stop_type: StopType;
+  model: string;
+  tokens: number[];
+  /** Natural-log probability of each generated token under the raw logits. */
+  logprobs: number[];
+  tokens_predicted: number;
+  /** Tokens of the whole prompt. */
+  tokens_evaluated: number;
+  /** Of those, how many came from the prefix cache. */
+  tokens_cached: number;
+  timings: InfillTimings;
+}
+
+export interface InfillTimings {
+  queue_ms: number;
+  prompt_ms: number;
+  predicted_ms: number;
+}
+
+/** POST /v1/completions (OpenAI form). With `suffix` the model's infilling layout is used. */
+export interface CompletionRequest {
+  prompt: string;
+  suffix?: string;
+  model?: string;
+  max_tokens?: number;
+  temperature?: number;
+  top_p?: number;
+  n?: number;
+  seed?: number;
+  stop?: string | string[];
+  logprobs?: number;
+  stream?: boolean;
+}
+
+/** Body of every error answer, and of an `error` event inside a stream. */
+export interface ErrorBody {
+  error: { code: ErrorCode; message: string; retryable: boolean };
+}
+
+export type ErrorCode =
+  | "bad_request"
+  | "prompt_too_long"
+  | "body_too_large"
+  | "not_found"
+  | "not_ready"
+  | "unauthorized"
+  | "overloaded"
+  | "unsupported"
+  | "internal";
+
+/** GET /tidepool/state: what the engine holds. */
+export interface EngineState {
+  health: Health;
+  sequences: { running: number; waiting: number };
+  kv: {
+    blocksTotal: number;
+    blocksUsed: number;
+    blocksCached: number;
+    tokensCached: number;
+    bytes: number;
+  };
+  memory: { rssBytes: number };
+  requests: { accepted: number; finished: number; cancelled: number; failed: number };
+}
+
+/** GET /tidepool/events: an SSE stream that also counts as "a client is here". Event names are the keys. */
+export interface EngineEvents {
+  health: Health;
+  activity: { running: number; waiting: number };
+}
+
+/** JSON in `engine.lock` of the runtime folder: how clients find the daemon. */
+export interface LockFile {
+  pid: number;
+  /** Path of the socket or named pipe. */
+  socket: string;
+  version: string;
+  protocol: number;
+  /** Model file the daemon was started with. */
+  model: string;
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from "vitest/config";
+
+/** Three tiers in one runner; native, GPU and VS Code suites have their own scripts (CONTRIBUTING.md). */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["src/**/*.test.ts", "engine/**/*.test.ts"] } },
+      { test: { name: "golden", include: ["test/golden/**/*.test.ts"] } },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
