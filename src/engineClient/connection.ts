@@ -1,0 +1,135 @@
+// Typed calls to one daemon. It knows nothing of starting or finding one.
+import type { IncomingMessage } from "node:http";
+import type { Health, InfillRequest, InfillResponse } from "../../engine/protocol/api.ts";
+import { errorText } from "../base/errorText.ts";
+import type { Disposable } from "../base/lifecycle.ts";
+import type { EngineApi, InfillOptions, InfillOutcome } from "./engineApi.ts";
+import { EngineFailure } from "./engineFailure.ts";
+import { parseErrorBody, parseHealth, parseInfillEvent } from "./parse.ts";
+import { SocketHttp } from "./socketHttp.ts";
+import { SseReader } from "./sse.ts";
+
+/** A daemon answers /health at once in every phase; one that does not within this time is taken for dead. */
+const HEALTH_TIMEOUT_MS = 3000;
+
+export interface PresenceListener {
+  onHealth(health: Health): void;
+  /** The stream ended: the daemon is gone. Not called after `dispose`. */
+  onEnd(): void;
+}
+
+export class EngineConnection implements EngineApi, Disposable {
+  readonly #http: SocketHttp;
+
+  constructor(socketPath: string) {
+    this.#http = new SocketHttp(socketPath);
+  }
+
+  /** The daemon's own word on how it is. Rejects with `unreachable` or `bad_answer`. */
+  async health(): Promise<Health> {
+    const signal = AbortSignal.timeout(HEALTH_TIMEOUT_MS);
+    try {
+      const answer = await this.#http.open({ method: "GET", path: "/health", signal });
+      return parseHealth(await readAll(answer));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      const message = `expected an answer from /health within ${HEALTH_TIMEOUT_MS} ms, found none`;
+      throw new EngineFailure("unreachable", message, error);
+    }
+  }
+
+  /** Asks the daemon to finish what runs and to end. */
+  async shutdown(): Promise<void> {
+    const answer = await this.#http.open({
+      method: "POST",
+      path: "/tidepool/shutdown",
+      body: "{}",
+    });
+    const text = await readAll(answer);
+    if (!succeeded(answer))
+      throw parseErrorBody(text, answer.statusCode ?? 0, "/tidepool/shutdown");
+  }
+
+  async infill(request: InfillRequest, options: InfillOptions = {}): Promise<InfillOutcome> {
+    try {
+      return await this.#stream(request, options);
+    } catch (error) {
+      if (options.signal?.aborted) return { kind: "cancelled" };
+      if (EngineFailure.is(error)) return { kind: "failed", failure: error };
+      const failure = new EngineFailure(
+        "unreachable",
+        `the engine's answer broke off: ${errorText(error)}`,
+        error,
+      );
+      return { kind: "failed", failure };
+    }
+  }
+
+  /** Says "a client is here" for as long as the result is not disposed. */
+  presence(listener: PresenceListener): Disposable {
+    const stop = new AbortController();
+    this.#follow(listener, stop.signal).then(
+      () => stop.signal.aborted || listener.onEnd(),
+      () => stop.signal.aborted || listener.onEnd(),
+    );
+    return { dispose: () => stop.abort() };
+  }
+
+  dispose(): void {
+    this.#http.close();
+  }
+
+  async #stream(request: InfillRequest, options: InfillOptions): Promise<InfillOutcome> {
+    const { signal, onText } = options;
+    const body = JSON.stringify({ ...request, stream: true });
+    const call = { method: "POST", path: "/infill", body, ...(signal && { signal }) } as const;
+    const answer = await this.#http.open(call);
+    if (!succeeded(answer)) {
+      throw parseErrorBody(await readAll(answer), answer.statusCode ?? 0, "/infill");
+    }
+    const reader = new SseReader();
+    let text = "";
+    let response: InfillResponse | undefined;
+    // Read to the end even after the last event, so that the connection can be used again.
+    for await (const chunk of textOf(answer)) {
+      for (const event of reader.push(chunk)) {
+        if (event.name === "error") throw parseErrorBody(event.data, 200, "/infill");
+        const said = parseInfillEvent(event.data);
+        text += said.content;
+        if (said.content !== "") onText?.(said.content);
+        if (said.stop) response = said;
+      }
+    }
+    if (response) return { kind: "done", text, response };
+    throw new EngineFailure(
+      "bad_answer",
+      "expected a last event from /infill, found the end of the stream",
+    );
+  }
+
+  async #follow(listener: PresenceListener, signal: AbortSignal): Promise<void> {
+    const answer = await this.#http.open({ method: "GET", path: "/tidepool/events", signal });
+    const reader = new SseReader();
+    for await (const chunk of textOf(answer)) {
+      for (const event of reader.push(chunk)) {
+        if (event.name === "health") listener.onHealth(parseHealth(event.data));
+      }
+    }
+  }
+}
+
+function succeeded(answer: IncomingMessage): boolean {
+  return answer.statusCode !== undefined && answer.statusCode >= 200 && answer.statusCode < 300;
+}
+
+/** The body as text; `setEncoding` keeps characters whole that are cut by a chunk's end. */
+function textOf(answer: IncomingMessage): AsyncIterable<string> {
+  answer.setEncoding("utf8");
+  return answer;
+}
+
+async function readAll(answer: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const chunk of textOf(answer)) text += chunk;
+  return text;
+}

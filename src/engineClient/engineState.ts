@@ -1,0 +1,20 @@
+import type { ModelSummary } from "../../engine/protocol/api.ts";
+
+/**
+ * Where the client stands with the daemon.
+ *
+ *   stopped → starting → ready ⇄ working
+ *                ↑  ↓       ↓
+ *                failed   starting (the daemon died: back-off, then again)
+ */
+export type EngineState =
+  | { kind: "stopped" }
+  | { kind: "starting"; phase: string }
+  | { kind: "ready"; model: ModelSummary }
+  | { kind: "working"; model: ModelSummary }
+  | { kind: "failed"; reason: string };
+
+/** True when requests are answered. */
+export function answers(state: EngineState): boolean {
+  return state.kind === "ready" || state.kind === "working";
+}
