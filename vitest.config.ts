@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["src/**/*.test.ts", "engine/**/*.test.ts"] } },
+      { test: { name: "unit", include: ["{src,engine}/**/*.test.ts", "scripts/**/*.test.mjs"] } },
       { test: { name: "golden", include: ["test/golden/**/*.test.ts"] } },
       {
         test: {

@@ -1,0 +1,39 @@
+// Bundles the three programs of the product into dist/: extension, CLI and engine. `--minify` is for the package.
+import { copyFile, mkdir, rename } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const root = path.dirname(fileURLToPath(import.meta.url));
+
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: "node",
+  format: "cjs",
+  target: "node20",
+  outdir: "dist",
+  minify: process.argv.includes("--minify"),
+  // Error names stand in log lines, where a minified name would tell nobody anything.
+  keepNames: true,
+  legalComments: "eof",
+  logLevel: "warning",
+  // CommonJS bundles have no import.meta.url; the sources use it to find files beside them.
+  define: { "import.meta.url": "bundleUrl" },
+  banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
+};
+
+/** Renamed into place: a running engine keeps the old library mapped, and writing into that file would crash it. */
+async function copyAddon() {
+  const target = path.join(root, "dist", "native", "tidepool.node");
+  const fresh = `${target}.${process.pid}`;
+  await mkdir(path.dirname(target), { recursive: true });
+  await copyFile(path.join(root, "build", "native", "tidepool.node"), fresh);
+  await rename(fresh, target);
+}
+
+await Promise.all([
+  build({ ...common, entryPoints: { extension: "src/extension.ts" }, external: ["vscode"] }),
+  build({ ...common, entryPoints: { cli: "src/cli/main.ts", engine: "engine/main.ts" } }),
+  copyAddon(),
+]);
