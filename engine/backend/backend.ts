@@ -1,0 +1,408 @@
+/**
+ * Typed face of the kernels: engine_kernels.h one to one, with typed arrays at the edges.
+ * Shapes are (rows, columns), row-major; activations are f32 in device buffers. Formulas: docs/model.md.
+ * A Backend and its handles belong to one thread. Every failure is an EngineError: `bad_argument`, `out_of_memory`,
+ * `device` or `internal`.
+ */
+import { EngineError, type EngineErrorCode, messageOf } from "../base/errors.ts";
+import type {
+  AnyHandle,
+  BatchHandle,
+  BufferHandle,
+  ContextHandle,
+  KvCacheHandle,
+  MappingHandle,
+  NativeAddon,
+  OpProfile,
+  RopeHandle,
+  WeightHandle,
+} from "./addon.ts";
+import { loadAddon } from "./native.ts";
+
+export type Device = "cpu" | "cuda" | "reference";
+
+const DEVICE_NUMBER: Record<Device, number> = { cpu: 0, cuda: 1, reference: 2 };
+
+/** GGUF's numbers of the tensor types that the kernels read. */
+export const WEIGHT_TYPES = { f32: 0, f16: 1, q4_0: 2, q8_0: 8 } as const;
+export type WeightType = (typeof WEIGHT_TYPES)[keyof typeof WEIGHT_TYPES];
+
+/** Tokens per block of the cache. */
+export const KV_BLOCK = 64;
+
+export interface BackendOptions {
+  device: Device;
+  /** 0 (default): all physical cores. The calling thread is one of them. */
+  nThreads?: number;
+  /** Forces an instruction set of the CPU; default: the best that the machine has. */
+  isa?: "scalar" | "avx2" | "avx512";
+}
+
+/** A stack of `nMatrices` matrices (nRows, nCols). */
+export interface WeightShape {
+  type: WeightType;
+  nMatrices: number;
+  nRows: number;
+  nCols: number;
+}
+
+export interface KvParams {
+  nLayers: number;
+  latentDim: number;
+  ropeDim: number;
+  /** Capacity in blocks of KV_BLOCK tokens; memory is used when a block is first written. */
+  nBlocks: number;
+  /** NSA's l and d; `cmpLen` 0: no pooled rows. */
+  cmpLen: number;
+  cmpStride: number;
+  /** f16, or f32 for exact tests. */
+  type: WeightType;
+}
+
+/** A step: sequence s adds nNew[s] tokens at positions start[s] on; `blocks` holds all block ids, concatenated. */
+export interface BatchParams {
+  start: Int32Array;
+  nNew: Int32Array;
+  nSeqBlocks: Int32Array;
+  blocks: Int32Array;
+}
+
+export interface MoeParams {
+  /** (nExperts, dim) f32. */
+  router: WeightHandle;
+  /** (nExperts) f32: only for choosing. */
+  routerBias: BufferHandle;
+  /** nExperts x (ff, dim). */
+  gate: WeightHandle;
+  up: WeightHandle;
+  /** nExperts x (dim, ff). */
+  down: WeightHandle;
+  shared?: { gate: WeightHandle; up: WeightHandle; down: WeightHandle };
+  topK: number;
+  /** 2: sigmoid. */
+  scoreFunc: number;
+  normalize: boolean;
+  scale: number;
+}
+
+export interface NsaParams {
+  nHeads: number;
+  nopeDim: number;
+  vDim: number;
+  softmaxScale: number;
+  selectBlock: number;
+  selectN: number;
+  window: number;
+  initBlocks: number;
+  localBlocks: number;
+}
+
+export class Backend {
+  readonly #addon: NativeAddon;
+  readonly #ctx: ContextHandle;
+
+  private constructor(addon: NativeAddon, ctx: ContextHandle) {
+    this.#addon = addon;
+    this.#ctx = ctx;
+  }
+
+  /** Loads the addon and opens a device. */
+  static open(options: BackendOptions): Backend {
+    const addon = loadAddon();
+    const ctx = guard(() =>
+      addon.contextCreate(
+        DEVICE_NUMBER[options.device],
+        0,
+        options.nThreads ?? 0,
+        options.isa ?? null,
+      ),
+    );
+    return new Backend(addon, ctx);
+  }
+
+  /** One line: device, instruction set, threads. */
+  describe(): string {
+    return guard(() => this.#addon.contextDescribe(this.#ctx));
+  }
+
+  /** Ends the context; every later call fails. Handles stay to be disposed. */
+  close(): void {
+    guard(() => this.#addon.release(this.#ctx));
+  }
+
+  /** Frees a native object now; using it afterwards fails. A second dispose does nothing. */
+  dispose(handle: AnyHandle): void {
+    guard(() => this.#addon.release(handle));
+  }
+
+  alloc(nBytes: number): BufferHandle {
+    return guard(() => this.#addon.bufferAlloc(this.#ctx, nBytes));
+  }
+
+  /** A buffer that holds `data`. */
+  allocFrom(data: Float32Array | Int32Array): BufferHandle {
+    const buffer = this.alloc(data.byteLength);
+    this.upload(buffer, 0, data);
+    return buffer;
+  }
+
+  /** Copies all of `src` to byte `offset` of `dst`. */
+  upload(dst: BufferHandle, offset: number, src: Float32Array | Int32Array): void {
+    guard(() => this.#addon.bufferUpload(this.#ctx, dst, offset, src));
+  }
+
+  /** Fills all of `dst` from byte `offset` of `src`. */
+  download(dst: Float32Array | Int32Array, src: BufferHandle, offset: number): void {
+    guard(() => this.#addon.bufferDownload(this.#ctx, dst, src, offset));
+  }
+
+  openMapping(path: string): { mapping: MappingHandle; nBytes: number } {
+    return guard(() => {
+      const mapping = this.#addon.mappingOpen(path);
+      return { mapping, nBytes: this.#addon.mappingBytes(mapping) };
+    });
+  }
+
+  /** Reads and repacks a weight at byte `offset` of a mapping; the mapping may be disposed afterwards. */
+  createWeight(mapping: MappingHandle, offset: number, shape: WeightShape): WeightHandle {
+    const { type, nMatrices, nRows, nCols } = shape;
+    return guard(() =>
+      this.#addon.weightCreate(this.#ctx, mapping, offset, type, nMatrices, nRows, nCols),
+    );
+  }
+
+  createWeightFromMemory(data: ArrayBufferView, shape: WeightShape): WeightHandle {
+    const { type, nMatrices, nRows, nCols } = shape;
+    return guard(() =>
+      this.#addon.weightCreateFromMemory(this.#ctx, data, type, nMatrices, nRows, nCols),
+    );
+  }
+
+  /** invFreq (ropeDim / 2): angle per position of each interleaved pair. */
+  createRope(invFreq: Float32Array): RopeHandle {
+    return guard(() => this.#addon.ropeCreate(this.#ctx, invFreq));
+  }
+
+  createKvCache(params: KvParams): KvCacheHandle {
+    const { nLayers, latentDim, ropeDim, nBlocks, cmpLen, cmpStride, type } = params;
+    return guard(() =>
+      this.#addon.kvCreate(
+        this.#ctx,
+        nLayers,
+        latentDim,
+        ropeDim,
+        nBlocks,
+        cmpLen,
+        cmpStride,
+        type,
+      ),
+    );
+  }
+
+  copyBlock(kv: KvCacheHandle, dstBlock: number, srcBlock: number): void {
+    guard(() => this.#addon.kvCopyBlock(this.#ctx, kv, dstBlock, srcBlock));
+  }
+
+  /** Reserved bytes of all blocks. */
+  kvBytes(kv: KvCacheHandle): number {
+    return guard(() => this.#addon.kvBytes(kv));
+  }
+
+  createBatch(): BatchHandle {
+    return guard(() => this.#addon.batchCreate(this.#ctx));
+  }
+
+  setBatch(batch: BatchHandle, rope: RopeHandle, params: BatchParams): void {
+    const { start, nNew, nSeqBlocks, blocks } = params;
+    guard(() => this.#addon.batchSet(this.#ctx, batch, rope, start, nNew, nSeqBlocks, blocks));
+  }
+
+  /** out (nTokens, dim) = rows `tokens` of table (vocab, dim). */
+  embed(out: BufferHandle, table: WeightHandle, tokens: Int32Array): void {
+    guard(() => this.#addon.embed(this.#ctx, out, table, tokens));
+  }
+
+  /** out[r,:] = x[r,:] / rms(x[r,:]) * weight[:]; x, out (nRows, dim); weight (dim). */
+  rmsnorm(
+    out: BufferHandle,
+    x: BufferHandle,
+    weight: BufferHandle,
+    nRows: number,
+    dim: number,
+    eps: number,
+  ): void {
+    guard(() => this.#addon.rmsnorm(this.#ctx, out, x, weight, nRows, dim, eps));
+  }
+
+  /** out (nRows, w.nRows) = x (nRows, w.nCols) W^T, plus bias and plus what `out` held when asked for. */
+  linear(
+    out: BufferHandle,
+    x: BufferHandle,
+    w: WeightHandle,
+    nRows: number,
+    options: { xRow?: number; bias?: BufferHandle; accumulate?: boolean } = {},
+  ): void {
+    const { xRow = 0, bias = null, accumulate = false } = options;
+    guard(() => this.#addon.linear(this.#ctx, out, x, xRow, w, bias, nRows, accumulate));
+  }
+
+  /** out[i,:] = x[rows[i],:]; x (*, dim). */
+  gatherRows(out: BufferHandle, x: BufferHandle, rows: Int32Array, dim: number): void {
+    guard(() => this.#addon.gatherRows(this.#ctx, out, x, rows, dim));
+  }
+
+  /** out[r,:] = [a[r,:] ; b[r,:]]; a, b (nRows, dim). */
+  concat(out: BufferHandle, a: BufferHandle, b: BufferHandle, nRows: number, dim: number): void {
+    guard(() => this.#addon.concat(this.#ctx, out, a, b, nRows, dim));
+  }
+
+  /** out += down(silu(gate x) * up x); x, out (nRows, dim). */
+  ffnSwiglu(
+    out: BufferHandle,
+    x: BufferHandle,
+    gate: WeightHandle,
+    up: WeightHandle,
+    down: WeightHandle,
+    nRows: number,
+  ): void {
+    guard(() => this.#addon.ffnSwiglu(this.#ctx, out, x, gate, up, down, nRows));
+  }
+
+  /** out += routed and shared experts of x; x, out (nRows, dim). */
+  moe(out: BufferHandle, x: BufferHandle, p: MoeParams, nRows: number): void {
+    const s = p.shared;
+    guard(() =>
+      this.#addon.moe(
+        this.#ctx,
+        out,
+        x,
+        p.router,
+        p.routerBias,
+        p.gate,
+        p.up,
+        p.down,
+        s?.gate ?? null,
+        s?.up ?? null,
+        s?.down ?? null,
+        p.topK,
+        p.scoreFunc,
+        p.normalize,
+        p.scale,
+        nRows,
+      ),
+    );
+  }
+
+  /**
+   * Writes the cache rows of the batch's tokens, and the pooled rows that they complete.
+   * kvA (nTokens, latent + rope), norm (latent), cmpK (cmpLen, latent + rope), cmpV (cmpLen, latent).
+   */
+  mlaStore(
+    kv: KvCacheHandle,
+    layer: number,
+    batch: BatchHandle,
+    kvA: BufferHandle,
+    norm: BufferHandle,
+    phi: { k: BufferHandle; v: BufferHandle } | null,
+    eps: number,
+  ): void {
+    guard(() =>
+      this.#addon.mlaStore(
+        this.#ctx,
+        kv,
+        layer,
+        batch,
+        kvA,
+        norm,
+        phi?.k ?? null,
+        phi?.v ?? null,
+        eps,
+      ),
+    );
+  }
+
+  /**
+   * out (nTokens, nHeads * vDim): gated sum of the three branches, before the output projection.
+   * q (nTokens, nHeads * (nope + rope)) not yet rotated; gates (nTokens, nHeads * 3) before the sigmoid;
+   * kvB (nHeads * (nope + v), latent). The batch's rows must have been stored in this layer.
+   */
+  nsaAttention(
+    out: BufferHandle,
+    q: BufferHandle,
+    gates: BufferHandle,
+    kv: KvCacheHandle,
+    layer: number,
+    batch: BatchHandle,
+    kvB: WeightHandle,
+    p: NsaParams,
+  ): void {
+    guard(() =>
+      this.#addon.nsaAttention(
+        this.#ctx,
+        out,
+        q,
+        gates,
+        kv,
+        layer,
+        batch,
+        kvB,
+        p.nHeads,
+        p.nopeDim,
+        p.vDim,
+        p.softmaxScale,
+        p.selectBlock,
+        p.selectN,
+        p.window,
+        p.initBlocks,
+        p.localBlocks,
+      ),
+    );
+  }
+
+  /** For each row of logits (ids.length, vocab): index of the largest (ties: lowest), and its log-probability. */
+  argmax(
+    logits: BufferHandle,
+    vocab: number,
+    nRows: number,
+  ): { ids: Int32Array; logProbs: Float32Array } {
+    const ids = new Int32Array(nRows);
+    const logProbs = new Float32Array(nRows);
+    guard(() => this.#addon.argmax(this.#ctx, logits, vocab, ids, logProbs));
+    return { ids, logProbs };
+  }
+
+  /** Starts counting; profiling is off until the first call. */
+  profileReset(): void {
+    guard(() => this.#addon.profileReset(this.#ctx));
+  }
+
+  profileRead(): OpProfile[] {
+    return guard(() => this.#addon.profileRead(this.#ctx));
+  }
+
+  /** The machine's own limits with this context's threads: read bandwidth over nBytes, and f32 multiply-add rate. */
+  measureLimits(nBytes: number): { gbPerS: number; gflopPerS: number } {
+    return guard(() => this.#addon.measureLimits(this.#ctx, nBytes));
+  }
+}
+
+const NATIVE_CODES: readonly EngineErrorCode[] = [
+  "bad_argument",
+  "out_of_memory",
+  "device",
+  "internal",
+];
+
+/** Runs a native call; what it throws becomes an EngineError with the addon's code. */
+function guard<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    const code = NATIVE_CODES.find((known) => codeOf(error) === known) ?? "internal";
+    throw new EngineError(code, messageOf(error), { cause: error });
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return typeof error === "object" && error !== null && "code" in error ? error.code : undefined;
+}
