@@ -1,8 +1,6 @@
 // Installs the npm dependencies when they are missing or the lock file changed. Uses Node's own modules only.
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
-import { cacheDir, inRoot } from "./paths.mjs";
+import { existsSync, readFileSync } from "node:fs";
+import { inRoot } from "./paths.mjs";
 import { mustRun } from "./runCommand.mjs";
 
 const OLDEST_NODE = [20, 19];
@@ -16,19 +14,27 @@ export function checkNodeVersion(version = process.versions.node) {
 }
 
 /**
- * Runs `npm ci` when node_modules is missing or was not installed from the present package-lock.json.
+ * Runs `npm ci` when node_modules is missing or does not hold what package-lock.json asks for.
  * @returns {Promise<boolean>} whether something was installed
  */
 export async function ensureNodeModules() {
-  const stampFile = path.join(cacheDir, "npm-ci.stamp");
-  const wanted = createHash("sha256")
-    .update(readFileSync(inRoot("package-lock.json")))
-    .digest("hex");
-  const installed = existsSync(inRoot("node_modules", ".package-lock.json"));
-  const stamp = existsSync(stampFile) ? readFileSync(stampFile, "utf8") : "";
-  if (installed && stamp === wanted) return false;
+  const installedFile = inRoot("node_modules", ".package-lock.json");
+  const wanted = JSON.parse(readFileSync(inRoot("package-lock.json"), "utf8"));
+  const installed = existsSync(installedFile)
+    ? JSON.parse(readFileSync(installedFile, "utf8"))
+    : {};
+  if (isInstalled(wanted, installed)) return false;
   await mustRun("npm-ci", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
-  mkdirSync(cacheDir, { recursive: true });
-  writeFileSync(stampFile, wanted);
   return true;
+}
+
+/**
+ * Whether npm's own record of node_modules agrees with the lock file. Entries marked optional may be absent:
+ * they are binaries for other platforms.
+ */
+export function isInstalled(wanted, installed) {
+  const found = installed.packages ?? {};
+  return Object.entries(wanted.packages)
+    .filter(([folder, entry]) => folder !== "" && (entry.optional !== true || folder in found))
+    .every(([folder, entry]) => found[folder]?.version === entry.version);
 }
