@@ -1,7 +1,8 @@
 // Starts the daemon as a process of its own that outlives this one.
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { prepareRuntimeDir } from "../../engine/protocol/runtime.ts";
 
 export interface LaunchPlan {
   /** Absolute path of the engine bundle. */
@@ -31,7 +32,7 @@ export class DaemonProcess {
 
   /** Throws when the runtime folder cannot be made or written. */
   constructor(plan: LaunchPlan) {
-    mkdirSync(plan.runtimeDir, { recursive: true, mode: 0o700 });
+    prepareRuntimeDir(plan.runtimeDir);
     this.#errorFile = join(plan.runtimeDir, `start-${process.pid}-${launches++}.log`);
     // A file and no pipe: a pipe that nobody reads any more would end the daemon at its next line to stderr.
     const errors = openSync(this.#errorFile, "w", 0o600);

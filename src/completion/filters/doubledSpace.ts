@@ -1,0 +1,18 @@
+import { opensBlock } from "../completionMode.ts";
+import type { Filter, FilterSite } from "./filter.ts";
+import { indentWidth, lastLineWithText } from "./indentWidth.ts";
+
+/** Drops white space that the model repeats although it stands before the cursor already. */
+export const doubledSpace: Filter = (text, at) => {
+  if (!/[ \t]$/.test(at.site.lineBefore) || !/^[ \t]/.test(text)) return text;
+  const inText = /\S/.test(at.site.lineBefore);
+  return inText || isDeepEnough(at) ? text.replace(/^[ \t]+/, "") : text;
+};
+
+/** Whether the white space before the cursor is all the indentation that the line above asks for. */
+function isDeepEnough({ site }: FilterSite): boolean {
+  const above = lastLineWithText(site.prefix.slice(0, site.prefix.length - site.lineBefore.length));
+  if (above === undefined) return false;
+  const here = indentWidth(site.lineBefore);
+  return opensBlock(above) ? here > indentWidth(above) : here >= indentWidth(above);
+}
