@@ -1,0 +1,40 @@
+/** What a client asks of the scheduler, and what it hears back. */
+import type { EngineErrorCode } from "../base/errors.ts";
+import type { Priority } from "../protocol/api.ts";
+import type { SamplingParams, TokenChoice } from "../sampling/sampler.ts";
+
+/** One generation. `prompt` is tokens; text is the engine's business. */
+export interface GenerationRequest {
+  id: number;
+  prompt: readonly number[];
+  /** Most tokens to generate; 0 only fills the cache. */
+  maxTokens: number;
+  sampling: SamplingParams;
+  /** Generation ends before the first of these. */
+  stop: readonly string[];
+  priority: Priority;
+  /** Alternatives to report for each token. */
+  nTop: number;
+}
+
+export interface GeneratedToken extends TokenChoice {
+  /** The most likely tokens, most likely first; empty unless asked for. */
+  top: readonly TokenChoice[];
+}
+
+export type FinishReason = "eos" | "limit" | "word" | "cancelled";
+
+export interface GenerationResult {
+  finish: FinishReason;
+  promptTokens: number;
+  cachedTokens: number;
+  queueMs: number;
+  promptMs: number;
+  predictedMs: number;
+}
+
+/** A request hears any number of deltas, then exactly one `done` or `error`. */
+export type GenerationEvent =
+  | { type: "delta"; text: string; tokens: GeneratedToken[] }
+  | { type: "done"; text: string; result: GenerationResult }
+  | { type: "error"; code: EngineErrorCode; message: string };

@@ -1,0 +1,223 @@
+/**
+ * Runs requests on a model, one step at a time: continuous batching, chunked prefill, preemption at step boundaries.
+ *
+ *   submit ─► waiting ─ admit ─► running ─ compute … ─► done | error     (cancel: done at the next step, from anywhere)
+ *                 ▲                 │
+ *                 └── cache full ◄──┘
+ */
+import { EngineError, messageOf } from "../base/errors.ts";
+import type { Model, StepLogits, StepPart } from "../model/model.ts";
+import { sampleToken, topTokens } from "../sampling/sampler.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { ChunkSize } from "./chunkSize.ts";
+import { Generation } from "./generation.ts";
+import { chooseVictim, planStep } from "./planStep.ts";
+import type {
+  FinishReason,
+  GeneratedToken,
+  GenerationEvent,
+  GenerationRequest,
+} from "./request.ts";
+
+/** Requests beyond this are refused as `overloaded`. */
+const MAX_REQUESTS = 512;
+
+export interface SchedulerOptions {
+  model: Model;
+  tokenizer: Tokenizer;
+  eos: number;
+  /** Hears every request's events. */
+  onEvent: (id: number, event: GenerationEvent) => void;
+  /** Milliseconds from a monotonic clock. */
+  now?: () => number;
+}
+
+interface Work {
+  generation: Generation;
+  part: StepPart;
+}
+
+export class Scheduler {
+  private readonly options: SchedulerOptions;
+  private readonly now: () => number;
+  private readonly chunk: ChunkSize;
+  private readonly live = new Map<number, Generation>();
+  private readonly cancelled = new Set<number>();
+  private nAccepted = 0;
+
+  constructor(options: SchedulerOptions) {
+    this.options = options;
+    this.now = options.now ?? (() => performance.now());
+    this.chunk = new ChunkSize(options.model.maxStepTokens);
+  }
+
+  get counts(): { running: number; waiting: number } {
+    let running = 0;
+    for (const generation of this.live.values()) if (generation.sequence !== undefined) running++;
+    return { running, waiting: this.live.size - running };
+  }
+
+  /** Accepts a request, which then ends in exactly one terminal event. Throws `prompt_too_long` or `overloaded`. */
+  submit(request: GenerationRequest): void {
+    const { contextLength } = this.options.model;
+    if (request.prompt.length === 0)
+      throw new EngineError("bad_request", "expected a prompt of at least one token, found none");
+    if (request.prompt.length + Math.min(1, request.maxTokens) > contextLength) {
+      throw new EngineError(
+        "prompt_too_long",
+        `expected a prompt of fewer than ${contextLength} tokens, found ${request.prompt.length}`,
+      );
+    }
+    if (this.live.size >= MAX_REQUESTS) {
+      throw new EngineError(
+        "overloaded",
+        `expected at most ${MAX_REQUESTS} requests at a time, found one more`,
+      );
+    }
+    const fitting = {
+      ...request,
+      maxTokens: Math.min(request.maxTokens, contextLength - request.prompt.length),
+    };
+    const { tokenizer, eos } = this.options;
+    this.live.set(
+      request.id,
+      new Generation(fitting, this.nAccepted++, tokenizer, eos, this.now()),
+    );
+  }
+
+  /** Ends a request at the next step. Unknown ids (already ended) are ignored. */
+  cancel(id: number): void {
+    if (this.live.has(id)) this.cancelled.add(id);
+  }
+
+  /** Does one step; false when there was nothing to do. */
+  step(): boolean {
+    this.endCancelled();
+    const work = this.prepare();
+    if (work === undefined) return false;
+    if (work.length === 0) return true;
+    const startedAt = this.now();
+    try {
+      this.compute(work);
+    } catch (error) {
+      for (const { generation } of work) this.fail(generation, error);
+    }
+    this.chunk.observe(nTokensOf(work), this.now() - startedAt);
+    return true;
+  }
+
+  private endCancelled(): void {
+    for (const id of this.cancelled) {
+      const generation = this.live.get(id);
+      if (generation !== undefined) this.finish(generation, "", "cancelled");
+    }
+    this.cancelled.clear();
+  }
+
+  /** Carries out the plan up to the computation: undefined when idle, empty when requests were only admitted. */
+  private prepare(): Work[] | undefined {
+    if (this.live.size === 0) return undefined;
+    const { model } = this.options;
+    const views = [...this.live.values()].map((generation) => generation.view());
+    const limits = { maxTokens: this.chunk.tokens, maxSequences: model.maxStepSequences };
+    const work: Work[] = [];
+    for (const action of planStep(views, limits)) {
+      const generation = this.live.get(action.id);
+      if (generation === undefined) continue;
+      if (action.type === "admit")
+        generation.admit(model.kv.acquire(generation.tokens), this.now());
+      else this.addWork(work, generation, action.nTokens);
+    }
+    return work;
+  }
+
+  /** Adds a share of the step, when the cache has room for it; a request for which others make no room waits. */
+  private addWork(work: Work[], generation: Generation, nTokens: number): void {
+    const { sequence } = generation;
+    if (sequence === undefined) return;
+    const { kv } = this.options.model;
+    const start = sequence.tokens.length;
+    const computing = new Set([...work.map((w) => w.generation.request.id), generation.request.id]);
+    while (!kv.reserve(sequence, start + nTokens)) {
+      const victim = chooseVictim(
+        [...this.live.values()].map((g) => g.view()),
+        computing,
+      );
+      const holder = victim === undefined ? undefined : this.live.get(victim);
+      if (holder === undefined) return;
+      this.releaseRows(holder);
+    }
+    const tokens = generation.tokens.slice(start, start + nTokens);
+    const isLast = start + nTokens === generation.tokens.length;
+    work.push({
+      generation,
+      part: { sequence, tokens, wantsLogits: isLast && generation.request.maxTokens > 0 },
+    });
+  }
+
+  private compute(work: readonly Work[]): void {
+    const { model } = this.options;
+    const logits = model.forward(work.map((w) => w.part));
+    for (const { part } of work) model.kv.commit(part.sequence, part.tokens);
+    const sampled = work.filter((w) => w.part.wantsLogits);
+    const choices = chooseTokens(sampled, logits);
+    for (const [i, { generation }] of sampled.entries()) {
+      const token = choices[i];
+      if (token === undefined) continue;
+      const { text, finish } = generation.accept(token, this.now());
+      const isEos = finish === "eos";
+      this.options.onEvent(generation.request.id, {
+        type: "delta",
+        text,
+        tokens: isEos ? [] : [token],
+      });
+      if (finish !== undefined) this.finish(generation, "", finish);
+    }
+    for (const { generation } of work) {
+      if (generation.request.maxTokens === 0 && generation.view().nPending === 0)
+        this.finish(generation, "", "limit");
+    }
+  }
+
+  private finish(generation: Generation, text: string, finish: FinishReason): void {
+    this.end(generation, { type: "done", text, result: generation.result(finish, this.now()) });
+  }
+
+  private fail(generation: Generation, error: unknown): void {
+    const code = EngineError.is(error) ? error.code : "internal";
+    this.end(generation, { type: "error", code, message: messageOf(error) });
+  }
+
+  private end(generation: Generation, event: GenerationEvent): void {
+    if (!this.live.delete(generation.request.id)) return;
+    this.releaseRows(generation);
+    this.options.onEvent(generation.request.id, event);
+  }
+
+  private releaseRows(generation: Generation): void {
+    if (generation.sequence === undefined) return;
+    this.options.model.kv.release(generation.sequence);
+    generation.sequence = undefined;
+  }
+}
+
+function nTokensOf(work: readonly Work[]): number {
+  return work.reduce((sum, { part }) => sum + part.tokens.length, 0);
+}
+
+/** The next token of each share, by its request's own rule; the greedy ones in one native call. */
+function chooseTokens(work: readonly Work[], logits: StepLogits): GeneratedToken[] {
+  if (work.length === 0) return [];
+  const greedy = logits.greedy();
+  return work.map(({ generation }, i) => {
+    const { sampling, nTop } = generation.request;
+    const row = sampling.temperature > 0 || nTop > 0 ? logits.row(i) : undefined;
+    const top = row !== undefined && nTop > 0 ? topTokens(row, nTop) : [];
+    if (row !== undefined && sampling.temperature > 0)
+      return { ...sampleToken(row, sampling, generation.random), top };
+    const logProb = greedy.logProbs[i] ?? Number.NaN;
+    if (!Number.isFinite(logProb))
+      throw new EngineError("internal", `expected finite logits, found log-probability ${logProb}`);
+    return { id: greedy.ids[i] ?? 0, logProb, top };
+  });
+}
