@@ -1,0 +1,123 @@
+/** One loaded model with its tokenizer, cache and scheduler. Synchronous: whoever owns it calls `step` until nothing is left. */
+import { basename } from "node:path";
+import { Backend } from "./backend/backend.ts";
+import { readGguf } from "./loader/gguf.ts";
+import type { Model } from "./model/model.ts";
+import { TidepoolModel } from "./model/tidepool.ts";
+import { type FimTokens, findFimTokens } from "./prompt/fimTokens.ts";
+import { buildInfillPrompt, type InfillParts } from "./prompt/infillPrompt.ts";
+import type { ModelSummary } from "./protocol/api.ts";
+import type { GenerationEvent, GenerationRequest } from "./scheduler/request.ts";
+import { Scheduler } from "./scheduler/scheduler.ts";
+import { Tokenizer } from "./tokenizer/tokenizer.ts";
+
+export interface EngineOptions {
+  modelPath: string;
+  /** 0: all physical cores. */
+  threads: number;
+  /** Context to offer; the model's own when missing or larger. */
+  contextLength?: number;
+}
+
+/** A generation before its prompt is tokens. */
+export interface GenerationInput extends Omit<GenerationRequest, "id" | "prompt"> {
+  prompt: { kind: "infill"; parts: InfillParts } | { kind: "text"; text: string };
+}
+
+export interface EngineStats {
+  sequences: { running: number; waiting: number };
+  kv: {
+    blocksTotal: number;
+    blocksUsed: number;
+    blocksCached: number;
+    tokensCached: number;
+    bytes: number;
+  };
+}
+
+/** What an Engine is built from; tests bring a model of their own. */
+export interface EngineParts {
+  model: Model;
+  tokenizer: Tokenizer;
+  fim: FimTokens;
+  summary: ModelSummary;
+}
+
+/** Loads the model file on the CPU. Throws `bad_model`, or a backend's error. */
+export function loadEngineParts(options: EngineOptions): EngineParts & { backend: Backend } {
+  const gguf = readGguf(options.modelPath);
+  const tokenizer = new Tokenizer(gguf);
+  const fim = findFimTokens(gguf, tokenizer);
+  const backend = Backend.open({ device: "cpu", nThreads: options.threads });
+  const { contextLength } = options;
+  const model = new TidepoolModel(
+    backend,
+    gguf,
+    contextLength === undefined ? {} : { contextLength },
+  );
+  const summary: ModelSummary = {
+    id: basename(options.modelPath, ".gguf"),
+    path: options.modelPath,
+    contextLength: model.contextLength,
+    device: backend.describe(),
+    fim: true,
+  };
+  return { model, tokenizer, fim, summary, backend };
+}
+
+export class Engine {
+  readonly summary: ModelSummary;
+  private readonly parts: EngineParts;
+  private readonly scheduler: Scheduler;
+
+  constructor(parts: EngineParts, onEvent: (id: number, event: GenerationEvent) => void) {
+    this.parts = parts;
+    this.summary = parts.summary;
+    this.scheduler = new Scheduler({
+      model: parts.model,
+      tokenizer: parts.tokenizer,
+      eos: parts.fim.eos,
+      onEvent,
+    });
+  }
+
+  /** Accepts a request, or throws `prompt_too_long`, `bad_request` or `overloaded`; then no event follows. */
+  submit(id: number, input: GenerationInput): void {
+    this.scheduler.submit({ ...input, id, prompt: this.promptTokens(input) });
+  }
+
+  cancel(id: number): void {
+    this.scheduler.cancel(id);
+  }
+
+  /** Does one step of all requests; false when idle. */
+  step(): boolean {
+    return this.scheduler.step();
+  }
+
+  tokenize(text: string): number[] {
+    return this.parts.tokenizer.encode(text);
+  }
+
+  detokenize(tokens: readonly number[]): string {
+    return this.parts.tokenizer.decode(tokens);
+  }
+
+  stats(): EngineStats {
+    const { kv, kvBytes } = this.parts.model;
+    return { sequences: this.scheduler.counts, kv: { ...kv.stats(), bytes: kvBytes } };
+  }
+
+  private promptTokens({ prompt, maxTokens }: GenerationInput): number[] {
+    const { fim, tokenizer, model } = this.parts;
+    if (prompt.kind === "text") return [fim.bos, ...tokenizer.encode(prompt.text)];
+    // A large limit must not push the prompt out: beyond a quarter of the context the answer gets what is left.
+    const reserved = Math.min(maxTokens, Math.floor(model.contextLength / 4));
+    return buildInfillPrompt(
+      prompt.parts,
+      fim,
+      (text) => tokenizer.encode(text),
+      model.contextLength - reserved,
+    );
+  }
+}

@@ -1,0 +1,38 @@
+/** What the HTTP thread and the engine's thread say to each other. */
+import type { EngineErrorCode } from "./base/errors.ts";
+import type { EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
+import type { ModelSummary } from "./protocol/api.ts";
+import type { GenerationEvent } from "./scheduler/request.ts";
+
+/** `workerData` of the engine's thread; tells the bundle's entry which thread it is. */
+export interface EngineWorkerData {
+  role: "tidepool-engine";
+  options: EngineOptions;
+}
+
+/** Questions that get one answer each. */
+export interface EngineQuestions {
+  tokenize: { ask: string; answer: number[] };
+  detokenize: { ask: number[]; answer: string };
+  stats: { ask: undefined; answer: EngineStats };
+}
+
+export type QuestionName = keyof EngineQuestions;
+
+export type ToEngine =
+  | { type: "submit"; id: number; input: GenerationInput }
+  | { type: "cancel"; id: number }
+  | {
+      [K in QuestionName]: {
+        type: "ask";
+        id: number;
+        question: K;
+        value: EngineQuestions[K]["ask"];
+      };
+    }[QuestionName];
+
+export type FromEngine =
+  | { type: "ready"; model: ModelSummary }
+  | { type: "failed"; code: EngineErrorCode; message: string }
+  | { type: "event"; id: number; event: GenerationEvent }
+  | { type: "answer"; id: number; value: unknown };

@@ -1,0 +1,136 @@
+/** The engine as the HTTP thread sees it: everything is a message, so nothing here waits for arithmetic. */
+import { Worker } from "node:worker_threads";
+import { EngineError, messageOf } from "./base/errors.ts";
+import type { EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
+import type {
+  EngineQuestions,
+  EngineWorkerData,
+  FromEngine,
+  QuestionName,
+  ToEngine,
+} from "./engineMessages.ts";
+import type { EnginePhase, ModelSummary } from "./protocol/api.ts";
+import type { GenerationEvent } from "./scheduler/request.ts";
+
+export interface EngineStatus {
+  phase: Exclude<EnginePhase, "draining">;
+  model?: ModelSummary;
+  reason?: string;
+}
+
+/** What the server needs of an engine; tests bring a scripted one. */
+export interface EngineHandle {
+  readonly status: EngineStatus;
+  /** Calls `listener` at every change of `status`. */
+  onStatus(listener: (status: EngineStatus) => void): void;
+  /** Starts a generation; `onEvent` hears its deltas and one terminal event. The result cancels it. */
+  generate(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void;
+  tokenize(text: string): Promise<number[]>;
+  detokenize(tokens: number[]): Promise<string>;
+  stats(): Promise<EngineStats>;
+  close(): Promise<void>;
+}
+
+export class EngineThread implements EngineHandle {
+  status: EngineStatus = { phase: "loading" };
+  private readonly worker: Worker;
+  private readonly listeners: ((status: EngineStatus) => void)[] = [];
+  private readonly generations = new Map<number, (event: GenerationEvent) => void>();
+  private readonly questions = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (error: Error) => void }
+  >();
+  private nextId = 1;
+
+  /** Starts the thread; `script` is the bundle, which runs the engine when it finds itself in a worker. */
+  constructor(script: string, options: EngineOptions) {
+    const workerData: EngineWorkerData = { role: "tidepool-engine", options };
+    this.worker = new Worker(script, { workerData, argv: [] });
+    this.worker.on("message", (message: FromEngine) => this.receive(message));
+    this.worker.on("error", (error) => this.fail(`the engine's thread ended: ${messageOf(error)}`));
+    this.worker.on("exit", () => this.fail("the engine's thread ended"));
+  }
+
+  onStatus(listener: (status: EngineStatus) => void): void {
+    this.listeners.push(listener);
+  }
+
+  generate(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void {
+    const id = this.nextId++;
+    this.generations.set(id, onEvent);
+    this.send({ type: "submit", id, input });
+    return () => this.send({ type: "cancel", id });
+  }
+
+  tokenize(text: string): Promise<number[]> {
+    return this.ask("tokenize", text);
+  }
+
+  detokenize(tokens: number[]): Promise<string> {
+    return this.ask("detokenize", tokens);
+  }
+
+  stats(): Promise<EngineStats> {
+    return this.ask("stats", undefined);
+  }
+
+  async close(): Promise<void> {
+    await this.worker.terminate();
+  }
+
+  private ask<K extends QuestionName>(
+    question: K,
+    value: EngineQuestions[K]["ask"],
+  ): Promise<EngineQuestions[K]["answer"]> {
+    const id = this.nextId++;
+    return new Promise((resolve, reject) => {
+      if (this.status.phase !== "ready")
+        reject(
+          new EngineError("not_ready", `expected a ready engine, found it ${this.status.phase}`),
+        );
+      this.questions.set(id, { resolve: resolve as (answer: unknown) => void, reject });
+      this.send({ type: "ask", id, question, value } as ToEngine);
+    });
+  }
+
+  private send(message: ToEngine): void {
+    this.worker.postMessage(message);
+  }
+
+  private receive(message: FromEngine): void {
+    switch (message.type) {
+      case "ready":
+        this.change({ phase: "ready", model: message.model });
+        return;
+      case "failed":
+        this.fail(message.message);
+        return;
+      case "event": {
+        const onEvent = this.generations.get(message.id);
+        if (message.event.type !== "delta") this.generations.delete(message.id);
+        onEvent?.(message.event);
+        return;
+      }
+      case "answer":
+        this.questions.get(message.id)?.resolve(message.value);
+        this.questions.delete(message.id);
+        return;
+    }
+  }
+
+  /** The thread is of no more use: everybody who waits hears it once. The first reason counts. */
+  private fail(reason: string): void {
+    if (this.status.phase !== "failed") this.change({ phase: "failed", reason });
+    for (const onEvent of this.generations.values())
+      onEvent({ type: "error", code: "internal", message: reason });
+    this.generations.clear();
+    for (const question of this.questions.values())
+      question.reject(new EngineError("internal", reason));
+    this.questions.clear();
+  }
+
+  private change(status: EngineStatus): void {
+    this.status = status;
+    for (const listener of this.listeners) listener(status);
+  }
+}

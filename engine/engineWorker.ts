@@ -1,0 +1,69 @@
+/** The engine's thread: loads the model, then steps it; messages are read between steps. */
+import type { MessagePort } from "node:worker_threads";
+import { EngineError, messageOf } from "./base/errors.ts";
+import { Engine, loadEngineParts } from "./engine.ts";
+import type { EngineWorkerData, FromEngine, ToEngine } from "./engineMessages.ts";
+
+/** Runs until the port closes. A model that cannot be loaded is reported as `failed`, and the thread ends. */
+export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void {
+  const tell = (message: FromEngine) => port.postMessage(message);
+  let engine: Engine;
+  try {
+    engine = new Engine(loadEngineParts(data.options), (id, event) =>
+      tell({ type: "event", id, event }),
+    );
+  } catch (error) {
+    tell({ type: "failed", code: codeOf(error), message: messageOf(error) });
+    port.close();
+    return;
+  }
+  let isStepping = false;
+  const step = () => {
+    isStepping = engine.step();
+    if (isStepping) setImmediate(step);
+  };
+  port.on("message", (message: ToEngine) => {
+    handle(engine, message, tell);
+    if (isStepping) return;
+    isStepping = true;
+    setImmediate(step);
+  });
+  tell({ type: "ready", model: engine.summary });
+}
+
+function handle(engine: Engine, message: ToEngine, tell: (message: FromEngine) => void): void {
+  switch (message.type) {
+    case "submit":
+      try {
+        engine.submit(message.id, message.input);
+      } catch (error) {
+        tell({
+          type: "event",
+          id: message.id,
+          event: { type: "error", code: codeOf(error), message: messageOf(error) },
+        });
+      }
+      return;
+    case "cancel":
+      engine.cancel(message.id);
+      return;
+    case "ask":
+      tell({ type: "answer", id: message.id, value: answer(engine, message) });
+      return;
+  }
+}
+
+function answer(engine: Engine, message: Extract<ToEngine, { type: "ask" }>): unknown {
+  switch (message.question) {
+    case "tokenize":
+      return engine.tokenize(message.value);
+    case "detokenize":
+      return engine.detokenize(message.value);
+    case "stats":
+      return engine.stats();
+  }
+}
+
+function codeOf(error: unknown) {
+  return EngineError.is(error) ? error.code : "internal";
+}
