@@ -1,0 +1,74 @@
+import { completeOnce, type OneCompletion } from "../completion/completeOnce.ts";
+import { reasonText } from "../completion/completionResult.ts";
+import { DEFAULT_MAX_TOKENS } from "../completion/infillRequest.ts";
+import { DEFAULT_CONTEXT_TOKENS, repositoryContext } from "../context/repositoryContext.ts";
+import { withEngine } from "./engineSession.ts";
+import { openDocument, parseCount, parseLocation } from "./location.ts";
+
+export interface CompleteOptions {
+  workspace?: string;
+  model?: string;
+  maxTokens?: string;
+  json?: boolean;
+}
+
+/** `complete FILE:LINE:COL`: writes what the editor would show at this place. */
+export async function completeCommand(place: string, options: CompleteOptions): Promise<void> {
+  const location = parseLocation(place);
+  const maxTokens =
+    options.maxTokens === undefined
+      ? DEFAULT_MAX_TOKENS
+      : parseCount(options.maxTokens, "--max-tokens", 1);
+  const started = performance.now();
+  const { snapshot, workspace } = await openDocument(location, options.workspace);
+  const { filename, text } = snapshot;
+  const extra =
+    workspace === undefined
+      ? []
+      : (
+          await repositoryContext({
+            workspace,
+            filename,
+            text,
+            budgetTokens: DEFAULT_CONTEXT_TOKENS,
+          })
+        ).chunks;
+  const contextMs = performance.now() - started;
+  const completion = await withEngine(options.model, ({ connection }) =>
+    completeOnce(connection, snapshot, extra, maxTokens),
+  );
+  if (completion.kind === "failed") throw new Error(completion.message);
+  const totalMs = performance.now() - started;
+  if (options.json)
+    process.stdout.write(`${JSON.stringify(report(completion, contextMs, totalMs))}\n`);
+  else if (completion.result.kind === "shown") process.stdout.write(`${completion.result.text}\n`);
+  else process.stderr.write(`tidepool: no suggestion: ${reasonText[completion.result.reason]}\n`);
+}
+
+/** The `--json` form. `replace` stands there only when the text takes the place of that many units after the cursor. */
+function report(
+  { result, response }: Extract<OneCompletion, { kind: "answered" }>,
+  contextMs: number,
+  totalMs: number,
+) {
+  const { timings } = response;
+  return {
+    text: result.kind === "shown" ? result.text : "",
+    tokens: response.tokens_predicted,
+    finishReason: response.stop_type === "limit" ? "length" : "stop",
+    timings: {
+      contextMs: rounded(contextMs),
+      prefillMs: rounded(timings.prompt_ms),
+      decodeMs: rounded(timings.predicted_ms),
+      totalMs: rounded(totalMs),
+      promptTokens: response.tokens_evaluated,
+      cachedTokens: response.tokens_cached,
+    },
+    ...(result.kind === "shown" && result.replaceLength > 0 && { replace: result.replaceLength }),
+  };
+}
+
+/** Milliseconds with two decimals. */
+export function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}

@@ -1,0 +1,73 @@
+// The command line client. Every failure is one line on stderr: exit code 2 for wrong use, 1 for anything else.
+import { Command, CommanderError } from "commander";
+import { errorText } from "../base/errorText.ts";
+import { UsageError } from "./cliError.ts";
+import { type CompleteOptions, completeCommand } from "./completeCommand.ts";
+import { type ContextOptions, contextCommand } from "./contextCommand.ts";
+import { engineCommand } from "./engineCommand.ts";
+import { listModels, modelInfo } from "./modelsCommand.ts";
+import { productVersion } from "./productFiles.ts";
+
+const ENGINE_COMMANDS: readonly (readonly [name: string, what: string])[] = [
+  ["serve", "run the engine in the foreground"],
+  ["bench", "measure decode, prefill or fim"],
+  ["doctor", "say what is wrong on this machine, and what to do"],
+];
+
+function program(): Command {
+  const root = new Command("tidepool")
+    .description("Local code completion.")
+    .version(productVersion());
+  // Set before the commands are made, which inherit it.
+  root
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .showSuggestionAfterError(false);
+  root
+    .command("complete <FILE:LINE:COL>")
+    .description("complete the code at this place; the text after it is the suffix")
+    .option("--workspace <dir>", "folder that the file belongs to")
+    .option(
+      "--model <file>",
+      "model file; another than the running engine's gets an engine of its own",
+    )
+    .option("--max-tokens <n>", "most tokens to generate")
+    .option("--json", "write text, tokens, finish reason and timings as JSON")
+    .action((place: string, options: CompleteOptions) => completeCommand(place, options));
+  root
+    .command("context <FILE:LINE:COL>")
+    .description("show the other files that a completion at this place would see")
+    .requiredOption("--budget <tokens>", "most tokens of context")
+    .option("--workspace <dir>", "folder that the file belongs to")
+    .option("--json", "write context, tokens, snippets and time as JSON")
+    .action((place: string, options: ContextOptions) => contextCommand(place, options));
+  const models = root.command("models").description("list models, or say what is in one");
+  models.command("list").option("--json", "write JSON").action(listModels);
+  models.command("info <model>").action(modelInfo);
+  for (const [name, what] of ENGINE_COMMANDS) root.command(name).description(what);
+  return root;
+}
+
+/** The engine reads its own arguments, so that there is one place that knows them. */
+async function run(args: readonly string[]): Promise<void> {
+  const [command] = args;
+  if (command === undefined)
+    throw new UsageError("expected a command, found none: see tidepool --help");
+  if (ENGINE_COMMANDS.some(([name]) => name === command)) await engineCommand(args);
+  else await program().parseAsync(args, { from: "user" });
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError) return 2;
+  return error instanceof CommanderError ? 2 : 1;
+}
+
+run(process.argv.slice(2)).catch((error: unknown) => {
+  if (error instanceof CommanderError && error.exitCode === 0) return;
+  const message =
+    error instanceof CommanderError && error.code === "commander.help"
+      ? "expected a command"
+      : errorText(error);
+  process.stderr.write(`tidepool: ${message.replace(/^error: /, "")}\n`);
+  process.exitCode = exitCodeOf(error);
+});

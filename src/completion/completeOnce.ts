@@ -1,0 +1,30 @@
+// One completion for a program that asks once: the same request and the same cuts as in the editor.
+import type { ExtraChunk, InfillResponse } from "../../engine/protocol/api.ts";
+import type { EngineApi } from "../engineClient/engineApi.ts";
+import { resultAt } from "./answerResult.ts";
+import { modeOf } from "./completionMode.ts";
+import type { CompletionResult } from "./completionResult.ts";
+import { type DocumentSnapshot, siteOf } from "./documentSnapshot.ts";
+import { Generation } from "./generation.ts";
+
+export type OneCompletion =
+  | { kind: "answered"; result: CompletionResult; response: InfillResponse }
+  | { kind: "failed"; message: string };
+
+export async function completeOnce(
+  engine: EngineApi,
+  snapshot: DocumentSnapshot,
+  extra: readonly ExtraChunk[],
+  maxTokens: number,
+): Promise<OneCompletion> {
+  const site = siteOf(snapshot);
+  const plan = { site, mode: modeOf(site, "auto"), extra, maxTokens, stopEarly: false };
+  const end = await new Generation(plan, engine).end;
+  if (end.kind === "answered" && end.response) {
+    return { kind: "answered", result: resultAt(end.answer, site), response: end.response };
+  }
+  return {
+    kind: "failed",
+    message: end.kind === "failed" ? end.message : "the request was cancelled",
+  };
+}

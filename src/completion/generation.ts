@@ -1,0 +1,107 @@
+// One request to the engine, from its start to its end, independent of who waits for it.
+import type { ExtraChunk, InfillResponse } from "../../engine/protocol/api.ts";
+import { deferred } from "../base/async.ts";
+import { Emitter } from "../base/emitter.ts";
+import type { EngineApi, InfillOutcome } from "../engineClient/engineApi.ts";
+import type { CompletionMode } from "./completionMode.ts";
+import type { CursorSite } from "./documentSnapshot.ts";
+import { infillRequest } from "./infillRequest.ts";
+import { isComplete } from "./postProcess.ts";
+import { typedSince } from "./typedAhead.ts";
+
+/** What was generated for one site. */
+export interface Answer {
+  site: CursorSite;
+  mode: CompletionMode;
+  /** Everything the model said, LF line ends. */
+  text: string;
+  cutByLimit: boolean;
+}
+
+export interface GenerationPlan {
+  site: CursorSite;
+  mode: CompletionMode;
+  extra: readonly ExtraChunk[];
+  maxTokens: number;
+  /** Stop as soon as more text would not be shown. False reads on to the engine's last event, which has the timings. */
+  stopEarly: boolean;
+}
+
+export type GenerationEnd =
+  | { kind: "answered"; answer: Answer; response?: InfillResponse }
+  | { kind: "aborted" }
+  | { kind: "failed"; message: string; notReady: boolean };
+
+export class Generation {
+  /** Settles exactly once. */
+  readonly end: Promise<GenerationEnd>;
+  readonly #plan: GenerationPlan;
+  readonly #stop = new AbortController();
+  readonly #progress = new Emitter<void>();
+  #text = "";
+  #running = true;
+  #early = false;
+
+  constructor(plan: GenerationPlan, engine: EngineApi) {
+    this.#plan = plan;
+    this.end = this.#run(engine);
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  abort(): void {
+    this.#stop.abort();
+  }
+
+  /** Whether `site` is this generation's own place, moved on only by typing what it says or may still say. */
+  agreesWith(site: CursorSite): boolean {
+    const typed = typedSince(this.#plan.site, site);
+    if (typed === undefined || this.#stop.signal.aborted) return false;
+    return this.#text.startsWith(typed) || (this.#running && typed.startsWith(this.#text));
+  }
+
+  /** Resolves when the generation has ended or no longer agrees with `site`. */
+  async settledFor(site: CursorSite): Promise<void> {
+    const diverged = deferred<void>();
+    const listening = this.#progress.on(() => this.agreesWith(site) || diverged.resolve());
+    await Promise.race([this.end, diverged.promise]);
+    listening.dispose();
+  }
+
+  async #run(engine: EngineApi): Promise<GenerationEnd> {
+    const { site, mode, extra, maxTokens, stopEarly } = this.#plan;
+    const outcome = await engine.infill(infillRequest(site, mode, extra, maxTokens), {
+      signal: this.#stop.signal,
+      onText: (piece) => {
+        this.#text += piece;
+        if (stopEarly && isComplete(this.#text, { site, mode, cutByLimit: false })) {
+          this.#early = true;
+          this.#stop.abort();
+        }
+        this.#progress.emit();
+      },
+    });
+    this.#running = false;
+    return this.#endOf(outcome);
+  }
+
+  #endOf(outcome: InfillOutcome): GenerationEnd {
+    const { site, mode } = this.#plan;
+    switch (outcome.kind) {
+      case "done": {
+        const { response, text } = outcome;
+        const answer = { site, mode, text, cutByLimit: response.stop_type === "limit" };
+        return { kind: "answered", answer, response };
+      }
+      case "cancelled":
+        if (!this.#early) return { kind: "aborted" };
+        return { kind: "answered", answer: { site, mode, text: this.#text, cutByLimit: false } };
+      case "failed": {
+        const { code, message } = outcome.failure;
+        return { kind: "failed", message, notReady: code === "not_ready" };
+      }
+    }
+  }
+}
