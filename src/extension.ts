@@ -1,0 +1,82 @@
+// Composition root: builds the parts, wires them and registers them.
+import * as vscode from "vscode";
+import { DisposableStore } from "./base/lifecycle.ts";
+import { CompletionController } from "./completion/completionController.ts";
+import { EngineClient } from "./engineClient/engineClient.ts";
+import type { EngineState } from "./engineClient/engineState.ts";
+import { registerCommands } from "./vscode/commands.ts";
+import { isOn, onChange, toggle } from "./vscode/config.ts";
+import { runDoctor } from "./vscode/doctor.ts";
+import { connectWithSettings, engineScript } from "./vscode/engineLaunch.ts";
+import {
+  InlineCompletionProvider,
+  type OutcomeCounters,
+} from "./vscode/inlineCompletionProvider.ts";
+import { tellEngineFailed, tellInfo } from "./vscode/notifications.ts";
+import { StatusBar } from "./vscode/statusBar.ts";
+
+/** What the tests in a real editor look at. */
+export interface TestApi {
+  state(): EngineState;
+  counters(): OutcomeCounters;
+  lastOutcome(): string;
+}
+
+export function activate(context: vscode.ExtensionContext): TestApi | undefined {
+  const store = new DisposableStore();
+  context.subscriptions.push(store);
+  const log = store.add(vscode.window.createOutputChannel("Tidepool", { log: true }));
+  const client = store.add(
+    new EngineClient((options) => connectWithSettings(context, options), log),
+  );
+  const controller = store.add(new CompletionController(client));
+  const provider = new InlineCompletionProvider(controller, log);
+  const status = store.add(new StatusBar());
+  const showStatus = () => status.update(client.state, isOn(), provider.lastOutcome);
+  const follow = () => {
+    controller.reset();
+    if (isOn()) client.start();
+    else client.stop();
+    showStatus();
+  };
+
+  store.add(
+    client.onState((state) => {
+      showStatus();
+      if (state.kind === "failed") void tellEngineFailed(state.reason);
+    }),
+  );
+  store.add(
+    onChange((changed) => (changed === "engine" && isOn() ? void client.restart() : follow())),
+  );
+  store.add(vscode.languages.registerInlineCompletionItemProvider({ pattern: "**" }, provider));
+  store.add(
+    registerCommands({
+      toggle: async () => void (await toggle()),
+      complete: async () =>
+        void (await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
+      restart: () => (isOn() ? client.restart() : tellInfo("it is off; switch it on first.")),
+      showLog: () => log.show(),
+      doctor: async () => {
+        log.show();
+        const healthy = await runDoctor(engineScript(context), log);
+        tellInfo(healthy ? "nothing is wrong." : "something is wrong: see the log.");
+      },
+    }),
+  );
+  follow();
+  return inTest(context)
+    ? {
+        state: () => client.state,
+        counters: () => provider.counters,
+        lastOutcome: () => provider.lastOutcome,
+      }
+    : undefined;
+}
+
+function inTest(context: vscode.ExtensionContext): boolean {
+  return (
+    context.extensionMode !== vscode.ExtensionMode.Production ||
+    process.env["TIDEPOOL_TEST_API"] === "1"
+  );
+}

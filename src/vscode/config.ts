@@ -1,0 +1,73 @@
+// Typed settings; the only caller of getConfiguration.
+import * as vscode from "vscode";
+import type { CompletionSettings } from "../completion/completionController.ts";
+import type { MultilineSetting } from "../completion/completionMode.ts";
+
+const SECTION = "tidepool";
+
+export interface EngineSettings {
+  /** Empty: the bundled model. */
+  modelPath: string;
+  device: "auto" | "cpu";
+  /** 0: the engine decides. */
+  threads: number;
+  idleExitSeconds: number;
+}
+
+function section(scope?: vscode.ConfigurationScope): vscode.WorkspaceConfiguration {
+  return vscode.workspace.getConfiguration(SECTION, scope);
+}
+
+/** Whether Tidepool is on at all. */
+export function isOn(): boolean {
+  return section().get("enable", true);
+}
+
+/** Whether completions are on for the document's language. */
+export function isOnFor(document: vscode.TextDocument): boolean {
+  const languages = section(document).get<Record<string, boolean>>("enableLanguages", {});
+  return isOn() && (languages[document.languageId] ?? languages["*"] ?? true);
+}
+
+export function completionSettings(document: vscode.TextDocument): CompletionSettings {
+  const settings = section(document);
+  return {
+    debounceMs: settings.get("completion.debounceMs", 60),
+    maxTokens: settings.get("completion.maxTokens", 96),
+    multiline: settings.get<MultilineSetting>("completion.multiline", "auto"),
+  };
+}
+
+export function contextTokens(document: vscode.TextDocument): number {
+  return section(document).get("context.budgetTokens", 1024);
+}
+
+export function engineSettings(): EngineSettings {
+  const settings = section();
+  return {
+    modelPath: settings.get("engine.modelPath", "").trim(),
+    device: settings.get<EngineSettings["device"]>("engine.device", "auto"),
+    threads: settings.get("engine.threads", 0),
+    idleExitSeconds: settings.get("engine.idleExitSeconds", 300),
+  };
+}
+
+/** Switches Tidepool on or off where the user has set it: in the workspace, else for the user. */
+export async function toggle(): Promise<boolean> {
+  const settings = section();
+  const on = !isOn();
+  const inWorkspace = settings.inspect<boolean>("enable")?.workspaceValue !== undefined;
+  const target = inWorkspace
+    ? vscode.ConfigurationTarget.Workspace
+    : vscode.ConfigurationTarget.Global;
+  await settings.update("enable", on, target);
+  return on;
+}
+
+/** Calls `listener` with what changed: the engine's settings or any other of ours. */
+export function onChange(listener: (changed: "engine" | "other") => void): vscode.Disposable {
+  return vscode.workspace.onDidChangeConfiguration((event) => {
+    if (event.affectsConfiguration(`${SECTION}.engine`)) listener("engine");
+    else if (event.affectsConfiguration(SECTION)) listener("other");
+  });
+}

@@ -1,0 +1,33 @@
+import * as vscode from "vscode";
+import { readLock, resolveRuntimeDir } from "../../engine/protocol/runtime.ts";
+import {
+  type ConnectOptions,
+  connectDaemon,
+  type DaemonLink,
+} from "../engineClient/connectDaemon.ts";
+import { engineSettings } from "./config.ts";
+
+export function engineScript(context: vscode.ExtensionContext): string {
+  return vscode.Uri.joinPath(context.extensionUri, "dist", "engine.js").fsPath;
+}
+
+/** Finds or starts the daemon with the settings of this moment. */
+export function connectWithSettings(
+  context: vscode.ExtensionContext,
+  options: ConnectOptions,
+): Promise<DaemonLink> {
+  const { modelPath, device, threads, idleExitSeconds } = engineSettings();
+  const runtimeDir = resolveRuntimeDir();
+  const manifest = context.extension.packageJSON as { version: string };
+  const args = ["--device", device, "--idle-exit", String(idleExitSeconds)];
+  if (modelPath !== "") args.push("--model", modelPath);
+  if (threads > 0) args.push("--threads", String(threads));
+  return connectDaemon(
+    {
+      launch: { script: engineScript(context), args, runtimeDir, detached: true },
+      needed: { version: manifest.version, ...(modelPath !== "" && { model: modelPath }) },
+      readLock: () => readLock(runtimeDir),
+    },
+    options,
+  );
+}

@@ -1,0 +1,59 @@
+// What the status bar says of the engine, without the editor's types.
+import { basename } from "node:path";
+import { assertNever } from "../base/assertNever.ts";
+import type { EngineState } from "../engineClient/engineState.ts";
+import { type CommandName, commandIds } from "./commandIds.ts";
+
+export interface StatusView {
+  text: string;
+  tooltip: string;
+  command: (typeof commandIds)[CommandName];
+  isError: boolean;
+}
+
+/** `isOn` is the user's switch; an engine that runs for other windows does not change what "off" looks like here. */
+export function statusView(state: EngineState, isOn: boolean, lastOutcome: string): StatusView {
+  const view = (
+    text: string,
+    tooltip: string,
+    command: CommandName = "toggle",
+    isError = false,
+  ): StatusView => ({
+    text,
+    tooltip,
+    command: commandIds[command],
+    isError,
+  });
+  if (!isOn) return view("$(circle-slash) Tidepool", "Tidepool is off. Click to switch it on.");
+  switch (state.kind) {
+    case "stopped":
+      return view(
+        "$(debug-pause) Tidepool",
+        "The engine is stopped. Click to start it.",
+        "restart",
+      );
+    case "starting":
+      return view(
+        "$(loading~spin) Tidepool",
+        `Starting: ${state.phase}. Click for the log.`,
+        "showLog",
+      );
+    case "ready":
+    case "working": {
+      const { model } = state;
+      const icon = state.kind === "working" ? "$(sync~spin)" : "$(sparkle)";
+      const last = lastOutcome === "" ? "" : `\nLast request: ${lastOutcome}`;
+      const what = `Model ${model.id} (${basename(model.path)}) on ${model.device}`;
+      return view(`${icon} Tidepool`, `${what}${last}\nClick to switch Tidepool off.`);
+    }
+    case "failed":
+      return view(
+        "$(error) Tidepool",
+        `${state.reason}\nClick to restart the engine.`,
+        "restart",
+        true,
+      );
+    default:
+      return assertNever(state);
+  }
+}
