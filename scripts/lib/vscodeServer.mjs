@@ -43,7 +43,10 @@ async function unpack(work) {
   await mustRun("vscode-server", "tar", ["xzf", archive, "-C", work], { append: true });
   const vscode = path.join(work, "package", "lib", "vscode");
   const flags = ["--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"];
-  await mustRun("vscode-server", "npm", ["install", ...flags], { cwd: vscode, append: true });
+  // The second folder holds the TypeScript compiler, without which the built-in TypeScript support reports an error.
+  for (const cwd of [vscode, path.join(vscode, "extensions")]) {
+    await mustRun("vscode-server", "npm", ["install", ...flags], { cwd, append: true });
+  }
   // What the package's own install script would do: the server looks its modules up under this name too.
   symlinkSync("node_modules", path.join(vscode, "node_modules.asar"));
   linkRipgrep(vscode);

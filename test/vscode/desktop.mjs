@@ -7,9 +7,9 @@ import { runTests } from "@vscode/test-electron";
 import { buildProduct, installForBuild } from "../../scripts/lib/build.mjs";
 import { makeRuntimeDir, stopEngine } from "../../scripts/lib/engineProcess.mjs";
 import { root } from "../../scripts/lib/paths.mjs";
-import { copySample } from "../../scripts/lib/sample.mjs";
 import { bundleTests } from "./bundleTests.mjs";
 import { judgeReport } from "./judgeReport.mjs";
+import { makeTestWorkspace } from "./workspace.mjs";
 
 const VERSIONS = ["1.100.3", "stable"];
 
@@ -17,7 +17,7 @@ async function runVersion(version, testsPath) {
   const folder = mkdtempSync(path.join(tmpdir(), "tidepool-desktop-"));
   const report = path.join(folder, "report.json");
   const workspace = path.join(folder, "workspace");
-  copySample(workspace);
+  makeTestWorkspace(workspace);
   const runtimeDir = makeRuntimeDir();
   try {
     const code = await runTests({

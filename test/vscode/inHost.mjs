@@ -1,18 +1,20 @@
 // Runs the Mocha suites inside the extension host of a served VS Code, with the checkout as the extension under development.
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { format } from "node:util";
 import { makeRuntimeDir, stopEngine } from "../../scripts/lib/engineProcess.mjs";
-import { root } from "../../scripts/lib/paths.mjs";
-import { copySample } from "../../scripts/lib/sample.mjs";
+import { logsDir, root } from "../../scripts/lib/paths.mjs";
 import { startVscode, workbenchUrl, writeSettings } from "../../scripts/lib/vscodeProcess.mjs";
 import { startBrowser } from "./browser.mjs";
 import { judgeReport } from "./judgeReport.mjs";
+import { makeTestWorkspace } from "./workspace.mjs";
 
 const LIMIT_MS = 240_000;
 const HANG = 124;
 const DIED = 3;
+// Console of the extension host; noisy, because optional native modules of the server are not built.
+const hostLog = path.join(logsDir, "vscode-host.log");
 
 /** @returns {Promise<{passed: number, failed: number, skipped: number, lines: string[]}>} */
 export async function runInHost({ serverMain, testsPath }) {
@@ -21,7 +23,7 @@ export async function runInHost({ serverMain, testsPath }) {
   const workspace = path.join(folder, "workspace");
   const data = path.join(folder, "server");
   mkdirSync(data);
-  copySample(workspace);
+  makeTestWorkspace(workspace);
   writeSettings(data);
   const runtimeDir = makeRuntimeDir();
   const env = {
@@ -42,6 +44,8 @@ export async function runInHost({ serverMain, testsPath }) {
 
 /** Opens the workbench with the test payload; resolves to the code that it reports. */
 async function driveBrowser(port, { workspace, testsPath }) {
+  mkdirSync(logsDir, { recursive: true });
+  writeFileSync(hostLog, "");
   const browser = await startBrowser();
   let timer;
   try {
@@ -57,8 +61,8 @@ async function driveBrowser(port, { workspace, testsPath }) {
     });
     // The workbench calls these two functions of its window when it runs tests.
     await browser.page.exposeFunction("codeAutomationExit", (code) => browser.exit(code));
-    await browser.page.exposeFunction("codeAutomationLog", (type, args) => {
-      if (type === "error") process.stderr.write(`${format(...args)}\n`);
+    await browser.page.exposeFunction("codeAutomationLog", (_type, args) => {
+      appendFileSync(hostLog, `${format(...args)}\n`);
     });
     await browser.page.goto(workbenchUrl({ port, folder: workspace, payload }));
     return await ended;

@@ -1,0 +1,128 @@
+// What a person does and sees in the workbench, as functions over a browser page.
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { inRoot } from "../../../scripts/lib/paths.mjs";
+
+const shots = inRoot("test", "vscode", "shots");
+const GHOST = "[class*='ghost-text']";
+const VISIBLE_MS = 20_000;
+
+/** Editors draw blanks as no-break spaces. */
+const plain = (text) => text.replaceAll("\u00a0", " ");
+
+export class EditorPage {
+  #page;
+
+  constructor(page) {
+    this.#page = page;
+  }
+
+  /** Saves a picture of the window for a person to look at. */
+  async shot(name) {
+    mkdirSync(shots, { recursive: true });
+    await this.#page.screenshot({ path: path.join(shots, `${name}.png`) });
+  }
+
+  async pause(ms) {
+    await this.#page.waitForTimeout(ms);
+  }
+
+  /** Waits for the extension's status bar item to say that it is ready. */
+  async waitForStatus(label) {
+    await this.#page
+      .locator(".statusbar-item", { hasText: "Tidepool" })
+      .first()
+      .waitFor({ timeout: 60_000 });
+    await this.#page
+      .locator(`.statusbar-item [aria-label*="${label}" i]`)
+      .first()
+      .waitFor({ timeout: 60_000 });
+  }
+
+  async openFile(name) {
+    const row = this.#page.locator(".explorer-folders-view .monaco-list-row", { hasText: name });
+    await row.first().dblclick();
+    await this.#page.locator(".tab.active", { hasText: name }).waitFor();
+    await this.#page.locator(".editor-instance .monaco-editor .view-lines").first().click();
+  }
+
+  /** Runs a command of the palette by its title. */
+  async command(title) {
+    await this.#page.keyboard.press("F1");
+    const box = this.#page.locator(".quick-input-widget input").first();
+    await box.waitFor();
+    await box.fill(`>${title}`);
+    const row = this.#page.locator(".quick-input-list .monaco-list-row", { hasText: title });
+    await row.first().waitFor();
+    await this.#page.keyboard.press("Enter");
+    await box.waitFor({ state: "hidden" });
+  }
+
+  /** Puts the cursor at a 1-based line and column. */
+  async goTo(line, column) {
+    await this.#page.keyboard.press("F1");
+    const box = this.#page.locator(".quick-input-widget input").first();
+    await box.waitFor();
+    await box.fill(`:${line}:${column}`);
+    await this.#page.keyboard.press("Enter");
+    await box.waitFor({ state: "hidden" });
+  }
+
+  async type(text) {
+    await this.#page.keyboard.type(text, { delay: 15 });
+  }
+
+  async press(key) {
+    await this.#page.keyboard.press(key);
+  }
+
+  /** Waits until a suggestion is drawn and has not changed for a moment; returns its text. */
+  async ghostText() {
+    await this.#page.locator(GHOST).first().waitFor({ timeout: VISIBLE_MS });
+    let seen = "";
+    for (;;) {
+      const now = await this.ghostTextNow();
+      if (now !== "" && now === seen) return now;
+      seen = now;
+      await this.pause(250);
+    }
+  }
+
+  /** The suggestion drawn at this moment, "" for none. The rest of the first line, then the lines below it. */
+  async ghostTextNow() {
+    const parts = await this.#page.evaluate(() => {
+      const editor = ".editor-instance .monaco-editor";
+      const inline = [...document.querySelectorAll(`${editor} .view-line .ghost-text-decoration`)];
+      const below = [
+        ...document.querySelectorAll(
+          `${editor} .suggest-preview-text .view-line, ${editor} .ghost-text .view-line`,
+        ),
+      ];
+      const byTop = (a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top;
+      return {
+        first: inline.map((span) => span.textContent ?? "").join(""),
+        rest: [...new Set(below)].sort(byTop).map((line) => line.textContent ?? ""),
+      };
+    });
+    return [parts.first, ...parts.rest].map(plain).join("\n");
+  }
+
+  /** Class names and texts of everything that looks like a suggestion, for the message of a failure. */
+  async ghostElements() {
+    return this.#page.evaluate((selector) => {
+      const found = [...document.querySelectorAll(selector)];
+      return found.map((element) => `${element.className}: ${element.textContent}`);
+    }, GHOST);
+  }
+
+  /** Accepts the suggestion as a user does. */
+  async acceptWithTab() {
+    await this.#page.keyboard.press("Tab");
+    await this.#page.locator(".ghost-text-decoration").first().waitFor({ state: "hidden" });
+  }
+
+  async save() {
+    await this.#page.keyboard.press("Control+s");
+    await this.#page.locator(".tab.active:not(.dirty)").waitFor();
+  }
+}
