@@ -57,8 +57,8 @@ describe("inline completion", () => {
   it("asks the engine nothing while it is switched off, and asks again when it is on", async () => {
     await type("i");
     await acceptSuggestion(editor);
-    await vscode.commands.executeCommand("tidepool.toggle");
     const before = (await engineState()).requests.accepted;
+    await vscode.commands.executeCommand("tidepool.toggle");
     try {
       await type("\nx = item.");
       await sleep(QUIET_MS);
