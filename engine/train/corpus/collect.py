@@ -1,0 +1,155 @@
+"""Collect the training corpus from Debian and npm packages.
+
+Launch lines, from the repository root (downloads first, then a rebuild):
+
+    nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py fetch --data .corpus
+    nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py extract --data .corpus
+    nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py build --data .corpus
+    nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py verify --data .corpus
+
+`fetch` uses apt-get, apt-cache and npm (a deb-src line must be configured for
+source packages). `extract` reads the archives, checks licences, filters the
+files and writes one JSON file a package. `build` removes duplicates, applies
+the size of each language, splits, and writes the packs and the manifest.
+`verify` reads the packs back and prints tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from archives import Package, read_deb, read_npm, read_source
+from build import build
+from filters import decode, is_test, keep_file, refine_language
+from verify import verify
+
+HERE = Path(__file__).resolve().parent
+PACKAGE_CAP = 6_000_000
+LARGER_CAPS = {"boost1.74": 20_000_000, "opencv": 20_000_000, "openssl": 10_000_000,
+               "postgresql-15": 12_000_000, "llvm-toolchain-14": 15_000_000,
+               "chrome-devtools-frontend": 14_000_000, "node-typescript": 10_000_000}
+TEST_SHARE = 0.25
+DECLARATION_SHARE = 0.05
+MAX_ARCHIVE = 80_000_000
+
+
+def names(kind: str) -> list[str]:
+    """Return the committed list of package names of one kind."""
+    return (HERE / f"names_{kind}.txt").read_text(encoding="utf-8").split()
+
+
+def fetch(data: Path) -> None:
+    """Download every listed package into the raw folder."""
+    raw = data / "raw"
+    for folder in ("deb", "src", "npm"):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+    known = subprocess.run(["apt-cache", "pkgnames"], capture_output=True, text=True, check=True).stdout.split()
+    debs = sorted(n for n in known if re.fullmatch(r"(?:golang|librust)-.*-dev", n)) + names("python")
+    quiet = ["-q", "-q", "-o", "APT::Sandbox::User=root"]
+    jobs = [("deb", ["apt-get", "download", *quiet], debs, 200),
+            ("src", ["apt-get", "source", "--download-only", *quiet], names("debian_src"), 20),
+            ("npm", ["npm", "pack", "--silent", "--ignore-scripts"], names("npm"), 12)]
+    for folder, command, wanted, step in jobs:
+        for start in range(0, len(wanted), step):
+            subprocess.run([*command, *wanted[start:start + step]], cwd=raw / folder, check=False,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _order(path: str) -> tuple[bytes, str]:
+    """Sort key that shuffles folders but keeps a folder's files together."""
+    folder = path.rpartition("/")[0]
+    return hashlib.md5(folder.encode()).digest(), path
+
+
+def select(package: Package, dropped: Counter[str]) -> list[tuple[str, str, str]]:
+    """Filter a package's files down to its byte cap, as (language, path, text)."""
+    cap = LARGER_CAPS.get(package.name, PACKAGE_CAP)
+    groups: dict[str, list[tuple[str, bytes]]] = {"code": [], "test": [], "types": []}
+    for path, raw in sorted(package.files, key=lambda item: _order(item[0])):
+        kind = "types" if re.search(r"\.d\.[mc]?ts$", path) else "test" if is_test(path) else "code"
+        groups[kind].append((path, raw))
+    limits = {"code": cap, "test": 0, "types": 0}
+    chosen: list[tuple[str, str, str]] = []
+    for kind in ("code", "test", "types"):
+        used = 0
+        for path, raw in groups[kind]:
+            if used + len(raw) > limits[kind]:
+                continue
+            text = decode(raw)
+            reason = "not UTF-8" if text is None else keep_file(path, text)
+            if reason or text is None:
+                dropped[reason or ""] += 1
+                continue
+            lang = refine_language(path, text)
+            chosen.append((lang or "", path, text))
+            used += len(raw)
+        if kind == "code":
+            limits["test"] = min(int(used * TEST_SHARE / (1 - TEST_SHARE)), cap - used)
+            limits["types"] = int(used * DECLARATION_SHARE)
+    return sorted(chosen, key=lambda item: item[1])
+
+
+def extract_one(job: tuple[str, str]) -> tuple[str, Counter[str]]:
+    """Read one archive and stage its kept files; returns its name and the drops."""
+    archive, stage = Path(job[0]), Path(job[1])
+    dropped: Counter[str] = Counter()
+    target = stage / f"{archive.name}.json"
+    if target.exists():
+        return archive.name, dropped
+    reader = {".deb": read_deb, ".dsc": read_source, ".tgz": read_npm}[archive.suffix]
+    try:
+        package = reader(archive)
+    except Exception as error:  # a broken archive must not stop the others
+        return archive.name, Counter({f"unreadable: {type(error).__name__}": 1})
+    record: dict[str, object] = {}
+    if package is None:
+        dropped["package licence"] += 1
+    else:
+        record = {"pkg": package.name, "version": package.version, "source": package.source,
+                  "licence": " ".join(package.licence.split()), "files": select(package, dropped)}
+    target.write_text(json.dumps(record), encoding="utf-8")
+    return archive.name, dropped
+
+
+def extract(data: Path, processes: int) -> None:
+    """Stage every downloaded archive and print why files were dropped."""
+    stage = data / "stage"
+    stage.mkdir(parents=True, exist_ok=True)
+    archives = [p for p in (data / "raw").rglob("*") if p.suffix in (".deb", ".dsc", ".tgz")]
+    archives.sort(key=lambda p: hashlib.md5(p.name.encode()).digest())
+    totals: Counter[str] = Counter()
+    with multiprocessing.Pool(processes, maxtasksperchild=200) as pool:
+        jobs = [(str(p), str(stage)) for p in archives]
+        for _, dropped in pool.imap_unordered(extract_one, jobs, chunksize=4):
+            totals.update(dropped)
+    for reason, count in totals.most_common():
+        print(f"{count:9d} {reason}")
+
+
+def main() -> None:
+    """Run one stage from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("fetch", "extract", "build", "verify"))
+    parser.add_argument("--data", type=Path, required=True, help="folder for downloads, staged files and packs")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--scale", type=float, default=0.85, help="multiplies the size of every language")
+    options = parser.parse_args()
+    if options.stage == "fetch":
+        fetch(options.data)
+    elif options.stage == "extract":
+        extract(options.data, options.processes)
+    elif options.stage == "build":
+        build(options.data, HERE / "manifest.tsv", options.scale)
+    else:
+        verify(options.data)
+
+
+if __name__ == "__main__":
+    main()

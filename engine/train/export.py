@@ -1,0 +1,147 @@
+"""From a checkpoint to the model file, and to 8-bit weights that a later leg resumes from.
+
+    python3 export.py --checkpoint checkpoint.pt --tokenizer tokenizer.json --gguf tidepool-mini.gguf [--resume resume.npz]
+    python3 export.py --unpack resume.npz --checkpoint checkpoint.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import gguf
+from config import ModelConfig
+from samples import SPECIALS
+
+ATTENTION = {
+    "attn.q.weight": "attn_q.weight", "attn.kv_a.weight": "attn_kv_a_mqa.weight",
+    "attn.kv_a_norm.weight": "attn_kv_a_norm.weight", "attn.kv_b.weight": "attn_kv_b.weight",
+    "attn.out.weight": "attn_output.weight", "attn.gate.weight": "attn_gate.weight",
+    "attn.gate.bias": "attn_gate.bias", "attn.cmp_k": "attn_cmp_k.weight", "attn.cmp_v": "attn_cmp_v.weight",
+    "attn_norm.weight": "attn_norm.weight", "ffn_norm.weight": "ffn_norm.weight",
+}
+DENSE = {f"ffn.{part}.weight": f"ffn_{part}.weight" for part in ("gate", "up", "down")}
+MIXTURE = {
+    "ffn.router": "ffn_gate_inp.weight", "ffn.bias": "exp_probs_b.bias",
+    **{f"ffn.{part}.weight": f"ffn_{part}_exps.weight" for part in ("gate", "up", "down")},
+    **{f"ffn.shared.{part}.weight": f"ffn_{part}_shexp.weight" for part in ("gate", "up", "down")},
+}
+MTP = {"mtp.enorm.weight": "nextn.enorm.weight", "mtp.hnorm.weight": "nextn.hnorm.weight",
+       "mtp.norm.weight": "nextn.shared_head_norm.weight", "mtp.eh_proj.weight": "nextn.eh_proj.weight"}
+FULL_PRECISION = ("attn.gate.", "cmp_", "router", "bias", "norm")
+
+
+def names(cfg: ModelConfig) -> dict[str, str]:
+    """Parameter name in model.py -> tensor name in the file."""
+    out = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
+    for i in range(cfg.layers):
+        own = ATTENTION | (DENSE if i < cfg.dense_layers else MIXTURE)
+        out |= {f"blocks.{i}.{k}": f"blk.{i}.{v}" for k, v in own.items()}
+    n = cfg.layers
+    out |= {f"mtp.block.{k}": f"blk.{n}.{v}" for k, v in (ATTENTION | DENSE).items()}
+    return out | {k: f"blk.{n}.{v}" for k, v in MTP.items()}
+
+
+def tokenizer_metadata(path: Path) -> dict[str, gguf.Value]:
+    """Vocabulary and merges of a tokenizer.json in GGUF's keys."""
+    model = json.loads(path.read_text(encoding="utf-8"))["model"]
+    tokens = [t for t, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+    special = set(SPECIALS)
+    return {
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tidepool", "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3 if t in special else 1 for t in tokens], "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": 1, "tokenizer.ggml.padding_token_id": 7,
+        "tokenizer.ggml.fim_pre_token_id": 2, "tokenizer.ggml.fim_suf_token_id": 3,
+        "tokenizer.ggml.fim_mid_token_id": 4,
+    }
+
+
+def write_model(cfg: ModelConfig, state: dict[str, Tensor], tokens: dict[str, gguf.Value], path: Path,
+                matrices: int = gguf.Q4_0) -> None:
+    """The model file; matrices in Q4_0, or F32 for exact tests."""
+    tensors = {}
+    for own, name in names(cfg).items():
+        kind = gguf.F32 if any(part in own for part in FULL_PRECISION) else matrices
+        tensors[name] = (state[own].detach().float().cpu().numpy(), kind)
+    about = {"general.name": "tidepool-mini", "general.license": "apache-2.0"}
+    gguf.write(path, cfg.metadata() | about | tokens, tensors)
+
+
+def read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Configuration and weights, dequantised, of a model file."""
+    meta, tensors = gguf.read(path)
+    key = lambda k: meta["tidepool." + k]  # noqa: E731
+    rope = key("rope.dimension_count")
+    cfg = ModelConfig(
+        vocab=len(meta["tokenizer.ggml.tokens"]), hidden=key("embedding_length"), layers=key("block_count"),
+        dense_layers=key("leading_dense_block_count"), heads=key("attention.head_count"), rope=rope,
+        nope=key("attention.key_length") - rope, value=key("attention.value_length"), latent=key("attention.kv_lora_rank"),
+        dense_ff=key("feed_forward_length"), experts=key("expert_count"), top_k=key("expert_used_count"),
+        shared=key("expert_shared_count"), expert_ff=key("expert_feed_forward_length"),
+        rope_base=key("rope.freq_base"), context=key("context_length"), window=key("nsa.window"),
+        yarn_factor=meta.get("tidepool.rope.scaling.factor", 1.0), select_n=key("nsa.select_n"),
+        yarn_original=meta.get("tidepool.rope.scaling.original_context_length", 4096),
+        mtp_ff=tensors[f"blk.{key('block_count')}.ffn_gate.weight"].shape[0],
+    )
+    return cfg, {own: torch.from_numpy(tensors[name].copy()) for own, name in names(cfg).items()}
+
+
+def pack_8bit(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Large tensors as int8 with an f16 scale per 32 values, the rest as f32."""
+    out = {}
+    for name, value in state.items():
+        x = value.detach().float().cpu().numpy()
+        if x.size < 65536:
+            out[name] = x
+            continue
+        groups = x.reshape(-1, 32)
+        scale = np.abs(groups).max(1, keepdims=True).astype(np.float16)
+        out[name + ":q"] = np.round(groups / np.maximum(scale.astype(np.float32), 1e-8) * 127).clip(-127, 127).astype(np.int8)
+        out[name + ":s"] = scale
+        out[name + ":shape"] = np.array(x.shape)
+    return out
+
+
+def unpack_8bit(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Inverse of `pack_8bit`."""
+    out = {}
+    for name, value in arrays.items():
+        if name.endswith(":q"):
+            base = name[:-2]
+            groups = value.astype(np.float32) * arrays[base + ":s"].astype(np.float32) / 127
+            out[base] = torch.from_numpy(groups.reshape(arrays[base + ":shape"]))
+        elif ":" not in name:
+            out[name] = torch.from_numpy(value)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path)
+    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--unpack", type=Path)
+    args = parser.parse_args()
+    if args.unpack:
+        packed = dict(np.load(args.unpack))
+        tokens = int(packed.pop("tokens"))
+        torch.save({"model": unpack_8bit(packed), "tokens": tokens}, args.checkpoint)
+        return
+    saved = torch.load(args.checkpoint, map_location="cpu", weights_only=False)
+    if args.gguf:
+        write_model(ModelConfig(**saved["config"]), saved["model"], tokenizer_metadata(args.tokenizer), args.gguf)
+        print(f"{args.gguf}: {args.gguf.stat().st_size / 2**20:.2f} MiB")
+    if args.resume:
+        np.savez_compressed(args.resume, tokens=saved["tokens"], **pack_8bit(saved["model"]))
+        print(f"{args.resume}: {args.resume.stat().st_size / 2**20:.2f} MiB")
+
+
+if __name__ == "__main__":
+    main()
