@@ -11,7 +11,7 @@ const MOST_FILES = 12;
 /** Tokens for other files when the user sets nothing else. */
 export const DEFAULT_CONTEXT_TOKENS = 1024;
 
-export interface Snippet {
+interface Snippet {
   path: string;
   /** Lines from 1, both included. */
   startLine: number;
@@ -58,7 +58,7 @@ export async function repositoryContext(query: ContextQuery): Promise<Repository
   return context;
 }
 
-export function tokensOf(text: string): number {
+function tokensOf(text: string): number {
   return Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
 }
 

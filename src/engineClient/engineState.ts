@@ -13,8 +13,3 @@ export type EngineState =
   | { kind: "ready"; model: ModelSummary }
   | { kind: "working"; model: ModelSummary }
   | { kind: "failed"; reason: string };
-
-/** True when requests are answered. */
-export function answers(state: EngineState): boolean {
-  return state.kind === "ready" || state.kind === "working";
-}

@@ -15,7 +15,7 @@ import {
 } from "../../engine/protocol/api.ts";
 import { deferred } from "../base/async.ts";
 
-export interface FakeAnswer {
+interface FakeAnswer {
   pieces: readonly string[];
   stopType?: StopType;
   /** The last event is held back until this settles. */
