@@ -57,6 +57,11 @@ export class EngineThread implements EngineHandle {
 
   generate(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void {
     const id = this.nextId++;
+    if (this.status.phase === "failed") {
+      const message = this.status.reason ?? "the engine failed";
+      queueMicrotask(() => onEvent({ type: "error", code: "internal", message }));
+      return () => undefined;
+    }
     this.generations.set(id, onEvent);
     this.send({ type: "submit", id, input });
     return () => this.send({ type: "cancel", id });
@@ -83,11 +88,11 @@ export class EngineThread implements EngineHandle {
     value: EngineQuestions[K]["ask"],
   ): Promise<EngineQuestions[K]["answer"]> {
     const id = this.nextId++;
+    if (this.status.phase !== "ready") {
+      const message = `expected a ready engine, found it ${this.status.phase}`;
+      return Promise.reject(new EngineError("not_ready", message));
+    }
     return new Promise((resolve, reject) => {
-      if (this.status.phase !== "ready")
-        reject(
-          new EngineError("not_ready", `expected a ready engine, found it ${this.status.phase}`),
-        );
       this.questions.set(id, { resolve: resolve as (answer: unknown) => void, reject });
       this.send({ type: "ask", id, question, value } as ToEngine);
     });

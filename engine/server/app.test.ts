@@ -1,0 +1,137 @@
+import { expect, test } from "vitest";
+import type { GenerationInput } from "../engine.ts";
+import type { EngineHandle } from "../engineThread.ts";
+import type { GenerationEvent } from "../scheduler/request.ts";
+import { App } from "./app.ts";
+
+const model = { id: "m", path: "/m.gguf", contextLength: 64, device: "fake", fim: true };
+const result = {
+  finish: "eos",
+  promptTokens: 9,
+  cachedTokens: 8,
+  queueMs: 0,
+  promptMs: 1,
+  predictedMs: 2,
+} as const;
+
+/** An engine that answers "ab" in two tokens; with `hang` it waits to be cancelled. */
+function fake(hang = false) {
+  const inputs: GenerationInput[] = [];
+  const engine: EngineHandle = {
+    status: { phase: "ready", model },
+    onStatus: () => undefined,
+    generate(input, onEvent) {
+      inputs.push(input);
+      const later = (event: GenerationEvent) => queueMicrotask(() => onEvent(event));
+      if (!hang) {
+        later({ type: "delta", text: "a", tokens: [{ id: 7, logProb: -1, top: [] }] });
+        later({ type: "delta", text: "b", tokens: [{ id: 8, logProb: -2, top: [] }] });
+        later({ type: "done", text: "", result });
+      }
+      return () => later({ type: "done", text: "", result: { ...result, finish: "cancelled" } });
+    },
+    tokenize: () => Promise.resolve([1, 2]),
+    detokenize: (tokens) => Promise.resolve(`<${tokens.join()}>`),
+    stats: () => Promise.reject(new Error("not asked for")),
+    close: () => Promise.resolve(),
+  };
+  return { engine, inputs };
+}
+
+function start(options: { hang?: boolean; token?: string } = {}) {
+  const { engine, inputs } = fake(options.hang);
+  const token = options.token === undefined ? {} : { token: options.token };
+  const app = new App({ engine, version: "1", onShutdown: () => undefined, ...token });
+  const post = (path: string, body: unknown, init: RequestInit = {}) =>
+    app.fetch(
+      new Request(`http://x${path}`, { method: "POST", body: JSON.stringify(body), ...init }),
+    );
+  return { app, inputs, post };
+}
+
+const infill = { input_prefix: "p", input_suffix: "s" };
+
+test("/infill answers in llama.cpp's form", async () => {
+  const { post } = start();
+  expect(await (await post("/infill", infill)).json()).toMatchObject({
+    content: "ab",
+    stop: true,
+    stop_type: "eos",
+    tokens: [7, 8],
+    logprobs: [-1, -2],
+    tokens_evaluated: 9,
+    tokens_cached: 8,
+  });
+});
+
+test("a stream ends with one final event", async () => {
+  const { post, app } = start();
+  const text = await (await post("/infill", { ...infill, stream: true })).text();
+  const events = text
+    .trimEnd()
+    .split("\n\n")
+    .map((block) => JSON.parse(block.replace("data: ", "")) as { stop: boolean });
+  expect(events.map((event) => event.stop)).toEqual([false, false, true]);
+  expect(app.generations.counts).toEqual({ accepted: 1, finished: 1, cancelled: 0, failed: 0 });
+});
+
+test("/v1/completions makes n choices with seeds of their own, whole and streamed", async () => {
+  const { post, inputs } = start();
+  const body = { prompt: "p", suffix: "s", n: 2, seed: 5, logprobs: 0, stop: "x" };
+  expect(await (await post("/v1/completions", body)).json()).toMatchObject({
+    choices: [
+      { text: "ab", index: 0, logprobs: { tokens: ["<7>", "<8>"] } },
+      { text: "ab", index: 1 },
+    ],
+    usage: { completion_tokens: 4 },
+  });
+  expect(inputs.map((input) => input.sampling.seed)).toEqual([5, 6]);
+  const streamed = await (await post("/v1/completions", { ...body, stream: true })).text();
+  expect(streamed.endsWith("data: [DONE]\n\n")).toBe(true);
+});
+
+test("a client that leaves a stream cancels its request once", async () => {
+  const { post, app } = start({ hang: true });
+  const response = await post("/infill", { ...infill, stream: true });
+  await response.body?.cancel();
+  await new Promise(setImmediate);
+  expect(app.generations.counts).toEqual({ accepted: 1, finished: 0, cancelled: 1, failed: 0 });
+});
+
+test.each([
+  ["/infill", { input_prefix: 3 }, 400, /input_prefix: expected string, found 3/],
+  ["/infill", { ...infill, n_predict: -1 }, 400, /n_predict: expected >=0, found -1/],
+  ["/v1/completions", {}, 400, /prompt: expected /],
+  ["/v1/chat/completions", {}, 501, /expected a chat model/],
+  ["/nowhere", {}, 404, /expected a known path/],
+])("%s refuses %j with status %i", async (path, body, status, message) => {
+  const response = await start().post(path, body);
+  expect(response.status).toBe(status);
+  expect(((await response.json()) as { error: { message: string } }).error.message).toMatch(
+    message,
+  );
+});
+
+test("a token is asked for when one is set", async () => {
+  const { post } = start({ token: "secret" });
+  expect((await post("/tokenize", { content: "a" })).status).toBe(401);
+  const wrong = await post(
+    "/tokenize",
+    { content: "a" },
+    { headers: { authorization: "Bearer secreT" } },
+  );
+  expect(wrong.status).toBe(401);
+  const right = await post(
+    "/tokenize",
+    { content: "a" },
+    { headers: { authorization: "Bearer secret" } },
+  );
+  expect(await right.json()).toEqual({ tokens: [1, 2] });
+});
+
+test("a draining engine takes nothing new and says so", async () => {
+  const { app, post } = start();
+  app.drain();
+  expect((await post("/infill", infill)).status).toBe(503);
+  expect(app.health().status).toBe("draining");
+});

@@ -1,0 +1,64 @@
+/** Runs a generation for an HTTP request and counts how it ended. */
+import { EngineError } from "../base/errors.ts";
+import type { GenerationInput } from "../engine.ts";
+import type { EngineHandle } from "../engineThread.ts";
+import type { GeneratedToken, GenerationEvent, GenerationResult } from "../scheduler/request.ts";
+
+export interface RequestCounts {
+  accepted: number;
+  finished: number;
+  cancelled: number;
+  failed: number;
+}
+
+export interface Generated {
+  text: string;
+  tokens: GeneratedToken[];
+  result: GenerationResult;
+}
+
+export class Generations {
+  readonly counts: RequestCounts = { accepted: 0, finished: 0, cancelled: 0, failed: 0 };
+  private readonly engine: EngineHandle;
+  private readonly onChange: () => void;
+
+  /** `onChange` is called when a request begins or ends. */
+  constructor(engine: EngineHandle, onChange: () => void) {
+    this.engine = engine;
+    this.onChange = onChange;
+  }
+
+  get nLive(): number {
+    const { accepted, finished, cancelled, failed } = this.counts;
+    return accepted - finished - cancelled - failed;
+  }
+
+  /** Starts a generation; the result cancels it. Exactly one terminal event is counted. */
+  start(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void {
+    this.counts.accepted++;
+    this.onChange();
+    return this.engine.generate(input, (event) => {
+      if (event.type === "error") this.counts.failed++;
+      else if (event.type === "done")
+        this.counts[event.result.finish === "cancelled" ? "cancelled" : "finished"]++;
+      onEvent(event);
+      if (event.type !== "delta") this.onChange();
+    });
+  }
+
+  /** Resolves with the whole answer; rejects with the engine's error. Cancels when `signal` fires. */
+  whole(input: GenerationInput, signal: AbortSignal): Promise<Generated> {
+    return new Promise((resolve, reject) => {
+      let text = "";
+      const tokens: GeneratedToken[] = [];
+      const cancel = this.start(input, (event) => {
+        if (event.type === "error") return reject(new EngineError(event.code, event.message));
+        text += event.text;
+        if (event.type === "delta") tokens.push(...event.tokens);
+        else resolve({ text, tokens, result: event.result });
+      });
+      if (signal.aborted) cancel();
+      else signal.addEventListener("abort", cancel, { once: true });
+    });
+  }
+}
