@@ -1,5 +1,6 @@
 /* Native sparse attention with an explicit loop over tokens, heads and keys; nothing is absorbed or tiled. */
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "reference_backend.h"
@@ -148,7 +149,8 @@ void attend_token(const AttentionArgs& a, const HostKv& kv, const Sequence& seq,
     rotate_row(q[h].data() + nsa.nope_dim, a.batch->inv_freq.data(), kv.params.rope_dim / 2, t);
     const std::vector<double> p =
         attend(q[h], pooled[h], range(0, n_vis), nsa.softmax_scale, gate(h, 0), &out[h]);
-    for (size_t i = 0; i < p.size(); i++) p_sum[i] += p[i];
+    /* Block scores are fp32: a probability below its normal range counts as 0, and blocks then tie. */
+    for (size_t i = 0; i < p.size(); i++) p_sum[i] += p[i] < FLT_MIN ? 0.0 : p[i];
   }
   const int32_t stride = kv.params.cmp_stride;
   const std::vector<int32_t> blocks =
