@@ -119,7 +119,10 @@ function idleWatch(app: App, idleMs: number, onIdle: () => void): () => void {
   return () => {
     clearTimeout(timer);
     timer = undefined;
-    if (app.nClients === 0 && app.generations.nLive === 0) timer = setTimeout(onIdle, idleMs);
+    if (app.nClients > 0 || app.generations.nLive > 0) return;
+    timer = setTimeout(onIdle, idleMs);
+    // The open sockets keep the daemon alive; the timer alone must not, or it would outlive draining.
+    timer.unref();
   };
 }
 
