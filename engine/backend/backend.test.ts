@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { EngineError } from "../base/errors.ts";
-import { Backend, WEIGHT_TYPES } from "./backend.ts";
+import { Backend } from "./backend.ts";
+import { WEIGHT_TYPES } from "./params.ts";
 
 /** A (rows, cols) f32 weight that holds `values`. */
 function f32Weight(backend: Backend, values: number[], nRows: number, nCols: number) {

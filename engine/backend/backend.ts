@@ -18,84 +18,17 @@ import type {
   WeightHandle,
 } from "./addon.ts";
 import { loadAddon } from "./native.ts";
-
-export type Device = "cpu" | "cuda" | "reference";
+import type {
+  BackendOptions,
+  BatchParams,
+  Device,
+  KvParams,
+  MoeParams,
+  NsaParams,
+  WeightShape,
+} from "./params.ts";
 
 const DEVICE_NUMBER: Record<Device, number> = { cpu: 0, cuda: 1, reference: 2 };
-
-/** GGUF's numbers of the tensor types that the kernels read. */
-export const WEIGHT_TYPES = { f32: 0, f16: 1, q4_0: 2, q8_0: 8 } as const;
-export type WeightType = (typeof WEIGHT_TYPES)[keyof typeof WEIGHT_TYPES];
-
-/** Tokens per block of the cache. */
-export const KV_BLOCK = 64;
-
-export interface BackendOptions {
-  device: Device;
-  /** 0 (default): all physical cores. The calling thread is one of them. */
-  nThreads?: number;
-  /** Forces an instruction set of the CPU; default: the best that the machine has. */
-  isa?: "scalar" | "avx2" | "avx512";
-}
-
-/** A stack of `nMatrices` matrices (nRows, nCols). */
-export interface WeightShape {
-  type: WeightType;
-  nMatrices: number;
-  nRows: number;
-  nCols: number;
-}
-
-export interface KvParams {
-  nLayers: number;
-  latentDim: number;
-  ropeDim: number;
-  /** Capacity in blocks of KV_BLOCK tokens; memory is used when a block is first written. */
-  nBlocks: number;
-  /** NSA's l and d; `cmpLen` 0: no pooled rows. */
-  cmpLen: number;
-  cmpStride: number;
-  /** f16, or f32 for exact tests. */
-  type: WeightType;
-}
-
-/** A step: sequence s adds nNew[s] tokens at positions start[s] on; `blocks` holds all block ids, concatenated. */
-export interface BatchParams {
-  start: Int32Array;
-  nNew: Int32Array;
-  nSeqBlocks: Int32Array;
-  blocks: Int32Array;
-}
-
-export interface MoeParams {
-  /** (nExperts, dim) f32. */
-  router: WeightHandle;
-  /** (nExperts) f32: only for choosing. */
-  routerBias: BufferHandle;
-  /** nExperts x (ff, dim). */
-  gate: WeightHandle;
-  up: WeightHandle;
-  /** nExperts x (dim, ff). */
-  down: WeightHandle;
-  shared?: { gate: WeightHandle; up: WeightHandle; down: WeightHandle };
-  topK: number;
-  /** 2: sigmoid. */
-  scoreFunc: number;
-  normalize: boolean;
-  scale: number;
-}
-
-export interface NsaParams {
-  nHeads: number;
-  nopeDim: number;
-  vDim: number;
-  softmaxScale: number;
-  selectBlock: number;
-  selectN: number;
-  window: number;
-  initBlocks: number;
-  localBlocks: number;
-}
 
 export class Backend {
   readonly #addon: NativeAddon;

@@ -1,6 +1,7 @@
 /** The forward pass of architecture `tidepool` (docs/model.md). Decoding and prefill are the same code over a batch. */
 import type { BatchHandle, BufferHandle, KvCacheHandle, RopeHandle } from "../backend/addon.ts";
-import { type Backend, KV_BLOCK, type NsaParams, WEIGHT_TYPES } from "../backend/backend.ts";
+import type { Backend } from "../backend/backend.ts";
+import { KV_BLOCK, type NsaParams, WEIGHT_TYPES } from "../backend/params.ts";
 import { PagedKv } from "../kvcache/pagedKv.ts";
 import type { GgufFile } from "../loader/gguf.ts";
 import type { Model, StepLogits, StepPart } from "./model.ts";

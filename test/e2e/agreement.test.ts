@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Backend, type Device } from "../../engine/backend/backend.ts";
+import { Backend } from "../../engine/backend/backend.ts";
+import type { Device } from "../../engine/backend/params.ts";
 import { integrityProblems } from "../../engine/kvcache/integrity.ts";
 import { readGguf } from "../../engine/loader/gguf.ts";
 import { TidepoolModel } from "../../engine/model/tidepool.ts";
@@ -66,7 +67,7 @@ function logitsAfter(
 ): Float32Array {
   const sequence = model.kv.acquire([]);
   let at = 0;
-  let row = new Float32Array();
+  let row: Float32Array = new Float32Array();
   for (const size of sizes) {
     const part = tokens.slice(at, at + size);
     at += size;
