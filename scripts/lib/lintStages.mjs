@@ -8,7 +8,11 @@ import { findTool, tools } from "./systemPackages.mjs";
 export function lintStages() {
   return [
     { name: "typecheck", command: localBin("tsc"), args: ["-p", "tsconfig.json"] },
-    { name: "biome", command: localBin("biome"), args: ["ci", "--error-on-warnings", "."] },
+    {
+      name: "biome",
+      command: localBin("biome"),
+      args: ["ci", "--colors=off", "--error-on-warnings", "."],
+    },
     { name: "eslint", command: localBin("eslint"), args: ["."] },
     {
       name: "dependency rules",

@@ -25,7 +25,7 @@ export async function showCompletion({ workspace, runtimeDir, write = defaultWri
 }
 
 /** The lines around the cursor; the completion is dim on a terminal, else between « and ». */
-export function render({ before, after }, text, isTerminal) {
+function render({ before, after }, text, isTerminal) {
   const ghost = isTerminal ? `\x1b[2;3m${text}\x1b[0m` : `«${text}»`;
   return [...before.slice(0, -1), `${before.at(-1)}${ghost}`, ...after]
     .map((line) => `    ${line}`)

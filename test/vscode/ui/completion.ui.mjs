@@ -27,7 +27,7 @@ describe("the packaged extension in a real VS Code", () => {
   before(async () => {
     session = await openSession();
     editor = session.editor;
-    await editor.waitForStatus("ready");
+    await editor.waitUntilReady();
   });
   after(async () => {
     await editor?.shot("last");
@@ -119,6 +119,8 @@ describe("the packaged extension in a real VS Code", () => {
 
   it("shows nothing and asks the engine nothing while it is switched off", async () => {
     await editor.command(titleOf("tidepool.toggle"));
+    // What was asked for before the switch has arrived by then.
+    await editor.pause(QUIET_MS);
     const accepted = await acceptedRequests(session.runtimeDir);
     await typeAfter("queue.go", "q.jobs = append(q.jobs, job)", "\nreturn q.");
     await editor.pause(QUIET_MS);
@@ -126,12 +128,12 @@ describe("the packaged extension in a real VS Code", () => {
     assert.equal(await editor.ghostTextNow(), "");
     assert.equal(await acceptedRequests(session.runtimeDir), accepted);
     await editor.command(titleOf("tidepool.toggle"));
-    await editor.waitForStatus("ready");
+    await editor.waitUntilReady();
   });
 
   it("completes again after the engine was killed", async () => {
     const killed = await killEngine(session.runtimeDir);
-    await editor.waitForStatus("ready");
+    await editor.waitUntilReady();
     await typeAfter("report.py", "inventory = Inventory()", "\ninventory.");
     assert.match(await editor.ghostText(), /\S/);
     await editor.shot("after-a-killed-engine");

@@ -27,16 +27,10 @@ export class EditorPage {
     await this.#page.waitForTimeout(ms);
   }
 
-  /** Waits for the extension's status bar item to say that it is ready. */
-  async waitForStatus(label) {
-    await this.#page
-      .locator(".statusbar-item", { hasText: "Tidepool" })
-      .first()
-      .waitFor({ timeout: 60_000 });
-    await this.#page
-      .locator(`.statusbar-item [aria-label*="${label}" i]`)
-      .first()
-      .waitFor({ timeout: 60_000 });
+  /** Waits for the status bar item to show the sparkle that stands for a ready engine. */
+  async waitUntilReady() {
+    const item = this.#page.locator(".statusbar-item", { hasText: "Tidepool" });
+    await item.locator(".codicon-sparkle").first().waitFor({ timeout: 60_000 });
   }
 
   async openFile(name) {
