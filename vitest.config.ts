@@ -4,7 +4,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["{src,engine}/**/*.test.ts", "scripts/**/*.test.mjs"] } },
+      {
+        test: {
+          name: "unit",
+          include: ["{src,engine}/**/*.test.ts", "{scripts,test/vscode}/**/*.test.mjs"],
+        },
+      },
       { test: { name: "golden", include: ["test/golden/**/*.test.ts"] } },
       {
         test: {

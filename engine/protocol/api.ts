@@ -85,21 +85,6 @@ export interface InfillTimings {
   predicted_ms: number;
 }
 
-/** POST /v1/completions (OpenAI form). With `suffix` the model's infilling layout is used. */
-export interface CompletionRequest {
-  prompt: string;
-  suffix?: string;
-  model?: string;
-  max_tokens?: number;
-  temperature?: number;
-  top_p?: number;
-  n?: number;
-  seed?: number;
-  stop?: string | string[];
-  logprobs?: number;
-  stream?: boolean;
-}
-
 /** Body of every error answer, and of an `error` event inside a stream. */
 export interface ErrorBody {
   error: { code: ErrorCode; message: string; retryable: boolean };

@@ -70,7 +70,7 @@ describe("the packaged extension in a real VS Code", () => {
   }
 
   const scenes = [
-    { language: "Python", file: "inventory.py", marker: "total += ", typed: "item." },
+    { language: "Python", file: "inventory.py", marker: "total += ", typed: "item.price " },
     { language: "TypeScript", file: "cart.ts", marker: "count += ", typed: "line." },
     { language: "Go", file: "queue.go", marker: "return Job{}, ", typed: "Err" },
   ];
@@ -134,7 +134,7 @@ describe("the packaged extension in a real VS Code", () => {
   it("completes again after the engine was killed", async () => {
     const killed = await killEngine(session.runtimeDir);
     await editor.waitUntilReady();
-    await typeAfter("report.py", "inventory = Inventory()", "\ninventory.");
+    await typeAfter("report.py", "inventory = Inventory()", "\nfor item in ");
     assert.match(await editor.ghostText(), /\S/);
     await editor.shot("after-a-killed-engine");
     assert.notEqual(enginePid(session.runtimeDir), killed);
