@@ -19,6 +19,7 @@ struct CpuWeight : Storage {
   std::vector<uint8_t> data;
   size_t group_bytes;
   int32_t n_groups; /* of one matrix */
+  mutable std::unique_ptr<Storage> derived; /* what an op made of it on first use */
 
   const uint8_t* group(int32_t matrix, int32_t index) const {
     return data.data() + (static_cast<size_t>(matrix) * n_groups + index) * group_bytes;
@@ -29,12 +30,15 @@ inline const CpuWeight& cpu_weight(const ek_weight& w) { return static_cast<cons
 
 inline int32_t round_up(int32_t n, int32_t to) { return (n + to - 1) / to * to; }
 
+struct AttentionMemory;
+
 class CpuBackend final : public HostBackend {
  public:
   CpuBackend(const Kernels& kernels, int n_threads)
       : k_(kernels), pool_(n_threads), scratch_(pool_.n_threads()) {}
   std::string describe() const override;
   std::unique_ptr<Storage> make_weight(const WeightShape& shape, const uint8_t* data) override;
+  void prepare_batch(ek_batch& batch) override;
   void embed(float* out, const ek_weight& table, const int32_t* tokens, int32_t n_tokens) override;
   void rmsnorm(float* out, const float* x, const float* weight, int32_t n_rows, int32_t dim,
                float eps) override;
@@ -63,6 +67,7 @@ class CpuBackend final : public HostBackend {
   const Kernels& k_;
   ThreadPool pool_;
   std::vector<std::vector<float>> scratch_;
+  std::shared_ptr<AttentionMemory> attention_; /* made on first use */
 };
 
 }  // namespace ek::cpu

@@ -1,0 +1,26 @@
+#include <cmath>
+
+#include "../core/f16.h"
+#include "attention_kernels.h"
+
+namespace ek::cpu {
+namespace attention_scalar {
+constexpr int kRows = 2, kVecs = 1, kScoreVecs = 1, kSumDims = 1;
+struct Wide {
+  float lane[16];
+};
+inline Wide halves16(const f16* in) {
+  Wide out;
+  for (int i = 0; i < 16; i++) out.lane[i] = f16_to_f32(in[i]);
+  return out;
+}
+#include "attention.inl"
+#include "attention_softmax.inl"
+}  // namespace attention_scalar
+
+using namespace attention_scalar;
+const AttentionKernels kAttentionScalar = {"scalar",     gemm,       widen,     score_rows,  sum_rows,
+                                           score_pooled, sum_pooled, softmax,   weigh_query, tile_top,
+                                           tile_ready,   tile_exp,   tile_weigh};
+
+}  // namespace ek::cpu
