@@ -103,9 +103,14 @@ export class Engine {
     return this.parts.tokenizer.decode(tokens);
   }
 
+  /** Requests that hold cache rows, and those that do not yet. */
+  get activity(): EngineStats["sequences"] {
+    return this.scheduler.counts;
+  }
+
   stats(): EngineStats {
     const { kv, kvBytes } = this.parts.model;
-    return { sequences: this.scheduler.counts, kv: { ...kv.stats(), bytes: kvBytes } };
+    return { sequences: this.activity, kv: { ...kv.stats(), bytes: kvBytes } };
   }
 
   private promptTokens({ prompt, maxTokens }: GenerationInput): number[] {

@@ -10,6 +10,9 @@ export interface EngineWorkerData {
   options: EngineOptions;
 }
 
+/** Requests that hold cache rows, and those that do not yet. */
+export type Activity = EngineStats["sequences"];
+
 /** Questions that get one answer each. */
 export interface EngineQuestions {
   tokenize: { ask: string; answer: number[] };
@@ -35,4 +38,6 @@ export type FromEngine =
   | { type: "ready"; model: ModelSummary }
   | { type: "failed"; code: EngineErrorCode; message: string }
   | { type: "event"; id: number; event: GenerationEvent }
+  /** Sent when the numbers change. */
+  | { type: "activity"; activity: Activity }
   | { type: "answer"; id: number; value: unknown };

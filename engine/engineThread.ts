@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads";
 import { EngineError, messageOf } from "./base/errors.ts";
 import type { EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
 import type {
+  Activity,
   EngineQuestions,
   EngineWorkerData,
   FromEngine,
@@ -21,8 +22,12 @@ export interface EngineStatus {
 /** What the server needs of an engine; tests bring a scripted one. */
 export interface EngineHandle {
   readonly status: EngineStatus;
+  /** As the engine's thread last told it. */
+  readonly activity: Activity;
   /** Calls `listener` at every change of `status`. */
   onStatus(listener: (status: EngineStatus) => void): void;
+  /** Calls `listener` at every change of `activity`. */
+  onActivity(listener: () => void): void;
   /** Starts a generation; `onEvent` hears its deltas and one terminal event. The result cancels it. */
   generate(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void;
   tokenize(text: string): Promise<number[]>;
@@ -33,14 +38,18 @@ export interface EngineHandle {
 
 export class EngineThread implements EngineHandle {
   status: EngineStatus = { phase: "loading" };
+  activity: Activity = { running: 0, waiting: 0 };
   private readonly worker: Worker;
-  private readonly listeners: ((status: EngineStatus) => void)[] = [];
+  private readonly statusListeners: ((status: EngineStatus) => void)[] = [];
+  private readonly activityListeners: (() => void)[] = [];
   private readonly generations = new Map<number, (event: GenerationEvent) => void>();
   private readonly questions = new Map<
     number,
     { resolve: (value: unknown) => void; reject: (error: Error) => void }
   >();
   private nextId = 1;
+  /** The thread is being ended on purpose, which is no failure. */
+  private isClosing = false;
 
   /** Starts the thread; `script` is the bundle, which runs the engine when it finds itself in a worker. */
   constructor(script: string, options: EngineOptions) {
@@ -52,7 +61,11 @@ export class EngineThread implements EngineHandle {
   }
 
   onStatus(listener: (status: EngineStatus) => void): void {
-    this.listeners.push(listener);
+    this.statusListeners.push(listener);
+  }
+
+  onActivity(listener: () => void): void {
+    this.activityListeners.push(listener);
   }
 
   generate(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void {
@@ -64,7 +77,9 @@ export class EngineThread implements EngineHandle {
     }
     this.generations.set(id, onEvent);
     this.send({ type: "submit", id, input });
-    return () => this.send({ type: "cancel", id });
+    return () => {
+      if (this.generations.has(id)) this.send({ type: "cancel", id });
+    };
   }
 
   tokenize(text: string): Promise<number[]> {
@@ -80,6 +95,7 @@ export class EngineThread implements EngineHandle {
   }
 
   async close(): Promise<void> {
+    this.isClosing = true;
     await this.worker.terminate();
   }
 
@@ -116,6 +132,9 @@ export class EngineThread implements EngineHandle {
         onEvent?.(message.event);
         return;
       }
+      case "activity":
+        this.tellActivity(message.activity);
+        return;
       case "answer":
         this.questions.get(message.id)?.resolve(message.value);
         this.questions.delete(message.id);
@@ -125,17 +144,23 @@ export class EngineThread implements EngineHandle {
 
   /** The thread is of no more use: everybody who waits hears it once. The first reason counts. */
   private fail(reason: string): void {
-    if (this.status.phase !== "failed") this.change({ phase: "failed", reason });
+    if (this.status.phase !== "failed" && !this.isClosing) this.change({ phase: "failed", reason });
     for (const onEvent of this.generations.values())
       onEvent({ type: "error", code: "internal", message: reason });
     this.generations.clear();
     for (const question of this.questions.values())
       question.reject(new EngineError("internal", reason));
     this.questions.clear();
+    this.tellActivity({ running: 0, waiting: 0 });
+  }
+
+  private tellActivity(activity: Activity): void {
+    this.activity = activity;
+    for (const listener of this.activityListeners) listener();
   }
 
   private change(status: EngineStatus): void {
     this.status = status;
-    for (const listener of this.listeners) listener(status);
+    for (const listener of this.statusListeners) listener(status);
   }
 }

@@ -17,13 +17,22 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
     port.close();
     return;
   }
+  let told = engine.activity;
+  const tellActivity = () => {
+    const { running, waiting } = engine.activity;
+    if (running === told.running && waiting === told.waiting) return;
+    told = { running, waiting };
+    tell({ type: "activity", activity: told });
+  };
   let isStepping = false;
   const step = () => {
     isStepping = engine.step();
+    tellActivity();
     if (isStepping) setImmediate(step);
   };
   port.on("message", (message: ToEngine) => {
     handle(engine, message, tell);
+    tellActivity();
     if (isStepping) return;
     isStepping = true;
     setImmediate(step);

@@ -17,9 +17,14 @@ export interface GenerationRequest {
   nTop: number;
 }
 
-export interface GeneratedToken extends TokenChoice {
+export interface WrittenToken extends TokenChoice {
+  /** Written form; U+FFFD for bytes that are only a part of a character. */
+  text: string;
+}
+
+export interface GeneratedToken extends WrittenToken {
   /** The most likely tokens, most likely first; empty unless asked for. */
-  top: readonly TokenChoice[];
+  top: readonly WrittenToken[];
 }
 
 export type FinishReason = "eos" | "limit" | "word" | "cancelled";

@@ -7,7 +7,7 @@
  */
 import { EngineError, messageOf } from "../base/errors.ts";
 import type { Model, StepLogits, StepPart } from "../model/model.ts";
-import { sampleToken, topTokens } from "../sampling/sampler.ts";
+import { sampleToken, type TokenChoice, topTokens } from "../sampling/sampler.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { ChunkSize } from "./chunkSize.ts";
 import { Generation } from "./generation.ts";
@@ -160,7 +160,7 @@ export class Scheduler {
     const logits = model.forward(work.map((w) => w.part));
     for (const { part } of work) model.kv.commit(part.sequence, part.tokens);
     const sampled = work.filter((w) => w.part.wantsLogits);
-    const choices = chooseTokens(sampled, logits);
+    const choices = chooseTokens(sampled, logits, this.options.tokenizer);
     for (const [i, { generation }] of sampled.entries()) {
       const token = choices[i];
       if (token === undefined) continue;
@@ -206,18 +206,23 @@ function nTokensOf(work: readonly Work[]): number {
 }
 
 /** The next token of each share, by its request's own rule; the greedy ones in one native call. */
-function chooseTokens(work: readonly Work[], logits: StepLogits): GeneratedToken[] {
+function chooseTokens(
+  work: readonly Work[],
+  logits: StepLogits,
+  tokenizer: Tokenizer,
+): GeneratedToken[] {
   if (work.length === 0) return [];
   const greedy = logits.greedy();
+  const written = (choice: TokenChoice) => ({ ...choice, text: tokenizer.decode([choice.id]) });
   return work.map(({ generation }, i) => {
     const { sampling, nTop } = generation.request;
     const row = sampling.temperature > 0 || nTop > 0 ? logits.row(i) : undefined;
-    const top = row !== undefined && nTop > 0 ? topTokens(row, nTop) : [];
+    const top = row !== undefined && nTop > 0 ? topTokens(row, nTop).map(written) : [];
     if (row !== undefined && sampling.temperature > 0)
-      return { ...sampleToken(row, sampling, generation.random), top };
+      return { ...written(sampleToken(row, sampling, generation.random)), top };
     const logProb = greedy.logProbs[i] ?? Number.NaN;
     if (!Number.isFinite(logProb))
       throw new EngineError("internal", `expected finite logits, found log-probability ${logProb}`);
-    return { id: greedy.ids[i] ?? 0, logProb, top };
+    return { ...written({ id: greedy.ids[i] ?? 0, logProb }), top };
   });
 }

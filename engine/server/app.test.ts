@@ -19,13 +19,15 @@ function fake(hang = false) {
   const inputs: GenerationInput[] = [];
   const engine: EngineHandle = {
     status: { phase: "ready", model },
+    activity: { running: 1, waiting: 2 },
     onStatus: () => undefined,
+    onActivity: () => undefined,
     generate(input, onEvent) {
       inputs.push(input);
       const later = (event: GenerationEvent) => queueMicrotask(() => onEvent(event));
       if (!hang) {
-        later({ type: "delta", text: "a", tokens: [{ id: 7, logProb: -1, top: [] }] });
-        later({ type: "delta", text: "b", tokens: [{ id: 8, logProb: -2, top: [] }] });
+        later({ type: "delta", text: "a", tokens: [{ id: 7, text: "a", logProb: -1, top: [] }] });
+        later({ type: "delta", text: "b", tokens: [{ id: 8, text: "b", logProb: -2, top: [] }] });
         later({ type: "done", text: "", result });
       }
       return () => later({ type: "done", text: "", result: { ...result, finish: "cancelled" } });
@@ -40,13 +42,14 @@ function fake(hang = false) {
 
 function start(options: { hang?: boolean; token?: string } = {}) {
   const { engine, inputs } = fake(options.hang);
-  const token = options.token === undefined ? {} : { token: options.token };
-  const app = new App({ engine, version: "1", onShutdown: () => undefined, ...token });
+  let nUses = 0;
+  const onUse = () => nUses++;
+  const app = new App({ engine, version: "1", onShutdown: () => undefined, onUse });
+  const answer = app.routes(options.token);
+  const get = (path: string) => answer(new Request(`http://x${path}`));
   const post = (path: string, body: unknown, init: RequestInit = {}) =>
-    app.fetch(
-      new Request(`http://x${path}`, { method: "POST", body: JSON.stringify(body), ...init }),
-    );
-  return { app, inputs, post };
+    answer(new Request(`http://x${path}`, { method: "POST", body: JSON.stringify(body), ...init }));
+  return { app, inputs, get, post, uses: () => nUses };
 }
 
 const infill = { input_prefix: "p", input_suffix: "s" };
@@ -80,7 +83,7 @@ test("/v1/completions makes n choices with seeds of their own, whole and streame
   const body = { prompt: "p", suffix: "s", n: 2, seed: 5, logprobs: 0, stop: "x" };
   expect(await (await post("/v1/completions", body)).json()).toMatchObject({
     choices: [
-      { text: "ab", index: 0, logprobs: { tokens: ["<7>", "<8>"] } },
+      { text: "ab", index: 0, logprobs: { tokens: ["a", "b"], token_logprobs: [-1, -2] } },
       { text: "ab", index: 1 },
     ],
     usage: { completion_tokens: 4 },
@@ -88,6 +91,9 @@ test("/v1/completions makes n choices with seeds of their own, whole and streame
   expect(inputs.map((input) => input.sampling.seed)).toEqual([5, 6]);
   const streamed = await (await post("/v1/completions", { ...body, stream: true })).text();
   expect(streamed.endsWith("data: [DONE]\n\n")).toBe(true);
+  expect(streamed).toContain(
+    '"text":"b","index":1,"finish_reason":null,"logprobs":{"tokens":["b"],"token_logprobs":[-2],',
+  );
 });
 
 test("a client that leaves a stream cancels its request once", async () => {
@@ -134,4 +140,35 @@ test("a draining engine takes nothing new and says so", async () => {
   app.drain();
   expect((await post("/infill", infill)).status).toBe(503);
   expect(app.health().status).toBe("draining");
+});
+
+test("listeners share one count of requests and clients, and health is no use", async () => {
+  const { app, get, uses } = start();
+  const other = app.routes("secret");
+  const headers = { authorization: "Bearer secret" };
+  const body = JSON.stringify(infill);
+  await (await other(new Request("http://x/infill", { method: "POST", headers, body }))).text();
+  expect(app.generations.counts.finished).toBe(1);
+  const before = uses();
+  await get("/health");
+  expect(uses()).toBe(before);
+  await get("/metrics");
+  expect(uses()).toBe(before + 1);
+});
+
+test("an event stream tells health and activity once, counts as a client, and ends when told", async () => {
+  const { app, get } = start();
+  const response = await get("/tidepool/events");
+  expect(app.nClients).toBe(1);
+  app.drain();
+  app.endEventStreams();
+  const text = await response.text();
+  expect(text.match(/^event: .*$/gm)).toEqual([
+    "event: health",
+    "event: activity",
+    "event: health",
+  ]);
+  expect(text).toContain('data: {"running":1,"waiting":2}');
+  expect(text).toContain('"status":"draining"');
+  expect(app.nClients).toBe(0);
 });

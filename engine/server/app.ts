@@ -1,17 +1,18 @@
 /** The HTTP API: routes, authorisation, presence. It knows requests and the engine's handle, and no tensors. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
-import { Gauge, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
 import { EngineError } from "../base/errors.ts";
 import type { EngineHandle } from "../engineThread.ts";
 import {
+  type EngineEvents,
   type EngineState,
   type Health,
   type ModelSummary,
   PROTOCOL_VERSION,
 } from "../protocol/api.ts";
 import { answerCompletion } from "./completionsRoute.ts";
-import { eventStream } from "./eventStream.ts";
+import { type EventSink, eventStream } from "./eventStream.ts";
 import { Generations } from "./generate.ts";
 import { errorResponse } from "./httpErrors.ts";
 import { answerInfill } from "./infillRoute.ts";
@@ -21,28 +22,49 @@ import { completionSchema, detokenizeSchema, infillSchema, tokenizeSchema } from
 export interface AppOptions {
   engine: EngineHandle;
   version: string;
-  /** Required from every request when set. */
-  token?: string;
   /** Asked for by POST /tidepool/shutdown. */
   onShutdown: () => void;
-  /** Called when the number of clients or live requests changes. */
+  /** Called when somebody asks for something, comes, or goes. Questions about health do not count. */
   onUse?: () => void;
 }
 
+/** Answers one HTTP request. */
+export type Fetch = (request: Request) => Response | Promise<Response>;
+
+/** One for all listeners of a daemon, so that requests, clients and draining are counted together. */
 export class App {
   readonly generations: Generations;
   /** Clients that hold an event stream. */
   nClients = 0;
   isDraining = false;
-  readonly fetch: (request: Request) => Response | Promise<Response>;
   private readonly options: AppOptions;
   private readonly watchers = new Set<() => void>();
+  private readonly enders = new Set<() => void>();
 
   constructor(options: AppOptions) {
     this.options = options;
     this.generations = new Generations(options.engine, () => this.changed());
     options.engine.onStatus(() => this.changed());
-    this.fetch = this.routes().fetch;
+    options.engine.onActivity(() => this.tellWatchers());
+  }
+
+  /** The routes for one listener; with `token` every request must bear it. */
+  routes(token?: string): Fetch {
+    const app = new Hono();
+    app.onError((error) => errorResponse(error));
+    app.notFound((c) =>
+      errorResponse(
+        new EngineError("not_found", `expected a known path, found ${c.req.method} ${c.req.path}`),
+      ),
+    );
+    app.use(async (c, next) => {
+      if (token !== undefined) checkToken(token, c.req.header("authorization"));
+      if (c.req.path !== "/health") this.options.onUse?.();
+      await next();
+    });
+    this.addStateRoutes(app);
+    this.addModelRoutes(app);
+    return app.fetch;
   }
 
   health(): Health {
@@ -64,9 +86,18 @@ export class App {
     this.changed();
   }
 
+  /** Ends all event streams, which would otherwise hold their connections open. */
+  endEventStreams(): void {
+    for (const end of this.enders) end();
+  }
+
   private changed(): void {
-    for (const watch of this.watchers) watch();
+    this.tellWatchers();
     this.options.onUse?.();
+  }
+
+  private tellWatchers(): void {
+    for (const watch of this.watchers) watch();
   }
 
   private ready(): ModelSummary {
@@ -76,40 +107,36 @@ export class App {
     throw new EngineError("not_ready", `expected a ready engine, found it ${health.status}${why}`);
   }
 
-  private routes(): Hono {
-    const app = new Hono();
-    const { engine, token } = this.options;
-    app.onError((error) => errorResponse(error));
-    app.notFound((c) =>
-      errorResponse(
-        new EngineError("not_found", `expected a known path, found ${c.req.method} ${c.req.path}`),
-      ),
-    );
-    if (token !== undefined)
-      app.use(async (c, next) => {
-        checkToken(token, c.req.header("authorization"));
-        await next();
-      });
+  private addStateRoutes(app: Hono): void {
     app.get("/health", (c) => {
       const health = this.health();
       return c.json(health, health.status === "ready" ? 200 : 503);
     });
-    app.get("/metrics", async (c) => c.text(await this.metrics()));
-    app.get("/v1/models", (c) =>
-      c.json({
-        object: "list",
-        data: [{ id: this.ready().id, object: "model", owned_by: "tidepool" }],
-      }),
-    );
+    app.get("/metrics", async (c) => {
+      const registry = await this.metrics();
+      return c.body(await registry.metrics(), 200, { "content-type": registry.contentType });
+    });
+    app.get("/tidepool/state", async (c) => c.json(await this.state()));
+    app.get("/tidepool/events", (c) => this.events(c.req.raw));
+    app.post("/tidepool/shutdown", (c) => {
+      setImmediate(this.options.onShutdown);
+      return c.json({ status: "draining" });
+    });
+  }
+
+  private addModelRoutes(app: Hono): void {
+    const { engine } = this.options;
+    app.get("/v1/models", (c) => {
+      const data = [{ id: this.ready().id, object: "model", owned_by: "tidepool" }];
+      return c.json({ object: "list", data });
+    });
     app.post("/infill", async (c) => {
       const body = await readBody(c.req.raw, infillSchema);
       return answerInfill(this.generations, this.ready().id, body, c.req.raw);
     });
     app.post("/v1/completions", async (c) => {
       const body = await readBody(c.req.raw, completionSchema);
-      return answerCompletion(this.generations, this.ready().id, body, c.req.raw, (id) =>
-        engine.detokenize([id]),
-      );
+      return answerCompletion(this.generations, this.ready().id, body, c.req.raw);
     });
     app.post("/v1/chat/completions", () => {
       throw new EngineError(
@@ -117,23 +144,14 @@ export class App {
         "expected a chat model, found a completion model: use /v1/completions or /infill",
       );
     });
-    app.post("/tokenize", async (c) =>
-      c.json({
-        tokens: await engine.tokenize((await readBody(c.req.raw, tokenizeSchema)).content),
-      }),
-    );
-    app.post("/detokenize", async (c) =>
-      c.json({
-        content: await engine.detokenize((await readBody(c.req.raw, detokenizeSchema)).tokens),
-      }),
-    );
-    app.get("/tidepool/state", async (c) => c.json(await this.state()));
-    app.get("/tidepool/events", (c) => this.events(c.req.raw));
-    app.post("/tidepool/shutdown", (c) => {
-      setImmediate(this.options.onShutdown);
-      return c.json({ status: "draining" });
+    app.post("/tokenize", async (c) => {
+      const { content } = await readBody(c.req.raw, tokenizeSchema);
+      return c.json({ tokens: await engine.tokenize(content) });
     });
-    return app;
+    app.post("/detokenize", async (c) => {
+      const { tokens } = await readBody(c.req.raw, detokenizeSchema);
+      return c.json({ content: await engine.detokenize(tokens) });
+    });
   }
 
   private async state(): Promise<EngineState> {
@@ -148,40 +166,61 @@ export class App {
 
   private events(request: Request): Response {
     return eventStream(request, (sink) => {
-      let lastHealth = "";
+      const send = onceEach(sink);
       const watch = () => {
-        const health = this.health();
-        if (JSON.stringify(health) !== lastHealth) sink.send(health, "health");
-        lastHealth = JSON.stringify(health);
-        sink.send({ running: this.generations.nLive, waiting: 0 }, "activity");
+        send("health", this.health());
+        send("activity", this.options.engine.activity);
       };
       this.watchers.add(watch);
+      this.enders.add(sink.end);
       this.nClients++;
       watch();
       this.options.onUse?.();
       return () => {
         this.watchers.delete(watch);
+        this.enders.delete(sink.end);
         this.nClients--;
         this.options.onUse?.();
       };
     });
   }
 
-  private async metrics(): Promise<string> {
+  private async metrics(): Promise<Registry> {
     const registry = new Registry();
+    const registers = [registry];
     const gauge = (name: string, help: string, value: number) =>
-      new Gauge({ name: `tidepool_${name}`, help, registers: [registry] }).set(value);
-    for (const [name, value] of Object.entries<number>({ ...this.generations.counts }))
-      gauge(`requests_${name}`, `Requests ${name}`, value);
+      new Gauge({ name: `tidepool_${name}`, help, registers }).set(value);
+    for (const [name, value] of Object.entries<number>({ ...this.generations.counts })) {
+      const help = `Requests ${name} since the start`;
+      new Counter({ name: `tidepool_requests_${name}_total`, help, registers }).inc(value);
+    }
     gauge("rss_bytes", "Resident memory", process.memoryUsage.rss());
     gauge("clients", "Clients that hold an event stream", this.nClients);
     if (this.options.engine.status.phase === "ready") {
-      const { kv } = await this.options.engine.stats();
+      const { kv, sequences } = await this.options.engine.stats();
+      for (const [name, value] of Object.entries<number>(sequences))
+        gauge(`sequences_${name}`, `Sequences ${name}`, value);
       for (const [name, value] of Object.entries<number>(kv))
-        gauge(`kv_${name}`, `KV cache: ${name}`, value);
+        gauge(`kv_${snakeCase(name)}`, `KV cache: ${name}`, value);
     }
-    return registry.metrics();
+    return registry;
   }
+}
+
+/** Sends an event when its data differs from what was last sent under the same name. */
+function onceEach(sink: EventSink): (name: keyof EngineEvents, data: object) => void {
+  const last = new Map<string, string>();
+  return (name, data) => {
+    const text = JSON.stringify(data);
+    if (last.get(name) === text) return;
+    last.set(name, text);
+    sink.send(data, name);
+  };
+}
+
+/** Metric names are written in snake case. */
+function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** Compares hashes, which have equal length, in constant time. Throws `unauthorized`. */

@@ -6,8 +6,8 @@ import type { Generated, Generations } from "./generate.ts";
 import { errorBody } from "./httpErrors.ts";
 import type { CompletionBody } from "./schemas.ts";
 
-/** The written form of a token, for `logprobs`. */
-export type TokenText = (id: number) => Promise<string>;
+/** The `logprobs` of some tokens, or null when nobody asked for them. */
+type Logprobs = (tokens: readonly GeneratedToken[]) => object | null;
 
 const finishNames: Record<FinishReason, "stop" | "length"> = {
   eos: "stop",
@@ -21,7 +21,6 @@ export async function answerCompletion(
   model: string,
   body: CompletionBody,
   request: Request,
-  textOf: TokenText,
 ): Promise<Response> {
   const frame = {
     id: `cmpl-${crypto.randomUUID()}`,
@@ -30,16 +29,15 @@ export async function answerCompletion(
     model,
   };
   const inputs = Array.from({ length: body.n }, (_, i) => inputOf(body, i));
-  if (body.stream) return streamed(generations, frame, inputs, request);
+  const logprobs: Logprobs = body.logprobs === undefined ? () => null : logprobsOf;
+  if (body.stream) return streamed(generations, frame, inputs, request, logprobs);
   const all = await Promise.all(inputs.map((input) => generations.whole(input, request.signal)));
-  const choices = await Promise.all(
-    all.map(async ({ text, tokens, result }, index) => ({
-      text,
-      index,
-      finish_reason: finishNames[result.finish],
-      logprobs: body.logprobs === undefined ? null : await logprobsOf(tokens, textOf),
-    })),
-  );
+  const choices = all.map(({ text, tokens, result }, index) => ({
+    text,
+    index,
+    finish_reason: finishNames[result.finish],
+    logprobs: logprobs(tokens),
+  }));
   return Response.json({ ...frame, choices, usage: usageOf(all) });
 }
 
@@ -48,6 +46,7 @@ function streamed(
   frame: object,
   inputs: readonly GenerationInput[],
   request: Request,
+  logprobs: Logprobs,
 ): Response {
   return eventStream(request, (sink) => {
     let nLeft = inputs.length;
@@ -62,11 +61,11 @@ function streamed(
           sink.send(errorBody(event.code, event.message), "error");
           return end();
         }
-        const finish = event.type === "done" ? finishNames[event.result.finish] : null;
-        sink.send({
-          ...frame,
-          choices: [{ text: event.text, index, finish_reason: finish, logprobs: null }],
-        });
+        const part =
+          event.type === "done"
+            ? { finish_reason: finishNames[event.result.finish], logprobs: null }
+            : { finish_reason: null, logprobs: logprobs(event.tokens) };
+        sink.send({ ...frame, choices: [{ text: event.text, index, ...part }] });
         if (event.type === "done") end();
       }),
     );
@@ -92,16 +91,17 @@ function inputOf(body: CompletionBody, index: number): GenerationInput {
   };
 }
 
-async function logprobsOf(tokens: readonly GeneratedToken[], textOf: TokenText) {
-  const topOf = async (token: GeneratedToken) =>
-    Object.fromEntries(
-      await Promise.all(token.top.map(async (t) => [await textOf(t.id), t.logProb] as const)),
-    );
+function logprobsOf(tokens: readonly GeneratedToken[]) {
   return {
-    tokens: await Promise.all(tokens.map((t) => textOf(t.id))),
+    tokens: tokens.map((t) => t.text),
     token_logprobs: tokens.map((t) => t.logProb),
-    top_logprobs: await Promise.all(tokens.map(topOf)),
+    top_logprobs: tokens.map(topLogprobs),
   };
+}
+
+/** By written form; of tokens that are written alike (parts of characters) the most likely counts. */
+function topLogprobs({ top }: GeneratedToken): Record<string, number> {
+  return Object.fromEntries(top.map((t) => [t.text, t.logProb] as const).reverse());
 }
 
 function usageOf(all: readonly Generated[]) {

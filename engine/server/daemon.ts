@@ -3,12 +3,14 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { EngineThread } from "../engineThread.ts";
-import { PROTOCOL_VERSION } from "../protocol/api.ts";
-import { prepareRuntimeDir, resolveRuntimeDir, socketPath } from "../protocol/runtime.ts";
+import { type LockFile, PROTOCOL_VERSION } from "../protocol/api.ts";
+import { prepareRuntimeDir, readLock, resolveRuntimeDir, socketPath } from "../protocol/runtime.ts";
 import { App } from "./app.ts";
 import { liveLock, removeLock, writeLock } from "./daemonLock.ts";
 import { openLog } from "./daemonLog.ts";
-import { listenOnAddress, listenOnSocket, readOrMakeToken } from "./listen.ts";
+import { drain } from "./drain.ts";
+import { addressOf, listenOnAddress, listenOnSocket, readOrMakeToken } from "./listen.ts";
+import type { SocketClaim } from "./socketClaim.ts";
 
 export interface DaemonOptions {
   /** The bundle: also the script of the engine's thread. */
@@ -24,7 +26,8 @@ export interface DaemonOptions {
   print: (line: string) => void;
 }
 
-const DRAIN_MS = 10_000;
+/** How often the daemon looks whether it can still be found. */
+const WATCH_MS = 500;
 
 /** Serves until it is told to stop or nobody needs it; resolves with the exit code. Throws when it cannot start. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
@@ -36,84 +39,101 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     options.print(`an engine already runs: pid ${other.pid}, socket ${other.socket}`);
     return 0;
   }
-  const log = openLog(dir);
-  const { modelPath, threads, contextLength, version } = options;
+  const { modelPath, threads, contextLength } = options;
   const engine = new EngineThread(options.script, {
     modelPath,
     threads,
     ...(contextLength === undefined ? {} : { contextLength }),
   });
-  let stop: (why: string) => void = () => undefined;
-  const stopping = new Promise<string>((resolve) => {
-    stop = resolve;
-  });
-  let noteUse: (() => void) | undefined;
-  const app = new App({
-    engine,
-    version,
-    onShutdown: () => stop("asked to"),
-    onUse: () => noteUse?.(),
-  });
-  noteUse = idleWatch(app, options.idleExitMs, () => stop("idle"));
-  const servers: Server[] = [];
   try {
-    const server = await listenOnSocket(app, socket);
-    if (server === undefined) {
-      options.print(`an engine already runs: socket ${socket}`);
-      return 0;
-    }
-    servers.push(server);
-    if (options.listen !== undefined) servers.push(await openAddress(options, engine, dir, stop));
-    writeLock(dir, {
-      pid: process.pid,
-      socket,
-      version,
-      protocol: PROTOCOL_VERSION,
-      model: modelPath,
-    });
-    options.print(`tidepool engine ${version}: pid ${process.pid}, socket ${socket}`);
-    engine.onStatus((status) => log.info(status, "engine"));
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
-    noteUse();
-    log.info({ why: await stopping }, "draining");
-    await drain(app);
-    return 0;
+    return await serve(options, engine, dir, socket);
   } finally {
-    removeLock(dir);
-    for (const server of servers) server.closeAllConnections();
-    for (const server of servers) server.close();
     await engine.close();
   }
 }
 
-async function openAddress(
+/** Opens the sockets, serves until a reason to stop comes up, and lets what runs end. */
+async function serve(
   options: DaemonOptions,
   engine: EngineThread,
   dir: string,
-  stop: (why: string) => void,
-) {
-  const tokenFile = options.tokenFile ?? join(dir, "token");
-  const token = readOrMakeToken(tokenFile);
+  socket: string,
+): Promise<number> {
+  let stop: (why: string) => void = () => undefined;
+  const stopping = new Promise<string>((resolve) => {
+    stop = resolve;
+  });
   const app = new App({
     engine,
     version: options.version,
-    token,
     onShutdown: () => stop("asked to"),
+    onUse: () => noteUse(),
   });
-  const server = await listenOnAddress(app, options.listen ?? "");
-  options.print(`listening on ${options.listen}, bearer token in ${tokenFile}`);
+  const noteUse = idleWatch(app, options.idleExitMs, () => stop("idle"));
+  const listener = await listenOnSocket(app.routes(), socket);
+  if (listener === undefined) {
+    options.print(`an engine already runs: socket ${socket}`);
+    return 0;
+  }
+  const servers: Server[] = [listener.server];
+  let watch: NodeJS.Timeout | undefined;
+  try {
+    if (options.listen !== undefined) servers.push(await openAddress(app, options, dir));
+    watch = keepFindable(dir, lockOf(options, socket), listener.claim, stop);
+    options.print(`tidepool engine ${options.version}: pid ${process.pid}, socket ${socket}`);
+    const log = openLog(dir);
+    engine.onStatus((status) => log.info(status, "engine"));
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
+    noteUse();
+    log.info({ why: await stopping }, "draining");
+    return 0;
+  } finally {
+    await drain(app, servers, () => {
+      clearInterval(watch);
+      if (listener.claim.isOurs()) removeLock(dir);
+      listener.claim.release();
+    });
+  }
+}
+
+function lockOf({ version, modelPath: model }: DaemonOptions, socket: string): LockFile {
+  return { pid: process.pid, socket, version, protocol: PROTOCOL_VERSION, model };
+}
+
+/**
+ * Writes the lock, and looks from time to time whether it still leads here. A daemon whose socket was taken over or
+ * removed serves nobody new, so it ends; one whose lock was lost writes it again.
+ */
+function keepFindable(
+  dir: string,
+  lock: LockFile,
+  claim: SocketClaim,
+  stop: (why: string) => void,
+): NodeJS.Timeout {
+  writeLock(dir, lock);
+  const timer = setInterval(() => {
+    if (!claim.isOurs()) return stop("the socket is no longer ours");
+    if (readLock(dir)?.pid === lock.pid) return;
+    try {
+      writeLock(dir, lock);
+    } catch (error) {
+      stop(`the lock cannot be written: ${messageOf(error)}`);
+    }
+  }, WATCH_MS);
+  return timer.unref();
+}
+
+async function openAddress(app: App, options: DaemonOptions, dir: string): Promise<Server> {
+  const tokenFile = options.tokenFile ?? join(dir, "token");
+  const server = await listenOnAddress(
+    app.routes(readOrMakeToken(tokenFile)),
+    options.listen ?? "",
+  );
+  options.print(`listening on ${addressOf(server)}, bearer token in ${tokenFile}`);
   return server;
 }
 
-/** Lets live requests end, for at most DRAIN_MS. */
-async function drain(app: App): Promise<void> {
-  app.drain();
-  const deadline = Date.now() + DRAIN_MS;
-  while (app.generations.nLive > 0 && Date.now() < deadline)
-    await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-/** Calls `onIdle` once nobody has listened or asked for `idleMs`; the result is to be called at every change. */
+/** Calls `onIdle` once nobody has listened or asked for `idleMs`; the result is to be called at every use. */
 function idleWatch(app: App, idleMs: number, onIdle: () => void): () => void {
   let timer: NodeJS.Timeout | undefined;
   return () => {

@@ -1,10 +1,8 @@
-/** The lock file: who may be the daemon of this runtime folder. */
+/** The lock file: how clients find the daemon of this runtime folder. Who owns the folder is decided by the socket. */
 import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import type { LockFile } from "../protocol/api.ts";
 import { lockPath, readLock } from "../protocol/runtime.ts";
-
-const ANSWER_MS = 2000;
+import { accepts } from "./socketClaim.ts";
 
 /** The lock of a daemon that lives and accepts connections; undefined when there is none or it is stale. */
 export async function liveLock(runtimeDir: string): Promise<LockFile | undefined> {
@@ -21,12 +19,9 @@ export function writeLock(runtimeDir: string, lock: LockFile): void {
   renameSync(fresh, path);
 }
 
-/** Removes lock and socket, when they are still this process's own. */
+/** Removes the lock, when it is still this process's own. */
 export function removeLock(runtimeDir: string): void {
-  const lock = readLock(runtimeDir);
-  if (lock?.pid !== process.pid) return;
-  rmSync(lockPath(runtimeDir), { force: true });
-  if (process.platform !== "win32") rmSync(lock.socket, { force: true });
+  if (readLock(runtimeDir)?.pid === process.pid) rmSync(lockPath(runtimeDir), { force: true });
 }
 
 function isAlive(pid: number): boolean {
@@ -37,17 +32,4 @@ function isAlive(pid: number): boolean {
     // EPERM: it lives, and belongs to somebody else.
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
-}
-
-export function accepts(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect(socket);
-    const end = (answer: boolean) => {
-      probe.destroy();
-      resolve(answer);
-    };
-    probe.setTimeout(ANSWER_MS, () => end(false));
-    probe.once("connect", () => end(true));
-    probe.once("error", () => end(false));
-  });
 }

@@ -16,7 +16,7 @@ export function openLog(dir: string): Logger {
         nBytes = 0;
       }
       appendFileSync(path, line, { mode: 0o600 });
-      nBytes += line.length;
+      nBytes += Buffer.byteLength(line);
     } catch {
       // A full disk or a folder that was taken away: serving completions matters more than this line.
     }

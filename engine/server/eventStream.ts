@@ -2,13 +2,16 @@
 
 export interface EventSink {
   /** Sends one event; JSON holds no raw line break, so one `data:` line is enough. */
-  send(data: unknown, event?: string): void;
+  readonly send: (data: unknown, event?: string) => void;
   /** Sends literal data, such as `[DONE]`. */
-  sendText(data: string): void;
-  end(): void;
+  readonly sendText: (data: string) => void;
+  readonly end: () => void;
 }
 
-/** A response whose body is what `start` sends. The function that `start` returns runs once when the client leaves early. */
+/** Events that may wait for a client that does not read; one that is further behind counts as gone. */
+const MAX_WAITING = 1 << 16;
+
+/** A response whose body is what `start` sends. The function that `start` returns runs once, when the stream has ended or its client has left. */
 export function eventStream(request: Request, start: (sink: EventSink) => () => void): Response {
   const encoder = new TextEncoder();
   let isOpen = true;
@@ -16,7 +19,12 @@ export function eventStream(request: Request, start: (sink: EventSink) => () => 
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
       const write = (text: string) => {
-        if (isOpen) controller.enqueue(encoder.encode(text));
+        if (!isOpen) return;
+        controller.enqueue(encoder.encode(text));
+        if ((controller.desiredSize ?? 0) < -MAX_WAITING) {
+          controller.error(new Error("the client does not read"));
+          close();
+        }
       };
       leave = start({
         send: (data, event) =>
@@ -26,18 +34,20 @@ export function eventStream(request: Request, start: (sink: EventSink) => () => 
         sendText: (data) => write(`data: ${data}\n\n`),
         end() {
           if (isOpen) controller.close();
-          isOpen = false;
+          close();
         },
       });
     },
-    cancel: () => vanish(),
+    cancel: close,
   });
-  function vanish(): void {
+  function close(): void {
     if (!isOpen) return;
     isOpen = false;
+    request.signal.removeEventListener("abort", close);
     leave?.();
   }
-  request.signal.addEventListener("abort", vanish, { once: true });
+  if (request.signal.aborted) close();
+  else request.signal.addEventListener("abort", close, { once: true });
   return new Response(body, {
     headers: { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store" },
   });

@@ -33,17 +33,23 @@ export class Generations {
     return accepted - finished - cancelled - failed;
   }
 
-  /** Starts a generation; the result cancels it. Exactly one terminal event is counted. */
+  /** Starts a generation; the result cancels it, and does nothing once it has ended. Exactly one terminal event is counted. */
   start(input: GenerationInput, onEvent: (event: GenerationEvent) => void): () => void {
     this.counts.accepted++;
     this.onChange();
-    return this.engine.generate(input, (event) => {
+    let hasEnded = false;
+    const cancel = this.engine.generate(input, (event) => {
+      if (hasEnded) return;
+      hasEnded = event.type !== "delta";
       if (event.type === "error") this.counts.failed++;
       else if (event.type === "done")
         this.counts[event.result.finish === "cancelled" ? "cancelled" : "finished"]++;
       onEvent(event);
-      if (event.type !== "delta") this.onChange();
+      if (hasEnded) this.onChange();
     });
+    return () => {
+      if (!hasEnded) cancel();
+    };
   }
 
   /** Resolves with the whole answer; rejects with the engine's error. Cancels when `signal` fires. */
