@@ -29,9 +29,11 @@ export function errorBody(code: EngineErrorCode, message: string): ErrorBody {
   };
 }
 
-/** The answer to a request that failed with `error`. A body that is too large ends the connection, since nobody reads its rest. */
+/**
+ * The answer to a request that failed with `error`. What is left of a body that is too large is thrown away for a while
+ * by the HTTP adapter, so that the sender gets to read the answer, and then the connection is cut.
+ */
 export function errorResponse(error: unknown): Response {
   const code = EngineError.is(error) ? error.code : "internal";
-  const headers: Record<string, string> = code === "body_too_large" ? { connection: "close" } : {};
-  return Response.json(errorBody(code, messageOf(error)), { status: wire[code].status, headers });
+  return Response.json(errorBody(code, messageOf(error)), { status: wire[code].status });
 }

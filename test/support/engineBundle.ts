@@ -1,0 +1,35 @@
+/** The engine's bundle as users run it; built when it is missing or older than its sources. */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const root = resolve(import.meta.dirname, "../..");
+const bundle = join(root, "dist", "engine.js");
+const bundledAddon = join(root, "dist", "native", "tidepool.node");
+const builtAddon = join(root, "build", "native", "tidepool.node");
+
+/** A model with every mechanism of the real one, and random weights. */
+export const tinyModel = join(root, "test", "fixtures", "vectors", "tiny-f32.gguf");
+
+/** Path of an up-to-date `dist/engine.js`. Throws when it cannot be built. */
+export function engineBundle(): string {
+  if (!existsSync(builtAddon)) run(["scripts/native.mjs"]);
+  const sourcesAt = Math.max(
+    ...readdirSync(join(root, "engine"), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
+      .map((file) => changedAt(join(root, "engine", file))),
+  );
+  const isFresh =
+    changedAt(bundle) >= sourcesAt && changedAt(bundledAddon) >= changedAt(builtAddon);
+  if (!isFresh) run(["esbuild.mjs"]);
+  return bundle;
+}
+
+function changedAt(file: string): number {
+  return existsSync(file) ? statSync(file).mtimeMs : 0;
+}
+
+function run(args: string[]): void {
+  const { status, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" });
+  if (status !== 0) throw new Error(`${args.join(" ")} ended with code ${status}: ${stderr}`);
+}
