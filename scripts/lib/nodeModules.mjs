@@ -14,7 +14,8 @@ export function checkNodeVersion(version = process.versions.node) {
 }
 
 /**
- * Runs `npm ci` when node_modules is missing or does not hold what package-lock.json asks for.
+ * Installs what package-lock.json asks for when node_modules is missing or does not hold it. Not by `npm ci`: that insists
+ * on entries for the optional binaries of every platform, and a registry that serves only some of them leaves gaps.
  * @returns {Promise<boolean>} whether something was installed
  */
 export async function ensureNodeModules() {
@@ -24,7 +25,8 @@ export async function ensureNodeModules() {
     ? JSON.parse(readFileSync(installedFile, "utf8"))
     : {};
   if (isInstalled(wanted, installed)) return false;
-  await mustRun("npm-ci", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+  const quiet = ["--no-audit", "--no-fund", "--loglevel=error"];
+  await mustRun("npm-install", "npm", ["install", "--no-save", ...quiet]);
   return true;
 }
 
