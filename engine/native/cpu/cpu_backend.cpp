@@ -14,15 +14,11 @@ std::string CpuBackend::describe() const {
 
 void CpuBackend::rmsnorm(float* out, const float* x, const float* weight, int32_t n_rows, int32_t dim,
                          float eps) {
-  pool_.run(n_rows, [&](int r, int) {
-    const float* from = x + static_cast<size_t>(r) * dim;
-    float* to = out + static_cast<size_t>(r) * dim;
-    float part[kLanes] = {};
-    for (int32_t c = 0; c < dim; c++) part[c % kLanes] += from[c] * from[c];
-    float sum = 0;
-    for (float value : part) sum += value;
-    const float scale = 1 / std::sqrt(sum / static_cast<float>(dim) + eps);
-    for (int32_t c = 0; c < dim; c++) to[c] = from[c] * scale * weight[c];
+  constexpr int32_t kRows = 16; /* rows per item: some microseconds */
+  pool_.run((n_rows + kRows - 1) / kRows, [&](int item, int) {
+    for (int32_t r = item * kRows; r < std::min(n_rows, (item + 1) * kRows); r++) {
+      k_.rmsnorm(out + static_cast<size_t>(r) * dim, x + static_cast<size_t>(r) * dim, weight, dim, eps);
+    }
   });
 }
 
@@ -31,15 +27,14 @@ void CpuBackend::argmax(const float* logits, int32_t n_rows, int32_t vocab, int3
   reserve(padded);
   pool_.run(n_rows, [&](int r, int thread) {
     const float* row = logits + static_cast<size_t>(r) * vocab;
-    int32_t best = 0;
-    for (int32_t i = 1; i < vocab; i++) {
-      if (row[i] > row[best]) best = i;
-    }
+    const float top = k_.largest(row, vocab);
+    const float* best = std::find(row, row + vocab, top);
     float* e = scratch(thread);
     std::memcpy(e, row, sizeof(float) * vocab);
-    for (int32_t i = vocab; i < padded; i++) e[i] = -INFINITY;
-    ids[r] = best;
-    log_probs[r] = -std::log(k_.exp_sum(e, padded, row[best]));
+    std::fill(e + vocab, e + padded, -INFINITY);
+    /* A NaN is never chosen, and makes the log-probability NaN; a row of nothing else gives 0. */
+    ids[r] = best == row + vocab ? 0 : static_cast<int32_t>(best - row);
+    log_probs[r] = -std::log(k_.exp_sum(e, padded, top));
   });
 }
 
@@ -48,30 +43,34 @@ void CpuBackend::measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_
   const auto seconds = [](Clock::time_point from) {
     return std::chrono::duration<double>(Clock::now() - from).count();
   };
+  constexpr int32_t kColumns = 256, kRows = 12, kRepeats = 200, kGroups = 4;
   const int n = pool_.n_threads();
-  const size_t part = n_bytes / n / 64 * 16;
-  std::vector<float> data(part * n, 1.0f), sink(static_cast<size_t>(n) * kLanes * 12);
-  const std::vector<float> ones(12 * 256, 1.0f), panel(256 * 32, 1.0f);
-  double best_read = 1e9, best_flop = 1e9;
+  const int32_t n_cols = static_cast<int32_t>(n_bytes / n / (sizeof(float) * kLanes * kGroups)) + 1;
+  const size_t group_bytes = sizeof(float) * kLanes * n_cols, width = static_cast<size_t>(kLanes) * kPanels;
+  Aligned<uint8_t> data;
+  std::memset(data.reserve(group_bytes * kGroups * n), 0, group_bytes * kGroups * n);
+  const std::vector<float> ones(std::max(n_cols, kRows * kColumns), 1.0f), panels(width * kColumns, 1.0f);
+  reserve(kRows * width + kGroups * kLanes);
+  double best_read = INFINITY, best_flop = INFINITY;
   for (int round = 0; round < 5; round++) {
     auto begin = Clock::now();
-    pool_.run(n, [&](int i, int) { /* a product of one row with the data reads all of it once */
-                                   k_.gemm(1, kLanes, static_cast<int32_t>(part / kLanes),
-                                           data.data() + i * part, 0, data.data() + i * part, kLanes,
-                                           &sink[static_cast<size_t>(i) * kLanes * 12], kLanes, false);
+    pool_.run(n, [&](int i, int thread) {
+      const float* x = ones.data();
+      float* out = scratch(thread);
+      k_.matvec(EK_F32, data.data() + i * kGroups * group_bytes, group_bytes, kGroups, n_cols, &x, &out, 1);
     });
     best_read = std::min(best_read, seconds(begin));
     begin = Clock::now();
-    pool_.run(n, [&](int i, int) {
-      for (int j = 0; j < 200; j++) {
-        k_.gemm(12, kLanes, 256, ones.data(), 256, panel.data(), kLanes,
-                &sink[static_cast<size_t>(i) * kLanes * 12], kLanes, false);
+    pool_.run(n, [&](int, int thread) {
+      for (int j = 0; j < kRepeats; j++) {
+        k_.gemm_panels(kRows, kPanels, kColumns, ones.data(), kColumns, panels.data(), scratch(thread),
+                       width);
       }
     });
     best_flop = std::min(best_flop, seconds(begin));
   }
-  *gb_per_s = static_cast<double>(part) * n * 4 / best_read * 1e-9;
-  *gflop_per_s = 2.0 * 12 * kLanes * 256 * 200 * n / best_flop * 1e-9;
+  *gb_per_s = static_cast<double>(group_bytes) * kGroups * n / best_read * 1e-9;
+  *gflop_per_s = 2.0 * kRows * static_cast<double>(width) * kColumns * kRepeats * n / best_flop * 1e-9;
 }
 
 namespace {

@@ -1,7 +1,8 @@
-/* Hot loops, compiled once per instruction set from kernels.inl. Lanes are always 16 floats, so results
- * hardly differ. */
+/* Hot loops, compiled once per instruction set from kernels.inl. Lanes are
+ * always 16 floats, so results hardly differ. */
 #ifndef EK_CPU_KERNELS_H
 #define EK_CPU_KERNELS_H
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,19 +12,32 @@
 namespace ek::cpu {
 
 constexpr int32_t kLanes = 16;
+constexpr int32_t kFewRows = 8; /* most rows that share one decoding of packed weights */
+
+/* Bytes before the words of a quantised group: 16 f16 scales per 32 columns,
+ * padded to a cache line. */
+constexpr size_t scales_bytes(int32_t n_cols) {
+  return (static_cast<size_t>(n_cols) / 32 + 1) / 2 * 4 * kLanes;
+}
 
 struct Kernels {
   const char* name;
-  /* C (m, n) = A (m, k) B (k, n), or += ; n in multiples of 16. Each element sums over k in order, whatever m
-   * is. */
-  void (*gemm)(int32_t m, int32_t n, int32_t k, const float* a, size_t lda, const float* b, size_t ldb,
-               float* c, size_t ldc, bool accumulate);
+  /* C (m, 16 n_panels) = A (m, k) B, B as n_panels panels (k, 16) one behind the other. Each element sums
+   * over k in order, whatever m is. */
+  void (*gemm_panels)(int32_t m, int32_t n_panels, int32_t k, const float* a, size_t lda, const float* panels,
+                      float* c, size_t ldc);
+  /* out[r] (16 n_groups) = x[r] (n_cols) times packed groups, for 1 to kFewRows rows. The bits are those of
+   * gemm_panels over the unpacked groups. */
+  void (*matvec)(ek_type type, const uint8_t* groups, size_t group_bytes, int32_t n_groups, int32_t n_cols,
+                 const float* const* x, float* const* out, int32_t n_rows);
   /* 16 packed rows of a weight as f32 (n_cols, 16). */
   void (*unpack)(ek_type type, const uint8_t* group, int32_t n_cols, float* out);
-  /* out[i] = f32 of in[i]; n in multiples of 16. */
-  void (*widen)(const f16* in, float* out, size_t n);
   /* x[i] = exp(x[i] - top), returns the sum; n in multiples of 16. */
   float (*exp_sum)(float* x, int32_t n, float top);
+  /* The largest of n > 0 elements; NaN counts as minus infinity. */
+  float (*largest)(const float* x, size_t n);
+  /* out (dim) = x / rms(x) * weight. */
+  void (*rmsnorm)(float* out, const float* x, const float* weight, int32_t dim, float eps);
   /* gate[i] = silu(gate[i]) * up[i]; n in multiples of 16. */
   void (*silu_mul)(float* gate, const float* up, size_t n);
 };

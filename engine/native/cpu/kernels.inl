@@ -1,28 +1,13 @@
-/* Included by isa_*.cpp inside its own namespace. GCC's vector type becomes one AVX-512 register, or two, or
- * four. */
-typedef float Vec __attribute__((vector_size(64)));
-typedef int32_t Int __attribute__((vector_size(64)));
+/* Included by isa_*.cpp after vectors.inl and the few functions that each instruction set writes itself. */
 
-inline Vec load(const float* p) {
-  Vec v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
-inline Vec splat(float x) { return x - Vec{}; }
-inline Vec to_float(Int v) { return __builtin_convertvector(v, Vec); }
-
-/* M rows times V vectors of columns, held in registers. */
+/* M rows times V vectors of columns, held in registers; b is V panels (k, 16), `next` floats apart. */
 template <int M, int V>
-void tile(int32_t k, const float* a, size_t lda, const float* b, size_t ldb, float* c, size_t ldc,
-          bool accumulate) {
-  Vec acc[M][V];
-  for (int i = 0; i < M; i++) {
-    for (int j = 0; j < V; j++) acc[i][j] = accumulate ? load(c + i * ldc + j * kLanes) : Vec{};
-  }
+void tile(int32_t k, const float* a, size_t lda, const float* b, size_t next, float* c,
+          size_t ldc) {
+  Vec acc[M][V] = {};
   for (int32_t p = 0; p < k; p++) {
     Vec w[V];
-    for (int j = 0; j < V; j++) w[j] = load(b + p * ldb + j * kLanes);
+    for (int j = 0; j < V; j++) w[j] = load(b + p * kLanes + j * next);
     for (int i = 0; i < M; i++) {
       const Vec x = splat(a[i * lda + p]);
       for (int j = 0; j < V; j++) acc[i][j] += x * w[j];
@@ -34,56 +19,47 @@ void tile(int32_t k, const float* a, size_t lda, const float* b, size_t ldb, flo
 }
 
 template <int V>
-void columns(int32_t m, int32_t k, const float* a, size_t lda, const float* b, size_t ldb, float* c,
-             size_t ldc, bool accumulate) {
+void columns(int32_t m, int32_t k, const float* a, size_t lda, const float* b, size_t next,
+             float* c, size_t ldc) {
   int32_t i = 0;
   for (; i + kTileRows <= m; i += kTileRows)
-    tile<kTileRows, V>(k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
-  for (; i + 4 <= m; i += 4) tile<4, V>(k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
-  for (; i < m; i++) tile<1, V>(k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
+    tile<kTileRows, V>(k, a + i * lda, lda, b, next, c + i * ldc, ldc);
+  for (; i + 4 <= m; i += 4) tile<4, V>(k, a + i * lda, lda, b, next, c + i * ldc, ldc);
+  for (; i < m; i++) tile<1, V>(k, a + i * lda, lda, b, next, c + i * ldc, ldc);
 }
 
-void gemm(int32_t m, int32_t n, int32_t k, const float* a, size_t lda, const float* b, size_t ldb, float* c,
-          size_t ldc, bool accumulate) {
+void gemm_panels(int32_t m, int32_t n_panels, int32_t k, const float* a, size_t lda, const float* panels,
+                 float* c, size_t ldc) {
+  const size_t next = static_cast<size_t>(k) * kLanes;
   int32_t j = 0;
-  for (; j + kTileVecs * kLanes <= n; j += kTileVecs * kLanes) {
-    columns<kTileVecs>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);
-  }
-  for (; j < n; j += kLanes) columns<1>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);
+  for (; j + kTileVecs <= n_panels; j += kTileVecs)
+    columns<kTileVecs>(m, k, a, lda, panels + j * next, next, c + j * kLanes, ldc);
+  for (; j < n_panels; j++)
+    columns<1>(m, k, a, lda, panels + j * next, next, c + j * kLanes, ldc);
 }
 
-void widen(const f16* in, float* out, size_t n) {
-  for (size_t i = 0; i < n; i += kLanes) widen16(in + i, out + i);
-}
-
-/* Layouts: cpu_weight.h. */
+/* Layouts: CpuWeight. */
 void unpack(ek_type type, const uint8_t* group, int32_t n_cols, float* out) {
   if (type == EK_F32) {
     __builtin_memcpy(out, group, sizeof(float) * kLanes * n_cols);
     return;
   }
   if (type == EK_F16) {
-    widen(reinterpret_cast<const f16*>(group), out, static_cast<size_t>(n_cols) * kLanes);
+    const f16* in = reinterpret_cast<const f16*>(group);
+    for (int32_t c = 0; c < n_cols; c++) store(out + c * kLanes, halves(in + c * kLanes));
     return;
   }
-  for (int32_t block = 0; block < n_cols / 32; block++, out += 32 * kLanes) {
-    float scale[kLanes];
-    widen16(reinterpret_cast<const f16*>(group), scale);
-    group += 2 * kLanes;
-    const Vec d = load(scale);
+  const uint8_t* at = group + scales_bytes(n_cols);
+  for (int32_t block = 0; block < n_cols / 32; block++, group += 2 * kLanes, out += 32 * kLanes) {
+    const Vec d = halves(reinterpret_cast<const f16*>(group));
     if (type == EK_Q8_0) {
-      for (int i = 0; i < 32; i++, group += kLanes) {
-        int8_t q __attribute__((vector_size(16)));
-        __builtin_memcpy(&q, group, sizeof q);
-        store(out + i * kLanes, d * __builtin_convertvector(q, Vec));
-      }
+      for (int i = 0; i < 32; i++, at += kLanes) store(out + i * kLanes, d * signed_bytes(at));
       continue;
     }
-    for (int word = 0; word < 4; word++, group += 4 * kLanes) {
+    for (int word = 0; word < 4; word++, at += 4 * kLanes) {
       Int q;
-      __builtin_memcpy(&q, group, sizeof q);
-      for (int i = 0; i < 8; i++)
-        store(out + (word * 8 + i) * kLanes, d * to_float(((q >> (4 * i)) & 15) - 8));
+      __builtin_memcpy(&q, at, sizeof q);
+      for (int i = 0; i < 8; i++) store(out + (word * 8 + i) * kLanes, d * nibbles(q >> (4 * i)));
     }
   }
 }
@@ -121,6 +97,31 @@ float exp_sum(float* x, int32_t n, float top) {
   float total = 0;
   for (int i = 0; i < kLanes; i++) total += sum[i];
   return total;
+}
+
+float largest(const float* x, size_t n) {
+  Vec top = splat(-INFINITY);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec v = load(x + i);
+    top = v > top ? v : top;
+  }
+  float best = -INFINITY;
+  for (; i < n; i++) best = x[i] > best ? x[i] : best;
+  for (int j = 0; j < kLanes; j++) best = top[j] > best ? top[j] : best;
+  return best;
+}
+
+void rmsnorm(float* out, const float* x, const float* weight, int32_t dim, float eps) {
+  Vec squares = {};
+  int32_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) squares += load(x + i) * load(x + i);
+  float sum = 0;
+  for (int j = 0; j < kLanes; j++) sum += squares[j];
+  for (int32_t j = i; j < dim; j++) sum += x[j] * x[j];
+  const float scale = 1 / __builtin_sqrtf(sum / static_cast<float>(dim) + eps);
+  for (i = 0; i + kLanes <= dim; i += kLanes) store(out + i, load(x + i) * splat(scale) * load(weight + i));
+  for (; i < dim; i++) out[i] = x[i] * scale * weight[i];
 }
 
 void silu_mul(float* gate, const float* up, size_t n) {

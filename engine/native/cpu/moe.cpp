@@ -1,4 +1,6 @@
-#include <algorithm>
+/* Gated feed-forwards: one dense, or a mixture of experts. Both have a form for
+ * few rows, which decodes the weights on the fly, and one for many, which
+ * unpacks them once per tile of rows; the bits are the same. */
 #include <cmath>
 
 #include "cpu_backend.h"
@@ -7,15 +9,16 @@ namespace ek::cpu {
 
 namespace {
 
-constexpr int32_t kTokens = 96; /* tokens per item of a feed-forward */
+constexpr int32_t kMostFewRows = 32; /* rows of a step; an expert sees a fraction of them */
+constexpr int32_t kTokens = 120;     /* most tokens per item of an expert, a multiple of 12 */
+constexpr int32_t kGroups = 4;       /* groups per item of few rows: about a microsecond */
 
-/* What one item of the mixture needs: an expert and the tokens that chose it. */
-struct Item {
-  int32_t expert; /* -1: the shared one */
-  std::vector<int32_t> slots;
-};
+FfnWeights ffn_weights(const ek_weight* gate, const ek_weight* up, const ek_weight* down) {
+  return {cpu_weight(*gate), cpu_weight(*up), cpu_weight(*down)};
+}
 
-/* Chosen experts of one token, ties to the lowest index, NaN last. score (n_experts) after the sigmoid. */
+/* Chosen experts of one token, ties to the lowest index, NaN last. score
+ * (n_experts) after the sigmoid. */
 void choose(const float* score, const float* bias, int32_t n_experts, const ek_moe_params& p, int32_t* ids,
             float* weights) {
   float total = 0;
@@ -37,104 +40,240 @@ void choose(const float* score, const float* bias, int32_t n_experts, const ek_m
     weights[k] = (p.normalize ? weights[k] / total : weights[k]) * p.scale;
 }
 
-/* Floats of scratch that an expert call needs behind the panel. */
-size_t hidden_floats(const ek_weight& gate) {
-  return static_cast<size_t>(2) * kTokens * round_up(gate.shape.n_rows, kLanes);
+/* Sorts the pairs by expert, rows in order. */
+void sort_by_expert(MoeRoute& r, int32_t n_rows, int32_t n_experts) {
+  r.first.assign(n_experts + 2, 0);
+  for (int32_t e : r.experts) r.first[e + 1]++;
+  for (int32_t e = 0; e <= n_experts; e++) r.first[e + 1] += r.first[e];
+  std::vector<int32_t>& next = r.next;
+  next.assign(r.first.begin(), r.first.end());
+  for (int32_t row = 0; row < n_rows; row++) {
+    for (int32_t k = 0; k < r.per_row; k++) {
+      const size_t pair = static_cast<size_t>(row) * r.per_row + k;
+      r.place[pair] = next[r.experts[pair]]++;
+      r.rows[r.place[pair]] = row;
+    }
+  }
 }
 
-size_t panel_floats(const ek_weight& gate) {
-  return static_cast<size_t>(kLanes) * std::max(gate.shape.n_cols, gate.shape.n_rows);
+/* out (n) += the weighted results of one row, in the order of its experts. y
+ * (pairs, ldy) in sorted order. */
+void combine(const MoeRoute& r, int32_t row, const float* y, size_t ldy, float* out, int32_t n) {
+  for (int32_t k = 0; k < r.per_row; k++) {
+    const size_t pair = static_cast<size_t>(row) * r.per_row + k;
+    const float weight = r.weights[pair];
+    const float* from = y + static_cast<size_t>(r.place[pair]) * ldy;
+    for (int32_t c = 0; c < n; c++) out[c] += weight * from[c];
+  }
+}
+
+/* The stacks that hold expert `e`, and its place in them. */
+struct Expert {
+  FfnWeights w;
+  int32_t matrix;
+};
+
+Expert find_expert(const ek_moe_params& p, int32_t e) {
+  const bool shared = e == p.router->shape.n_rows;
+  if (shared) return {ffn_weights(p.shared_gate, p.shared_up, p.shared_down), 0};
+  return {ffn_weights(p.gate, p.up, p.down), e};
+}
+
+/* Floats per row of the hidden activations of any expert. */
+int32_t hidden_width(const ek_moe_params& p) {
+  const int32_t shared = p.shared_gate == nullptr ? 0 : p.shared_gate->shape.n_rows;
+  return round_up(std::max(p.gate->shape.n_rows, shared), kLanes);
 }
 
 }  // namespace
 
-void CpuBackend::expert(const ek_weight& gate, const ek_weight& up, const ek_weight& down, int32_t matrix,
-                        const float* x, int32_t n_rows, float* out, float* hidden, int thread) {
-  const int32_t dim = gate.shape.n_cols, ff = round_up(gate.shape.n_rows, kLanes);
-  const CpuWeight &wg = cpu_weight(gate), &wu = cpu_weight(up), &wd = cpu_weight(down);
-  float* u = hidden + static_cast<size_t>(n_rows) * ff;
-  multiply(wg, matrix, 0, wg.n_groups, x, dim, n_rows, hidden, ff, thread);
-  multiply(wu, matrix, 0, wu.n_groups, x, dim, n_rows, u, ff, thread);
-  k_.silu_mul(hidden, u, static_cast<size_t>(n_rows) * ff);
-  multiply(wd, matrix, 0, wd.n_groups, hidden, ff, n_rows, out, round_up(dim, kLanes), thread);
+void CpuBackend::gated_few_rows(const FfnWeights& w, const Part& part, int32_t matrix, const float* const* x,
+                                float* const* hidden, int32_t n_rows, float* up) {
+  const int32_t dim = w.gate.shape.n_cols, n = part.size(), width = n * kLanes;
+  float *to_gate[kFewRows], *to_up[kFewRows];
+  for (int32_t r = 0; r < n_rows; r++) {
+    to_gate[r] = hidden[r] + part.begin * kLanes;
+    to_up[r] = up + r * width;
+  }
+  k_.matvec(w.gate.shape.type, w.gate.group(matrix, part.begin), w.gate.group_bytes, n, dim, x, to_gate,
+            n_rows);
+  k_.matvec(w.up.shape.type, w.up.group(matrix, part.begin), w.up.group_bytes, n, dim, x, to_up, n_rows);
+  for (int32_t r = 0; r < n_rows; r++) k_.silu_mul(to_gate[r], to_up[r], width);
+}
+
+void CpuBackend::gated_panels(const FfnWeights& w, const Part& part, int32_t matrix, const float* x,
+                              int32_t n_rows, float* hidden, size_t ldh, float* up, int thread) {
+  const int32_t dim = w.gate.shape.n_cols;
+  for (int32_t g = part.begin; g < part.end; g += kPanels) {
+    const int32_t n = std::min(kPanels, part.end - g), width = n * kLanes;
+    multiply(w.gate, matrix, g, n, x, dim, n_rows, hidden + g * kLanes, ldh, thread);
+    multiply(w.up, matrix, g, n, x, dim, n_rows, up, width, thread);
+    for (int32_t r = 0; r < n_rows; r++) k_.silu_mul(hidden + r * ldh + g * kLanes, up + r * width, width);
+  }
 }
 
 void CpuBackend::ffn_swiglu(float* out, const float* x, const ek_weight& gate, const ek_weight& up,
                             const ek_weight& down, int32_t n_rows) {
-  const int32_t ff = gate.shape.n_rows;
-  std::vector<float> h(static_cast<size_t>(n_rows) * ff), u(h.size());
-  linear({h.data(), x, &gate, nullptr, n_rows, false});
-  linear({u.data(), x, &up, nullptr, n_rows, false});
-  const size_t whole = h.size() / kLanes * kLanes;
-  k_.silu_mul(h.data(), u.data(), whole);
-  if (whole < h.size()) {
-    float g[kLanes] = {}, v[kLanes] = {};
-    std::copy(h.begin() + whole, h.end(), g);
-    std::copy(u.begin() + whole, u.end(), v);
-    k_.silu_mul(g, v, kLanes);
-    std::copy(g, g + (h.size() - whole), h.begin() + whole);
+  const FfnWeights w = ffn_weights(&gate, &up, &down);
+  const int32_t dim = gate.shape.n_cols, n_groups = w.gate.n_groups, ldh = n_groups * kLanes;
+  float* hidden = work_.reserve(static_cast<size_t>(n_rows) * ldh);
+  const LinearArgs last{out, hidden, &down, nullptr, n_rows, true};
+  if (n_rows <= kFewRows) {
+    reserve(static_cast<size_t>(kFewRows) * kGroups * kLanes);
+    pool_.run((n_groups + kGroups - 1) / kGroups, [&](int item, int thread) {
+      const float* from[kFewRows] = {};
+      float* to[kFewRows] = {};
+      for (int32_t r = 0; r < n_rows; r++) {
+        from[r] = x + static_cast<size_t>(r) * dim;
+        to[r] = hidden + static_cast<size_t>(r) * ldh;
+      }
+      const Part part{0, item * kGroups, std::min(n_groups, (item + 1) * kGroups)};
+      gated_few_rows(w, part, 0, from, to, n_rows, scratch(thread));
+    });
+    linear_few_rows(last, ldh);
+    return;
   }
-  linear({out, h.data(), &down, nullptr, n_rows, true});
+  const size_t panels = panel_floats(w.gate);
+  const int32_t rows = even_share(n_rows, kTokens), row_tiles = (n_rows + rows - 1) / rows;
+  const int32_t pairs = (n_groups + kPanels - 1) / kPanels;
+  reserve(panels + static_cast<size_t>(rows) * kPanels * kLanes);
+  pool_.run(row_tiles * pairs, [&](int item, int thread) {
+    const size_t r0 = static_cast<size_t>(item / pairs) * rows;
+    const int32_t m = std::min(rows, n_rows - static_cast<int32_t>(r0)), g = item % pairs * kPanels;
+    gated_panels(w, {0, g, std::min(n_groups, g + kPanels)}, 0, x + r0 * dim, m, hidden + r0 * ldh, ldh,
+                 scratch(thread) + panels, thread);
+  });
+  linear_panels(last, ldh);
+}
+
+void CpuBackend::route(const float* x, const ek_moe_params& p, int32_t n_rows) {
+  const CpuWeight& router = cpu_weight(*p.router);
+  const int32_t dim = router.shape.n_cols, n_experts = router.shape.n_rows, ld = router.n_groups * kLanes;
+  const bool shared = p.shared_gate != nullptr;
+  const float* bias = static_cast<const float*>(p.router_bias->data);
+  MoeRoute& to = route_;
+  to.per_row = p.top_k + (shared ? 1 : 0);
+  const size_t n_pairs = static_cast<size_t>(n_rows) * to.per_row;
+  to.score.resize(static_cast<size_t>(n_rows) * ld);
+  to.experts.assign(n_pairs, n_experts);
+  to.weights.assign(n_pairs, 1.0f);
+  to.rows.resize(n_pairs);
+  to.place.resize(n_pairs);
+  pool_.run((n_rows + kFewRows - 1) / kFewRows, [&](int item, int) {
+    const int32_t r0 = item * kFewRows, m = std::min(kFewRows, n_rows - r0);
+    const float* from[kFewRows] = {};
+    float* score[kFewRows] = {};
+    for (int32_t r = 0; r < m; r++) {
+      from[r] = x + static_cast<size_t>(r0 + r) * dim;
+      score[r] = &to.score[static_cast<size_t>(r0 + r) * ld];
+    }
+    k_.matvec(EK_F32, router.group(0, 0), router.group_bytes, router.n_groups, dim, from, score, m);
+    for (int32_t r = 0; r < m; r++) {
+      for (int32_t e = 0; e < n_experts; e++) score[r][e] = 1 / (1 + std::exp(-score[r][e]));
+      const size_t pair = static_cast<size_t>(r0 + r) * to.per_row;
+      choose(score[r], bias, n_experts, p, &to.experts[pair], &to.weights[pair]);
+    }
+  });
+  sort_by_expert(to, n_rows, n_experts);
 }
 
 void CpuBackend::moe(float* out, const float* x, const ek_moe_params& p, int32_t n_rows) {
-  const int32_t dim = p.router->shape.n_cols, n_experts = p.router->shape.n_rows, top_k = p.top_k;
-  const bool shared = p.shared_gate != nullptr;
-  const int32_t per_row = top_k + (shared ? 1 : 0), ldy = round_up(dim, kLanes);
-  std::vector<float> score(static_cast<size_t>(n_rows) * n_experts),
-      weights(static_cast<size_t>(n_rows) * top_k);
-  std::vector<int32_t> ids(weights.size());
-  linear({score.data(), x, p.router, nullptr, n_rows, false});
-  for (float& s : score) s = 1 / (1 + std::exp(-s));
-  for (int32_t r = 0; r < n_rows; r++) {
-    choose(&score[static_cast<size_t>(r) * n_experts], static_cast<const float*>(p.router_bias->data),
-           n_experts, p, &ids[static_cast<size_t>(r) * top_k], &weights[static_cast<size_t>(r) * top_k]);
+  route(x, p, n_rows);
+  if (n_rows <= kMostFewRows) {
+    experts_few_rows(out, x, p, n_rows);
+  } else {
+    experts_panels(out, x, p, n_rows);
   }
-  std::vector<Item> items;
-  for (int32_t e = shared ? -1 : 0; e < n_experts; e++) {
-    Item item{e, {}};
-    for (int32_t r = 0; r < n_rows; r++) {
-      for (int32_t k = 0; k < per_row; k++) {
-        const bool mine = k == top_k ? e == -1 : ids[static_cast<size_t>(r) * top_k + k] == e;
-        if (!mine) continue;
-        item.slots.push_back(r * per_row + k);
-        if (item.slots.size() == kTokens) {
-          items.push_back(item);
-          item.slots.clear();
-        }
+}
+
+void CpuBackend::experts_few_rows(float* out, const float* x, const ek_moe_params& p, int32_t n_rows) {
+  const int32_t dim = p.router->shape.n_cols, n_experts = p.router->shape.n_rows, ldh = hidden_width(p);
+  const int32_t n_out = cpu_weight(*p.down).n_groups, ldy = n_out * kLanes;
+  MoeRoute& r = route_;
+  const size_t n_pairs = r.rows.size();
+  float *hidden = work_.reserve(n_pairs * (ldh + ldy)), *y = hidden + n_pairs * ldh;
+  reserve(static_cast<size_t>(kFewRows) * kGroups * kLanes);
+  r.parts.clear();
+  for (int32_t e = 0; e <= n_experts; e++) {
+    if (r.first[e] == r.first[e + 1]) continue;
+    const int32_t n_groups = find_expert(p, e).w.gate.n_groups;
+    for (int32_t g = 0; g < n_groups; g += kGroups)
+      r.parts.push_back({e, g, std::min(n_groups, g + kGroups)});
+  }
+  pool_.run(static_cast<int>(r.parts.size()), [&](int item, int thread) {
+    const Part part = r.parts[item];
+    const Expert expert = find_expert(p, part.expert);
+    const float* from[kFewRows] = {};
+    float* to[kFewRows] = {};
+    for (int32_t at = r.first[part.expert]; at < r.first[part.expert + 1]; at += kFewRows) {
+      const int32_t m = std::min(kFewRows, r.first[part.expert + 1] - at);
+      for (int32_t i = 0; i < m; i++) {
+        from[i] = x + static_cast<size_t>(r.rows[at + i]) * dim;
+        to[i] = hidden + static_cast<size_t>(at + i) * ldh;
       }
-    }
-    if (!item.slots.empty()) items.push_back(std::move(item));
-  }
-  const ek_weight* all[] = {p.gate, shared ? p.shared_gate : p.gate};
-  const size_t panel = std::max(panel_floats(*all[0]), panel_floats(*all[1]));
-  const size_t hidden = std::max(hidden_floats(*all[0]), hidden_floats(*all[1]));
-  reserve(panel + hidden + static_cast<size_t>(kTokens) * (dim + ldy));
-  std::vector<float> y(static_cast<size_t>(n_rows) * per_row * ldy);
-  pool_.run(static_cast<int>(items.size()), [&](int i, int thread) {
-    const Item& item = items[i];
-    const int32_t n = static_cast<int32_t>(item.slots.size());
-    float *h = scratch(thread) + panel, *from = h + hidden, *to = from + static_cast<size_t>(kTokens) * dim;
-    for (int32_t j = 0; j < n; j++) {
-      std::memcpy(from + static_cast<size_t>(j) * dim, x + static_cast<size_t>(item.slots[j] / per_row) * dim,
-                  4 * dim);
-    }
-    if (item.expert < 0) {
-      expert(*p.shared_gate, *p.shared_up, *p.shared_down, 0, from, n, to, h, thread);
-    } else {
-      expert(*p.gate, *p.up, *p.down, item.expert, from, n, to, h, thread);
-    }
-    for (int32_t j = 0; j < n; j++) {
-      std::memcpy(&y[static_cast<size_t>(item.slots[j]) * ldy], to + static_cast<size_t>(j) * ldy, 4 * ldy);
+      gated_few_rows(expert.w, part, expert.matrix, from, to, m, scratch(thread));
     }
   });
-  for (int32_t r = 0; r < n_rows; r++) {
-    for (int32_t k = 0; k < per_row; k++) {
-      const float weight = k == top_k ? 1.0f : weights[static_cast<size_t>(r) * top_k + k];
-      const float* from = &y[(static_cast<size_t>(r) * per_row + k) * ldy];
-      for (int32_t c = 0; c < dim; c++) out[static_cast<size_t>(r) * dim + c] += weight * from[c];
+  pool_.run((n_out + kGroups - 1) / kGroups, [&](int item, int) {
+    const int32_t g = item * kGroups, n = std::min(kGroups, n_out - g), c0 = g * kLanes;
+    down_groups(p, hidden, ldh, g, n, y, ldy);
+    for (int32_t row = 0; row < n_rows; row++) {
+      combine(r, row, y + c0, ldy, out + static_cast<size_t>(row) * dim + c0, std::min(n * kLanes, dim - c0));
+    }
+  });
+}
+
+void CpuBackend::down_groups(const ek_moe_params& p, const float* hidden, size_t ldh, int32_t first,
+                             int32_t n, float* y, size_t ldy) {
+  const MoeRoute& r = route_;
+  const float* from[kFewRows] = {};
+  float* to[kFewRows] = {};
+  for (int32_t e = 0; e <= p.router->shape.n_rows; e++) {
+    for (int32_t at = r.first[e]; at < r.first[e + 1]; at += kFewRows) {
+      const Expert expert = find_expert(p, e);
+      const CpuWeight& down = expert.w.down;
+      const int32_t m = std::min(kFewRows, r.first[e + 1] - at);
+      for (int32_t i = 0; i < m; i++) {
+        from[i] = hidden + static_cast<size_t>(at + i) * ldh;
+        to[i] = y + static_cast<size_t>(at + i) * ldy + first * kLanes;
+      }
+      k_.matvec(down.shape.type, down.group(expert.matrix, first), down.group_bytes, n, down.shape.n_cols,
+                from, to, m);
     }
   }
+}
+
+void CpuBackend::experts_panels(float* out, const float* x, const ek_moe_params& p, int32_t n_rows) {
+  const int32_t dim = p.router->shape.n_cols, n_experts = p.router->shape.n_rows, ldh = hidden_width(p);
+  const int32_t n_out = cpu_weight(*p.down).n_groups, ldy = n_out * kLanes;
+  MoeRoute& r = route_;
+  float* y = work_.reserve(r.rows.size() * ldy);
+  r.parts.clear();
+  for (int32_t e = n_experts; e >= 0; e--) { /* the shared expert, the longest, first */
+    const int32_t n = r.first[e + 1] - r.first[e];
+    if (n == 0) continue;
+    const int32_t rows = even_share(n, kTokens);
+    for (int32_t at = r.first[e]; at < r.first[e + 1]; at += rows)
+      r.parts.push_back({e, at, std::min(r.first[e + 1], at + rows)});
+  }
+  const size_t panels = static_cast<size_t>(std::max(dim, ldh)) * kLanes * kPanels;
+  const size_t from_floats = static_cast<size_t>(kTokens) * dim, hidden_floats = size_t{kTokens} * ldh;
+  reserve(panels + from_floats + hidden_floats + static_cast<size_t>(kTokens) * kPanels * kLanes);
+  pool_.run(static_cast<int>(r.parts.size()), [&](int item, int thread) {
+    const Part part = r.parts[item];
+    const Expert expert = find_expert(p, part.expert);
+    float *from = scratch(thread) + panels, *hidden = from + from_floats, *up = hidden + hidden_floats;
+    for (int32_t i = part.begin; i < part.end; i++) {
+      std::memcpy(from + static_cast<size_t>(i - part.begin) * dim, x + static_cast<size_t>(r.rows[i]) * dim,
+                  sizeof(float) * dim);
+    }
+    gated_panels(expert.w, {0, 0, expert.w.gate.n_groups}, expert.matrix, from, part.size(), hidden, ldh, up,
+                 thread);
+    multiply(expert.w.down, expert.matrix, 0, n_out, hidden, ldh, part.size(),
+             y + static_cast<size_t>(part.begin) * ldy, ldy, thread);
+  });
+  pool_.run(n_rows,
+            [&](int row, int) { combine(r, row, y, ldy, out + static_cast<size_t>(row) * dim, dim); });
 }
 
 }  // namespace ek::cpu

@@ -28,34 +28,44 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::take_items(int thread) {
-  for (int i = next_.fetch_add(1); i < n_items_; i = next_.fetch_add(1)) (*body_)(i, thread);
+  for (int i = next_.fetch_add(1); i < n_items_; i = next_.fetch_add(1)) call_(body_, i, thread);
 }
 
-void ThreadPool::run(int n_items, const std::function<void(int, int)>& body) {
-  body_ = &body;
+void ThreadPool::run_loop(int n_items, Call call, const void* body) {
+  if (n_items <= 1 || threads_.empty()) {
+    for (int i = 0; i < n_items; i++) call(body, i, 0);
+    return;
+  }
+  call_ = call;
+  body_ = body;
   n_items_ = n_items;
   next_ = 0;
-  if (n_items > 1 && !threads_.empty()) {
-    open_ = ++last_;
-    if (sleeping_ > 0) {
-      { const std::lock_guard<std::mutex> lock(mutex_); }
-      wake_.notify_all();
-    }
+  open_ = ++last_;
+  if (sleeping_ > 0) {
+    { const std::lock_guard<std::mutex> lock(mutex_); }
+    wake_.notify_all();
   }
   take_items(0);
-  open_ = 0; /* from here on nobody joins; whoever joined before is counted in active_ */
+  open_ = 0; /* from here on nobody joins; whoever joined before is counted in
+                active_ */
   while (active_ > 0) relax();
 }
 
 void ThreadPool::work(int thread) {
   uint64_t done = 0;
   while (!stop_) {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::microseconds(30);
-    while ((open_ == 0 || open_ == done) && !stop_ && std::chrono::steady_clock::now() < give_up) relax();
-    if (open_ == 0 || open_ == done) {
+    const auto nothing_new = [&] {
+      const uint64_t open = open_;
+      return (open == 0 || open == done) && !stop_;
+    };
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+    do {
+      for (int i = 0; i < 16 && nothing_new(); i++) relax();
+    } while (nothing_new() && std::chrono::steady_clock::now() < give_up);
+    if (nothing_new()) {
       std::unique_lock<std::mutex> lock(mutex_);
       sleeping_++;
-      wake_.wait(lock, [&] { return stop_ || (open_ != 0 && open_ != done); });
+      wake_.wait(lock, [&] { return !nothing_new(); });
       sleeping_--;
       if (stop_) return;
     }
