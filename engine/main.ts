@@ -1,8 +1,11 @@
-/** Entry of the engine's bundle: the daemon, or in a worker thread the engine itself. */
+/** Entry of the engine's bundle: the daemon and the engine's other commands, or in a worker thread the engine itself. */
 import { dirname, join, resolve } from "node:path";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
-import { Command, Option } from "commander";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import packageJson from "../package.json" with { type: "json" };
+import { BENCH_NAMES, runBench } from "./bench/benchCommand.ts";
+import type { BenchReport } from "./bench/report.ts";
+import { runDoctor } from "./doctor/doctorCommand.ts";
 import type { EngineWorkerData } from "./engineMessages.ts";
 import { runEngineWorker } from "./engineWorker.ts";
 import { runDaemon, startFailure } from "./server/daemon.ts";
@@ -10,29 +13,45 @@ import { runDaemon, startFailure } from "./server/daemon.ts";
 const script = resolve(process.argv[1] ?? "");
 const bundledModel = join(dirname(script), "..", "engine", "models", "tidepool-mini.gguf");
 
-interface ServeOptions {
+interface ModelOptions {
   model?: string;
+  threads: number;
+}
+
+interface ServeOptions extends ModelOptions {
   listen?: string;
   tokenFile?: string;
   idleExit: number;
-  threads: number;
   context?: number;
+}
+
+interface BenchCommandOptions extends ModelOptions {
+  source: string[];
+  quick: boolean;
+  json: boolean;
 }
 
 /** A whole number of at least 0. Throws for commander to report. */
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= 0 && text.trim() !== "") return value;
-  throw new Error(`expected a whole number, found ${text}`);
+  throw new InvalidArgumentError(`expected a whole number, found ${text}`);
+}
+
+/** What every command needs to know of the model. */
+function common({ model, threads }: ModelOptions) {
+  return {
+    version: packageJson.version,
+    modelPath: resolve(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel),
+    threads,
+  };
 }
 
 async function serve(options: ServeOptions): Promise<void> {
-  const { model, listen, tokenFile, context } = options;
+  const { listen, tokenFile, context } = options;
   process.exitCode = await runDaemon({
     script,
-    version: packageJson.version,
-    modelPath: resolve(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel),
-    threads: options.threads,
+    ...common(options),
     idleExitMs: options.idleExit * 1000,
     print: (line) => process.stdout.write(`${line}\n`),
     ...(listen === undefined ? {} : { listen }),
@@ -41,26 +60,65 @@ async function serve(options: ServeOptions): Promise<void> {
   });
 }
 
-async function main(): Promise<void> {
+async function bench(name: BenchReport["bench"], options: BenchCommandOptions): Promise<void> {
+  const { source: sources, quick, json } = options;
+  process.stdout.write(await runBench(name, { script, ...common(options), sources, quick }, json));
+}
+
+async function doctor(options: ModelOptions & { json: boolean }): Promise<void> {
+  const { text, exitCode } = await runDoctor(common(options), options.json);
+  process.stdout.write(text);
+  process.exitCode = exitCode;
+}
+
+function addCommand(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option("--model <file>", "GGUF file of architecture tidepool; the bundled model when missing")
+    .option("--threads <n>", "0: all physical cores", wholeNumber, 0);
+}
+
+function engineProgram(): Command {
   const program = new Command("tidepool-engine").version(packageJson.version);
+  // Set before the commands are made, which inherit it: a wrong use is one line, written at the end of this file.
   program
-    .command("serve")
-    .option("--model <file>", "GGUF file of architecture tidepool")
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .showSuggestionAfterError(false);
+  addCommand(program, "serve", "answer requests until nobody needs it")
     .addOption(new Option("--device <device>").choices(["auto", "cpu"]).default("auto"))
     .option("--listen <host:port>", "also serve on a TCP address, with a bearer token")
     .option("--token-file <file>", "where the token is; made when missing")
     .option("--idle-exit <seconds>", "exit so long after the last client left", wholeNumber, 300)
-    .option("--threads <n>", "0: all physical cores", wholeNumber, 0)
     .option("--context <tokens>", "smaller context than the model's", wholeNumber)
     .action(serve);
-  await program.parseAsync();
+  addCommand(program, "bench", "measure speed beside the machine's own limits")
+    .addArgument(new Argument("<what>", "what to measure").choices(BENCH_NAMES))
+    .option("--source <files...>", "source files to take prompts from", [])
+    .option("--quick", "few repetitions: to see that it works, not for figures", false)
+    .option("--json", "write JSON", false)
+    .action(bench);
+  addCommand(program, "doctor", "say what is wrong on this machine, and what to do")
+    .option("--json", "write JSON", false)
+    .action(doctor);
+  return program;
+}
+
+/** One line on stderr; exit code 2 for wrong use, 1 for anything else. */
+function reportFailure(error: unknown): void {
+  if (error instanceof CommanderError && error.exitCode === 0) return;
+  const isUse = error instanceof CommanderError;
+  const why =
+    isUse && error.code === "commander.help"
+      ? new Error(`expected a command, found none: see --help`)
+      : error;
+  process.stderr.write(`${startFailure(why).replace("error: ", "")}\n`);
+  process.exitCode = isUse ? 2 : 1;
 }
 
 if (isMainThread) {
-  main().catch((error: unknown) => {
-    process.stderr.write(`${startFailure(error)}\n`);
-    process.exitCode = 1;
-  });
+  engineProgram().parseAsync().catch(reportFailure);
 } else if (parentPort !== null) {
   runEngineWorker(parentPort, workerData as EngineWorkerData);
 }
