@@ -24,12 +24,12 @@ export class Daemon {
   errors = "";
   private readonly exit: Promise<number | null>;
 
-  /** Starts `serve` with `args`; the tiny model unless they name another. */
-  constructor(dir: string, args: readonly string[] = []) {
+  /** Starts `serve` with `args`, and `env` over the environment of the test; the tiny model unless `args` name another. */
+  constructor(dir: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
     this.dir = dir;
     const model = args.includes("--model") ? [] : ["--model", tinyModel];
     this.child = spawn(process.execPath, [engineBundle(), "serve", ...model, ...args], {
-      env: { ...process.env, TIDEPOOL_RUNTIME_DIR: dir },
+      env: { ...process.env, ...env, TIDEPOOL_RUNTIME_DIR: dir },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.child.stdout?.on("data", (chunk: Buffer) => {
