@@ -74,9 +74,12 @@ struct AttentionStep {
   const float* query(size_t row, int32_t head) const { return a.q + (row * heads() + head) * qk(); }
   float* out(size_t row, int32_t head) const { return a.out + (row * heads() + head) * a.nsa.v_dim; }
   float gate(size_t row, int32_t head, int32_t branch) const;
-  /* Into how many parts the heads of each of n items are split, so that every thread has work. Results do not
-   * depend on it: a lane never sees the heads beside it. */
-  int32_t head_parts(int32_t n) const { return std::clamp((pool.n_threads() + n - 1) / n, 1, heads()); }
+  /* How many heads an item of work takes when there are n tokens or tiles, so that every thread has some.
+   * Results do not depend on it: a lane never sees the heads beside it. */
+  int32_t heads_per_item(int32_t n) const {
+    const int32_t parts = std::clamp((pool.n_threads() + n - 1) / n, 1, heads());
+    return (heads() + parts - 1) / parts;
+  }
   /* to (rope) = the rotary part of a query, rotated and scaled. */
   void rotate(size_t row, int32_t head, float* to) const;
 };

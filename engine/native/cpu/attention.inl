@@ -303,5 +303,8 @@ void softmax(float* s, int32_t n) {
     sum += e;
   }
   const Vec scale = splat(1 / total(sum));
-  for (int32_t i = 0; i < n; i += kWidth) write(s + i, read(s + i) * scale);
+  for (int32_t i = 0; i < n; i += kWidth) {
+    const Vec p = read(s + i) * scale;
+    write(s + i, p < splat(FLT_MIN) ? Vec{} : p);
+  }
 }

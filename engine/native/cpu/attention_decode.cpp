@@ -51,7 +51,7 @@ void attend_token(const AttentionStep& s, const TokenGroup& g, int32_t index, in
 }  // namespace
 
 void attend_absorbed(const AttentionStep& s, const TokenGroup& g) {
-  const int32_t parts = s.head_parts(g.n), per = (s.heads() + parts - 1) / parts;
+  const int32_t per = s.heads_per_item(g.n), parts = (s.heads() + per - 1) / per;
   const size_t keys = static_cast<size_t>(g.n_blocks) * EK_KV_BLOCK;
   s.m.reserve_scratch(s.pool.n_threads(), per * (keys + s.latent()), g.n_blocks);
   s.pool.run(g.n * parts, [&](int item, int thread) {

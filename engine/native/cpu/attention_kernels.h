@@ -62,7 +62,8 @@ struct AttentionKernels {
   /* sums (m, latent) = p (m, ldp) times the pooled values (n_slots, latent) [first, end) of the pages. */
   void (*sum_pooled)(const Pages& pages, int32_t latent, int32_t n_slots, int32_t first, int32_t end,
                      int32_t m, const float* p, size_t ldp, float* sums);
-  /* s (n) becomes its softmax; n in multiples of 16, at least one element finite. */
+  /* s (n) becomes its softmax, with 0 for what is below the normal range of floats; n in multiples of 16, at
+   * least one element finite. */
   void (*softmax)(float* s, int32_t n);
   /* s becomes gate_slc * p_slc + gate_win * p_win of one query; elements from n_keys on are undefined. */
   void (*weigh_query)(const QueryKeys& keys, float gate_slc, float gate_win, float* s);

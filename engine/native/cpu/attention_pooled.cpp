@@ -103,7 +103,7 @@ void attend_pooled(const AttentionStep& s, const TokenGroup& g) {
   s.m.reserve_scratch(s.pool.n_threads(), std::max<size_t>(4 * width * s.heads(), g.n_blocks + g.ld_pooled),
                       g.n_blocks);
   const int32_t tile = g.n >= kTileQueries ? 8 : 1, n_tiles = (g.n + tile - 1) / tile;
-  const int32_t parts = s.head_parts(n_tiles), per = (s.heads() + parts - 1) / parts;
+  const int32_t per = s.heads_per_item(n_tiles), parts = (s.heads() + per - 1) / per;
   s.pool.run(n_tiles * parts, [&](int item, int thread) {
     const int32_t first = item / parts * tile, end = std::min(first + tile, g.n);
     const int32_t head = item % parts * per, n = std::min(per, s.heads() - head);

@@ -1,3 +1,4 @@
+#include <cfloat>
 #include <cmath>
 
 #include "../core/f16.h"

@@ -15,6 +15,7 @@ struct Head {
   const HostKv& kv;
   const Sequence& seq;
   int32_t h;
+  const std::vector<double>& w; /* kv_b (heads * (nope + v), latent) */
 
   /* W_UK,h or W_UV,h times a latent row. */
   std::vector<double> expand(const std::vector<double>& c, bool value) const {
@@ -23,7 +24,7 @@ struct Head {
     std::vector<double> out(n, 0.0);
     for (int32_t r = 0; r < n; r++) {
       for (size_t i = 0; i < c.size(); i++) {
-        out[r] += reference_weight(*a.kv_b).at(0, first + r, static_cast<int32_t>(i)) * c[i];
+        out[r] += w[(first + r) * c.size() + i] * c[i];
       }
     }
     return out;
@@ -174,11 +175,15 @@ void attend_token(const AttentionArgs& a, const HostKv& kv, const Sequence& seq,
 
 void ReferenceBackend::nsa_attention(const AttentionArgs& a) {
   const HostKv& kv = host_kv(*a.kv);
+  std::vector<double> w;
+  for (int32_t r = 0; r < a.kv_b->shape.n_rows; r++) {
+    for (int32_t c = 0; c < a.kv_b->shape.n_cols; c++) w.push_back(reference_weight(*a.kv_b).at(0, r, c));
+  }
   for (const Sequence& seq : a.batch->sequences) {
     const int32_t end = seq.start + seq.n_new;
     std::vector<Rows> tokens(a.nsa.n_heads), pooled(a.nsa.n_heads);
     for (int32_t h = 0; h < a.nsa.n_heads; h++) {
-      const Head head{a, kv, seq, h};
+      const Head head{a, kv, seq, h, w};
       for (int32_t t = 0; t < end; t++) {
         tokens[h].keys.push_back(head.token_key(t));
         tokens[h].values.push_back(head.token_value(t));
