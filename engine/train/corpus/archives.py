@@ -130,7 +130,7 @@ def read_npm(archive: Path) -> Package | None:
 
 _OUTPUT_FOLDER = re.compile(
     r"(?:^|/)(?:dist|umd|esm\d*|cjs|fesm\d+|bundles?|_?es|_esm|_cjs|build|out|lib-\w+|dist-\w+|"
-    r"commonjs|module|types|typings|legacy|production|development|compiled|release)(?:/|$)")
+    r"commonjs|module|types|typings|legacy|production|development|compiled|release)(?:/|$)", re.IGNORECASE)
 
 
 def prefer_sources(files: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:

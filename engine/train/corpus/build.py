@@ -8,15 +8,13 @@ import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from caps import budget_of, trim
 from dedup import Deduplicator
+from filters import path_reason
+from licences import is_permissive
 from split import is_held_out, project_of
 
 PACKS = 2
-MB = 1_000_000
-# Bytes wanted of each group of languages, before `scale`.
-BUDGETS = {"typescript": 108 * MB, "javascript": 60 * MB, "go": 120 * MB, "rust": 120 * MB,
-           "java": 110 * MB, "c": 60 * MB, "cpp": 62 * MB, "python": 60 * MB,
-           "csharp": 8 * MB, "php": 8 * MB, "ruby": 8 * MB, "bash": 8 * MB}
 MIN_PACKAGE = 2_000
 
 
@@ -25,8 +23,11 @@ def load(stage: Path) -> list[dict]:
     packages = []
     for path in stage.glob("*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record and record["files"]:
+        if record and record["files"] and is_permissive(record["licence"]):
             record["heldout"] = is_held_out(record["pkg"])
+            # Rules about paths may have become stricter since the files were staged.
+            files = [item for item in record["files"] if not path_reason(item[1])]
+            record["files"] = trim(record["pkg"], files, record["heldout"])
             packages.append(record)
     packages.sort(key=lambda r: (not r["heldout"], hashlib.md5(r["pkg"].encode()).digest(), r["version"]))
     return packages
@@ -39,14 +40,15 @@ def choose(packages: list[dict], scale: float) -> tuple[list[dict], Counter[str]
     held-out one is the one that goes.
     """
     index = Deduplicator()
-    used: Counter[str] = Counter()
+    used: Counter[tuple[str, bool]] = Counter()
     dropped: Counter[str] = Counter()
     chosen = []
     for record in packages:
         kept = []
-        open_languages = {lang for lang in BUDGETS if used[lang] < BUDGETS[lang] * scale}
         for lang, path, text in record["files"]:
-            if lang not in open_languages:
+            size = len(text.encode())
+            side = lang, record["heldout"]
+            if used[side] + size > budget_of(*side) * scale:
                 dropped["over the language's budget"] += 1
                 continue
             reason = index.add(text)
@@ -54,7 +56,7 @@ def choose(packages: list[dict], scale: float) -> tuple[list[dict], Counter[str]
                 dropped[reason] += 1
                 continue
             kept.append((lang, path, text))
-            used[lang] += len(text)
+            used[side] += size
         if sum(len(text) for _, _, text in kept) >= MIN_PACKAGE:
             chosen.append({**record, "files": kept})
     return chosen, dropped

@@ -8,9 +8,10 @@ Launch lines, from the repository root (downloads first, then a rebuild):
     nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py verify --data .corpus
 
 `fetch` uses apt-get, apt-cache and npm (a deb-src line must be configured for
-source packages). `extract` reads the archives, checks licences, filters the
+source packages) and takes the versions that the manifest records while they
+can be had. `extract` reads the archives, checks licences, filters the
 files and writes one JSON file a package. `build` removes duplicates, applies
-the size of each language, splits, and writes the packs and the manifest.
+the caps of packages and languages, splits, and writes the packs and the manifest.
 `verify` reads the packs back and prints tables.
 """
 
@@ -21,61 +22,29 @@ import hashlib
 import json
 import multiprocessing
 import re
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 from archives import Package, read_deb, read_npm, read_source
 from build import build
+from caps import order_key
+from fetch import fetch
 from filters import decode, is_test, keep_file, refine_language
 from verify import verify
 
 HERE = Path(__file__).resolve().parent
-PACKAGE_CAP = 6_000_000
-LARGER_CAPS = {"boost1.74": 20_000_000, "opencv": 20_000_000, "openssl": 10_000_000,
-               "postgresql-15": 12_000_000, "llvm-toolchain-14": 15_000_000,
-               "chrome-devtools-frontend": 14_000_000, "node-typescript": 10_000_000}
+STAGED_CAP = 6_000_000  # what is staged of a package; `build` takes less of it
 TEST_SHARE = 0.25
 DECLARATION_SHARE = 0.05
-MAX_ARCHIVE = 80_000_000
-
-
-def names(kind: str) -> list[str]:
-    """Return the committed list of package names of one kind."""
-    return (HERE / f"names_{kind}.txt").read_text(encoding="utf-8").split()
-
-
-def fetch(data: Path) -> None:
-    """Download every listed package into the raw folder."""
-    raw = data / "raw"
-    for folder in ("deb", "src", "npm"):
-        (raw / folder).mkdir(parents=True, exist_ok=True)
-    known = subprocess.run(["apt-cache", "pkgnames"], capture_output=True, text=True, check=True).stdout.split()
-    debs = sorted(n for n in known if re.fullmatch(r"(?:golang|librust)-.*-dev", n)) + names("python")
-    quiet = ["-q", "-q", "-o", "APT::Sandbox::User=root"]
-    jobs = [("deb", ["apt-get", "download", *quiet], debs, 200),
-            ("src", ["apt-get", "source", "--download-only", *quiet], names("debian_src"), 20),
-            ("npm", ["npm", "pack", "--silent", "--ignore-scripts"], names("npm"), 12)]
-    for folder, command, wanted, step in jobs:
-        for start in range(0, len(wanted), step):
-            subprocess.run([*command, *wanted[start:start + step]], cwd=raw / folder, check=False,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _order(path: str) -> tuple[bytes, str]:
-    """Sort key that shuffles folders but keeps a folder's files together."""
-    folder = path.rpartition("/")[0]
-    return hashlib.md5(folder.encode()).digest(), path
 
 
 def select(package: Package, dropped: Counter[str]) -> list[tuple[str, str, str]]:
     """Filter a package's files down to its byte cap, as (language, path, text)."""
-    cap = LARGER_CAPS.get(package.name, PACKAGE_CAP)
     groups: dict[str, list[tuple[str, bytes]]] = {"code": [], "test": [], "types": []}
-    for path, raw in sorted(package.files, key=lambda item: _order(item[0])):
+    for path, raw in sorted(package.files, key=lambda item: order_key(item[0])):
         kind = "types" if re.search(r"\.d\.[mc]?ts$", path) else "test" if is_test(path) else "code"
         groups[kind].append((path, raw))
-    limits = {"code": cap, "test": 0, "types": 0}
+    limits = {"code": STAGED_CAP, "test": 0, "types": 0}
     chosen: list[tuple[str, str, str]] = []
     for kind in ("code", "test", "types"):
         used = 0
@@ -91,7 +60,7 @@ def select(package: Package, dropped: Counter[str]) -> list[tuple[str, str, str]
             chosen.append((lang or "", path, text))
             used += len(raw)
         if kind == "code":
-            limits["test"] = min(int(used * TEST_SHARE / (1 - TEST_SHARE)), cap - used)
+            limits["test"] = min(int(used * TEST_SHARE / (1 - TEST_SHARE)), STAGED_CAP - used)
             limits["types"] = int(used * DECLARATION_SHARE)
     return sorted(chosen, key=lambda item: item[1])
 
@@ -139,10 +108,11 @@ def main() -> None:
     parser.add_argument("stage", choices=("fetch", "extract", "build", "verify"))
     parser.add_argument("--data", type=Path, required=True, help="folder for downloads, staged files and packs")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--scale", type=float, default=0.85, help="multiplies the size of every language")
+    parser.add_argument("--kinds", nargs="+", default=["deb", "src", "npm"], help="what `fetch` downloads")
+    parser.add_argument("--scale", type=float, default=0.97, help="multiplies the size of every language")
     options = parser.parse_args()
     if options.stage == "fetch":
-        fetch(options.data)
+        fetch(options.data, options.kinds)
     elif options.stage == "extract":
         extract(options.data, options.processes)
     elif options.stage == "build":

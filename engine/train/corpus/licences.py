@@ -5,12 +5,28 @@ from __future__ import annotations
 import fnmatch
 import re
 
+# What may follow a licence's name: a version, a clause count, the holder named in the text, a known exception.
+_HOLDERS = (r"google|hsqldb|nlnetlabs|regents|uc|ucb|uc-regents|berkeley|netbsd|freebsd|intel|amd|arm|apple|sun|oracle|ibm|"
+            r"microsoft|facebook|mit|cisco|redhat|xiph|xiph\.org|ccl|circonus|modification|views|old-style|style|like|cmu|"
+            r"xfree86|sgi|hp|dec|tcpdump|jdom|llvm|go|golang|authors")
 _PERMISSIVE = re.compile(
-    r"^(?:mit|expat|x11|isc|0bsd|bsd|[23]-clause-bsd|apache|asl-?2|zlib|libpng|unlicense|cc0|bsl-1|boost|psf|python|"
-    r"public-domain|pd$|postgresql|curl|ncsa|uoi-ncsa|unicode|hpnd|blessing|ijg|icu|llvm|tcl|lua)",
-    re.IGNORECASE)
+    rf"""(?:
+      (?:mit|expat|x11|isc|0bsd|zlib|libpng|unlicense|postgresql|curl|ncsa|uoi-ncsa|hpnd|blessing|ijg|icu|tcl(?:/tk)?|lua
+        |mit/x(?:11)?|public[ -]domain|pd|boost|bsl|psf|python|unicode|llvm|apache|asl|cc0|wtfpl|zlib/libpng|mit-expat)
+      | (?:new|modified|simplified|revised)[- ]bsd | bsd | [23]-clause[- ]bsd | bsd-c[23] | apache[ -]software
+        | python[ ]software[ ]foundation | isc[ ]license[ ]iscl
+    )
+    (?:[ ]?(?:license|licence|software[ ]license))?
+    (?:[-_ ]?v?\d(?:\.\d+)*(?:-universal)?)?
+    (?:[-_ ]?clauses?)?
+    (?:[-~_ ](?:{_HOLDERS}))?
+    (?:[ ]with[ ]llvm[- ]exceptions?|-llvm-exceptions?)?
+    (?:[-_ ]?(?:license|licence|dfs-2016|tou))?""",
+    re.IGNORECASE | re.VERBOSE)
+# Words that make a whole name fail even where the start of it looks permissive.
 _COPYLEFT = re.compile(
-    r"gpl|mpl|epl|cddl|cc-by|artistic|sspl|busl|elastic|eupl|osl|qpl|cpl|gfdl|non-?free|proprietary|jsr",
+    r"gpl|mpl|epl|cddl|cc-by|artistic|sspl|busl|elastic|eupl|osl|qpl|cpl|gfdl|non-?free|non-?commercial|proprietary|jsr|"
+    r"4-clause|bsd-4|json",
     re.IGNORECASE)
 
 
@@ -25,7 +41,7 @@ def is_permissive(expression: str) -> bool:
         return False
     for part in re.split(r"\s+and\s+|\s*,\s*(?:and\s+)?|\s*&\s*", text, flags=re.IGNORECASE):
         choices = [c.strip() for c in re.split(r"\s+or\s+|/|\|", part, flags=re.IGNORECASE)]
-        if not any(_PERMISSIVE.match(c) and not _COPYLEFT.search(c) for c in choices if c):
+        if not any(_PERMISSIVE.fullmatch(c) and not _COPYLEFT.search(c) for c in choices if c):
             return False
     return True
 

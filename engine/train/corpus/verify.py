@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_PACK = 55 * 1024 * 1024
+SAMPLES = 15
 FIELDS = {"lang": str, "pkg": str, "path": str, "text": str, "heldout": bool}
 
 
@@ -24,7 +25,7 @@ def rows(pack: Path) -> Iterator[dict]:
 
 
 def verify(data: Path) -> None:
-    """Print a table of every pack and write ten random files a language aside."""
+    """Print a table of every pack and write random files of each language aside."""
     grand: Counter[tuple[str, bool]] = Counter()
     samples: dict[str, list[dict]] = defaultdict(list)
     rng = random.Random(7)
@@ -40,10 +41,10 @@ def verify(data: Path) -> None:
             packages[key].add(row["pkg"])
             seen[row["lang"]] += 1
             bag = samples[row["lang"]]
-            if len(bag) < 10:
+            if len(bag) < SAMPLES:
                 bag.append(row)
-            elif rng.random() < 10 / seen[row["lang"]]:
-                bag[rng.randrange(10)] = row
+            elif rng.random() < SAMPLES / seen[row["lang"]]:
+                bag[rng.randrange(SAMPLES)] = row
         print(f"{pack.name}: {pack.stat().st_size / 2**20:.1f} MiB, {sum(size.values()) / 1e6:.1f} MB raw")
         for key in sorted(size):
             print(f"  {key[0]:11s} {'heldout' if key[1] else 'train  '} {size[key] / 1e6:8.2f} MB "
@@ -56,4 +57,4 @@ def verify(data: Path) -> None:
     with (data / "samples.txt").open("w", encoding="utf-8") as out:
         for bag in samples.values():
             for row in bag:
-                out.write(f"\n===== {row['lang']} {row['pkg']} {row['path']}\n{row['text'][:1200]}\n")
+                out.write(f"\n===== {row['lang']} {row['pkg']} {row['path']}\n{row['text']}\n")
