@@ -83,6 +83,8 @@ void check_kv_params(const ek_kv_params& p) {
   EK_REQUIRE(p.n_layers > 0 && p.latent_dim > 0 && p.n_blocks > 0,
              "ek_kv_create: layers %d, latent %d and blocks %d must be positive", p.n_layers, p.latent_dim,
              p.n_blocks);
+  EK_REQUIRE(p.latent_dim % 16 == 0, "ek_kv_create: latent_dim must be a multiple of 16, got %d",
+             p.latent_dim);
   EK_REQUIRE(p.rope_dim > 0 && p.rope_dim % 2 == 0,
              "ek_kv_create: rope_dim must be even and positive, got %d", p.rope_dim);
   EK_REQUIRE(p.type == EK_F16 || p.type == EK_F32, "ek_kv_create: type must be F16 or F32, got %d",

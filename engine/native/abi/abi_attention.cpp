@@ -29,6 +29,7 @@ void check_nsa_params(const ek_nsa_params& p, const ek_kv_params& kv) {
   EK_REQUIRE(p.n_heads > 0 && p.nope_dim > 0 && p.v_dim > 0,
              "ek_nsa_attention: heads %d, nope %d and value %d must be positive", p.n_heads, p.nope_dim,
              p.v_dim);
+  EK_REQUIRE(p.v_dim % 16 == 0, "ek_nsa_attention: v_dim must be a multiple of 16, got %d", p.v_dim);
   EK_REQUIRE(p.select_block == EK_KV_BLOCK, "ek_nsa_attention: select_block must be %d, got %d", EK_KV_BLOCK,
              p.select_block);
   EK_REQUIRE(

@@ -56,7 +56,7 @@ void ek_rope_destroy(ek_rope* rope);
 
 typedef struct {
   int32_t n_layers;
-  int32_t latent_dim;   /* c */
+  int32_t latent_dim;   /* c, a multiple of 16 */
   int32_t rope_dim;     /* k */
   int32_t n_blocks;     /* capacity in blocks of EK_KV_BLOCK tokens; pages are touched on first use only */
   int32_t cmp_len;      /* NSA l; 0: no pooled rows */
@@ -148,7 +148,8 @@ ek_status ek_nsa_attention(ek_context* ctx, ek_buffer* out, const ek_buffer* q, 
                            const ek_kv_cache* kv, int32_t layer, const ek_batch* batch, const ek_weight* kv_b,
                            const ek_nsa_params* params);
 
-/* For each row of logits (n_rows, vocab): index of the largest (ties: lowest) and its log-probability. */
+/* For each row of logits (n_rows, vocab): index of the largest (ties: lowest) and its log-probability.
+ * A NaN is never chosen, but makes the log-probability NaN; a row of nothing but NaN gives index 0. */
 ek_status ek_argmax(ek_context* ctx, const ek_buffer* logits, int32_t n_rows, int32_t vocab, int32_t* ids,
                     float* log_probs);
 

@@ -9,7 +9,7 @@ void ReferenceBackend::argmax(const float* logits, int32_t n_rows, int32_t vocab
   for (int32_t r = 0; r < n_rows; r++, logits += vocab) {
     int32_t best = 0;
     for (int32_t i = 1; i < vocab; i++) {
-      if (logits[i] > logits[best]) best = i;
+      if (logits[i] > logits[best] || (std::isnan(logits[best]) && !std::isnan(logits[i]))) best = i;
     }
     double sum = 0;
     for (int32_t i = 0; i < vocab; i++) sum += std::exp(static_cast<double>(logits[i]) - logits[best]);
