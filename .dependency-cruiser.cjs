@@ -9,7 +9,7 @@ const engineLayers = [
   "engine/(model|prompt)/",
   "engine/scheduler/",
   "engine/engine\\.ts$",
-  "engine/engine(Messages|Run|Thread|Worker)\\.ts$",
+  "engine/(engine(Messages|Run|Thread|Worker)|eventOutbox)\\.ts$",
   "engine/(server|bench|doctor)/",
   "engine/main\\.ts$",
 ];

@@ -34,10 +34,16 @@ export type ToEngine =
       };
     }[QuestionName];
 
+/** An event of the request with this id. */
+export interface EngineEvent {
+  id: number;
+  event: GenerationEvent;
+}
+
 export type FromEngine =
   | { type: "ready"; model: ModelSummary }
   | { type: "failed"; code: EngineErrorCode; message: string }
-  | { type: "event"; id: number; event: GenerationEvent }
+  | { type: "events"; events: EngineEvent[] }
   /** Sent when the numbers change. */
   | { type: "activity"; activity: Activity }
   | { type: "answer"; id: number; value: unknown };

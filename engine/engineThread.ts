@@ -126,12 +126,13 @@ export class EngineThread implements EngineHandle {
       case "failed":
         this.fail(message.message);
         return;
-      case "event": {
-        const onEvent = this.generations.get(message.id);
-        if (message.event.type !== "delta") this.generations.delete(message.id);
-        onEvent?.(message.event);
+      case "events":
+        for (const { id, event } of message.events) {
+          const onEvent = this.generations.get(id);
+          if (event.type !== "delta") this.generations.delete(id);
+          onEvent?.(event);
+        }
         return;
-      }
       case "activity":
         this.tellActivity(message.activity);
         return;

@@ -3,15 +3,15 @@ import type { MessagePort } from "node:worker_threads";
 import { EngineError, messageOf } from "./base/errors.ts";
 import { Engine, loadEngineParts } from "./engine.ts";
 import type { EngineWorkerData, FromEngine, ToEngine } from "./engineMessages.ts";
+import { EventOutbox } from "./eventOutbox.ts";
 
 /** Runs until the port closes. A model that cannot be loaded is reported as `failed`, and the thread ends. */
 export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void {
   const tell = (message: FromEngine) => port.postMessage(message);
+  const outbox = new EventOutbox((events) => tell({ type: "events", events }));
   let engine: Engine;
   try {
-    engine = new Engine(loadEngineParts(data.options), (id, event) =>
-      tell({ type: "event", id, event }),
-    );
+    engine = new Engine(loadEngineParts(data.options), (id, event) => outbox.add(id, event));
   } catch (error) {
     tell({ type: "failed", code: codeOf(error), message: messageOf(error) });
     port.close();
@@ -27,6 +27,7 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
   let isStepping = false;
   const step = () => {
     isStepping = engine.step();
+    outbox.stepped(!isStepping);
     tellActivity();
     if (isStepping) setImmediate(step);
   };
@@ -46,11 +47,8 @@ function handle(engine: Engine, message: ToEngine, tell: (message: FromEngine) =
       try {
         engine.submit(message.id, message.input);
       } catch (error) {
-        tell({
-          type: "event",
-          id: message.id,
-          event: { type: "error", code: codeOf(error), message: messageOf(error) },
-        });
+        const event = { type: "error" as const, code: codeOf(error), message: messageOf(error) };
+        tell({ type: "events", events: [{ id: message.id, event }] });
       }
       return;
     case "cancel":
