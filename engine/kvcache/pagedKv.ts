@@ -97,11 +97,6 @@ export class PagedKv {
     for (const held of sequence.blocks) this.pool.release(held);
   }
 
-  /** Blocks that a sequence could still get: free ones and those that only the tree holds. */
-  get nAvailable(): number {
-    return this.pool.nFree + this.stats().blocksCached;
-  }
-
   stats(): KvStats {
     let blocksCached = 0;
     let tokensCached = 0;
