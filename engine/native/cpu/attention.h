@@ -35,14 +35,15 @@ struct AttentionScratch {
  * throw inside them. */
 struct AttentionMemory {
   std::vector<StepToken> few, many;
-  Aligned<float> absorbed;     /* (tokens of a group, heads, latent + rope), scaled */
-  Aligned<float> sums;         /* (tokens of a group, heads, latent): the gated pooled branch */
-  Aligned<float> p;            /* (tokens of a group, heads, ld_pooled) */
-  Aligned<uint8_t> selected;   /* (tokens of a group, n_blocks) */
-  Aligned<uint32_t> masks;     /* (tiles, n_blocks): bit i: query i of the tile selects the block */
-  std::vector<int32_t> needed; /* blocks in the slab */
-  Aligned<int32_t> slab_at;    /* (n_blocks): where a block's keys and values lie in the slab */
-  Aligned<float> slab;         /* per needed block: keys (nope + rope, 64), values (64, v) of one head */
+  Aligned<float> absorbed;             /* (tokens of a group, heads, latent + rope), scaled */
+  Aligned<float> sums;                 /* (tokens of a group, heads, latent): the gated pooled branch */
+  Aligned<float> p;                    /* (tokens of a group, heads, ld_pooled) */
+  Aligned<uint8_t> selected;           /* (tokens of a group, n_blocks) */
+  Aligned<uint32_t> masks;             /* (tiles, n_blocks): bit i: query i of the tile selects the block */
+  std::vector<uint8_t> absorbed_tiles; /* (tiles) of a sequence: those that attend_absorbed computed */
+  std::vector<int32_t> needed;         /* blocks in the slab */
+  Aligned<int32_t> slab_at;            /* (n_blocks): where a block's keys and values lie in the slab */
+  Aligned<float> slab; /* per needed block: keys (nope + rope, 64), values (64, v) of one head */
   std::vector<AttentionScratch> scratch; /* per thread */
 
   void reserve_scratch(int n_threads, size_t n_floats, size_t n_blocks) {

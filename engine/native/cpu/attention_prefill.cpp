@@ -6,6 +6,9 @@ namespace ek::cpu {
 
 namespace {
 
+/* A block costs a tile about this much less per query than an absorbed query, expansion and softmax included
+ * (bench_attention at 1000 cached tokens, where all queries of a tile use the same blocks). */
+constexpr double kTileGain = 1.4;
 constexpr int32_t kSlabBlocks = 320; /* a slab stays near 10 MB for 64-wide heads */
 
 struct PrefillStep {
@@ -21,14 +24,41 @@ struct PrefillStep {
   int32_t n_queries(int32_t tile) const { return std::min(kTileQueries, seq.n_new - tile * kTileQueries); }
   /* Whether any query of the tile reads the block. */
   bool needs(int32_t tile, int32_t block) const {
+    if (s.m.absorbed_tiles[tile] != 0) return false;
     if (block > (first(tile) + n_queries(tile) - 1) / EK_KV_BLOCK) return false;
     return masks(tile)[block] != 0 || block >= std::max(0, first(tile) - s.a.nsa.window + 1) / EK_KV_BLOCK;
   }
 };
 
-/* The compressed branch into out, and the masks of the group's tiles. */
-void finish_pooled(const PrefillStep& p, const TokenGroup& g, int32_t first_tile) {
-  const AttentionStep& s = p.s;
+/* Sets the masks of the group's tiles. */
+void fill_masks(const PrefillStep& p, const TokenGroup& g, int32_t first_tile) {
+  for (int32_t i = 0; i < g.n; i++) {
+    uint32_t* masks = p.s.m.masks.data() + static_cast<size_t>(first_tile + i / kTileQueries) * p.n_blocks;
+    const uint8_t* chosen = p.s.m.selected.data() + static_cast<size_t>(i) * g.n_blocks;
+    if (i % kTileQueries == 0) std::fill(masks, masks + p.n_blocks, 0u);
+    for (int32_t b = 0; b <= g.tokens[i].position / EK_KV_BLOCK; b++)
+      masks[b] |= static_cast<uint32_t>(chosen[b]) << (i % kTileQueries);
+  }
+}
+
+/* Whether the queries of the group's tiles choose so different blocks that a tile would compute mostly zeros.
+ */
+bool is_scattered(const PrefillStep& p, const TokenGroup& g, int32_t first_tile) {
+  int64_t read_by_tiles = 0, used = 0;
+  for (int32_t i = 0; i < g.n; i++) {
+    const int32_t tile = first_tile + i / kTileQueries, own = g.tokens[i].position / EK_KV_BLOCK;
+    const int32_t window = std::max(0, g.tokens[i].position - p.s.a.nsa.window + 1) / EK_KV_BLOCK;
+    const uint8_t* chosen = p.s.m.selected.data() + static_cast<size_t>(i) * g.n_blocks;
+    for (int32_t b = 0; b < p.n_blocks; b++) {
+      read_by_tiles += p.needs(tile, b) ? 1 : 0;
+      used += b <= own && (b >= window || chosen[b] != 0) ? 1 : 0;
+    }
+  }
+  return static_cast<double>(read_by_tiles) > kTileGain * static_cast<double>(used);
+}
+
+/* The compressed branch of the group into out. */
+void project_pooled(const AttentionStep& s, const TokenGroup& g) {
   const int32_t latent = s.latent(), v = s.a.nsa.v_dim, heads = s.heads();
   const int32_t n_tiles = (g.n + kTileQueries - 1) / kTileQueries;
   s.pool.run(n_tiles * heads, [&](int item, int) {
@@ -37,13 +67,19 @@ void finish_pooled(const PrefillStep& p, const TokenGroup& g, int32_t first_tile
              static_cast<size_t>(heads) * latent, 1, s.w.uv.data() + static_cast<size_t>(h) * latent * v, v,
              s.out(g.tokens[i].row, h), static_cast<size_t>(heads) * v, false);
   });
-  for (int32_t i = 0; i < g.n; i++) {
-    uint32_t* masks = s.m.masks.data() + static_cast<size_t>(first_tile + i / kTileQueries) * p.n_blocks;
-    const uint8_t* chosen = s.m.selected.data() + static_cast<size_t>(i) * g.n_blocks;
-    if (i % kTileQueries == 0) std::fill(masks, masks + p.n_blocks, 0u);
-    for (int32_t b = 0; b <= g.tokens[i].position / EK_KV_BLOCK; b++)
-      masks[b] |= static_cast<uint32_t>(chosen[b]) << (i % kTileQueries);
+}
+
+/* The pooled branch of a group; and all of it when its queries are scattered. */
+void start_group(const PrefillStep& p, const TokenGroup& g, int32_t first_tile) {
+  attend_pooled(p.s, g);
+  fill_masks(p, g, first_tile);
+  if (!is_scattered(p, g, first_tile)) {
+    project_pooled(p.s, g);
+    return;
   }
+  attend_absorbed(p.s, g);
+  const int32_t n_tiles = (g.n + kTileQueries - 1) / kTileQueries;
+  std::fill_n(p.s.m.absorbed_tiles.begin() + first_tile, n_tiles, uint8_t{1});
 }
 
 /* Keys (nope + rope, 64) and values (64, v) of one block and head. */
@@ -89,6 +125,7 @@ TileState start_tile(const PrefillStep& p, int32_t tile) {
 /* Selection and window of one tile and head, added to out. */
 void attend_tile(const PrefillStep& p, int32_t tile, int32_t head, AttentionScratch& scratch) {
   const AttentionStep& s = p.s;
+  if (s.m.absorbed_tiles[tile] != 0) return;
   const int32_t qk = s.qk(), v = s.a.nsa.v_dim;
   constexpr int32_t kScores = EK_KV_BLOCK * kTileQueries;
   float *queries = scratch.floats.data(), *sums = queries + qk * kTileQueries;
@@ -154,13 +191,13 @@ void attend_sequence(const AttentionStep& s, const Sequence& seq) {
   const int32_t n_blocks = (seq.start + seq.n_new + EK_KV_BLOCK - 1) / EK_KV_BLOCK;
   const PrefillStep p{s, seq, n_blocks, (seq.n_new + kTileQueries - 1) / kTileQueries};
   s.m.masks.reserve(static_cast<size_t>(p.n_tiles) * n_blocks);
+  s.m.absorbed_tiles.assign(p.n_tiles, 0);
   std::vector<StepToken>& tokens = s.m.many;
   tokens.clear();
   for (int32_t i = 0; i < seq.n_new; i++)
     tokens.push_back({&seq, seq.start + i, static_cast<size_t>(seq.first_row + i)});
   for_groups(s, tokens, [&](const TokenGroup& group) {
-    attend_pooled(s, group);
-    finish_pooled(p, group, static_cast<int32_t>(group.tokens - tokens.data()) / kTileQueries);
+    start_group(p, group, static_cast<int32_t>(group.tokens - tokens.data()) / kTileQueries);
   });
   const size_t rows = static_cast<size_t>(s.kv.pooled_dim) * EK_KV_BLOCK;
   const size_t per_query = s.qk() + std::max(s.a.nsa.v_dim, s.rope()) + size_t{EK_KV_BLOCK} * n_blocks;
