@@ -7,7 +7,7 @@ import type { EngineState } from "./engineClient/engineState.ts";
 import { registerCommands } from "./vscode/commands.ts";
 import { isOn, onChange, toggle } from "./vscode/config.ts";
 import { runDoctor } from "./vscode/doctor.ts";
-import { connectWithSettings, engineScript } from "./vscode/engineLaunch.ts";
+import { connectWithSettings, engineScript, modelArguments } from "./vscode/engineLaunch.ts";
 import {
   InlineCompletionProvider,
   type OutcomeCounters,
@@ -59,7 +59,7 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
       showLog: () => log.show(),
       doctor: async () => {
         log.show();
-        const healthy = await runDoctor(engineScript(context), log);
+        const healthy = await runDoctor(engineScript(context), modelArguments(), log);
         tellInfo(healthy ? "nothing is wrong." : "something is wrong: see the log.");
       },
     }),

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import type { Logger } from "../base/logger.ts";
 
-/** Runs the engine's own check and writes what it says to the log; resolves with true when nothing is wrong. */
-export function runDoctor(script: string, log: Logger): Promise<boolean> {
+/** Runs the engine's own check, with the user's `args`, and writes what it says to the log; resolves with true when nothing is wrong. */
+export function runDoctor(script: string, args: readonly string[], log: Logger): Promise<boolean> {
   const env = { ...process.env, ELECTRON_RUN_AS_NODE: "1" };
-  const child = spawn(process.execPath, [script, "doctor"], {
+  const child = spawn(process.execPath, [script, "doctor", ...args], {
     env,
     stdio: ["ignore", "pipe", "pipe"],
   });

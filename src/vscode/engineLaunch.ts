@@ -11,17 +11,22 @@ export function engineScript(context: vscode.ExtensionContext): string {
   return vscode.Uri.joinPath(context.extensionUri, "dist", "engine.js").fsPath;
 }
 
+/** The settings that every command of the engine takes. */
+export function modelArguments(): string[] {
+  const { modelPath, threads } = engineSettings();
+  const args = modelPath === "" ? [] : ["--model", modelPath];
+  return threads > 0 ? [...args, "--threads", String(threads)] : args;
+}
+
 /** Finds or starts the daemon with the settings of this moment. */
 export function connectWithSettings(
   context: vscode.ExtensionContext,
   options: ConnectOptions,
 ): Promise<DaemonLink> {
-  const { modelPath, device, threads, idleExitSeconds } = engineSettings();
+  const { modelPath, device, idleExitSeconds } = engineSettings();
   const runtimeDir = resolveRuntimeDir();
   const manifest = context.extension.packageJSON as { version: string };
-  const args = ["--device", device, "--idle-exit", String(idleExitSeconds)];
-  if (modelPath !== "") args.push("--model", modelPath);
-  if (threads > 0) args.push("--threads", String(threads));
+  const args = ["--device", device, "--idle-exit", String(idleExitSeconds), ...modelArguments()];
   return connectDaemon(
     {
       launch: { script: engineScript(context), args, runtimeDir, detached: true },
