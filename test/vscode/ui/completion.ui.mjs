@@ -70,7 +70,7 @@ describe("the packaged extension in a real VS Code", () => {
   }
 
   const scenes = [
-    { language: "Python", file: "inventory.py", marker: "total += ", typed: "item.price " },
+    { language: "Python", file: "inventory.py", marker: "total += ", typed: "item.price * " },
     { language: "TypeScript", file: "cart.ts", marker: "count += ", typed: "line." },
     { language: "Go", file: "queue.go", marker: "return Job{}, ", typed: "Err" },
   ];

@@ -72,7 +72,12 @@ export class EditorPage {
 
   /** Waits until a suggestion is drawn and has not changed for a moment; returns its text. */
   async ghostText() {
-    await this.#page.locator(GHOST).first().waitFor({ timeout: VISIBLE_MS });
+    try {
+      await this.#page.locator(GHOST).first().waitFor({ timeout: VISIBLE_MS });
+    } catch (error) {
+      await this.shot("no-suggestion");
+      throw error;
+    }
     let seen = "";
     for (;;) {
       const now = await this.ghostTextNow();
