@@ -36,11 +36,11 @@ describe("the packaged extension in a real VS Code", () => {
 
   const read = (file) => readFileSync(path.join(session.workspace, file), "utf8");
 
-  /** Types `text` behind the first `marker` of a saved file; returns content and cursor as they then are. */
+  /** Types `text` behind the last `marker` of a saved file; returns content and cursor as they then are. */
   async function typeAfter(file, marker, text) {
     await editor.openFile(file);
     const content = read(file);
-    const offset = content.indexOf(marker) + marker.length;
+    const offset = content.lastIndexOf(marker) + marker.length;
     assert.ok(content.includes(marker), `${file} holds no "${marker}"`);
     const lines = content.slice(0, offset).split("\n");
     await editor.goTo(lines.length, lines.at(-1).length + 1);
@@ -70,7 +70,12 @@ describe("the packaged extension in a real VS Code", () => {
   }
 
   const scenes = [
-    { language: "Python", file: "inventory.py", marker: "total += ", typed: "item.price * " },
+    {
+      language: "Python",
+      file: "inventory.py",
+      marker: "            total += ",
+      typed: "item.price * ",
+    },
     { language: "TypeScript", file: "cart.ts", marker: "count += ", typed: "line." },
     { language: "Go", file: "queue.go", marker: "return Job{}, ", typed: "Err" },
   ];
