@@ -1,11 +1,14 @@
 /** Requests that are given up: nothing stays behind, and the thread that answers HTTP never waits for arithmetic. */
 import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
+import { availableParallelism, loadavg } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EngineState } from "../../engine/protocol/api.ts";
 import { Daemon, eventually, runtimeFolder } from "../support/daemon.ts";
 
+/** Processes that wanted a core in the minute before these tests. */
+const load = loadavg()[0] ?? 0;
 const folder = runtimeFolder();
 let engine: Daemon;
 beforeAll(async () => {
@@ -109,19 +112,27 @@ test("requests beyond what a step takes wait, and the event stream says how many
   events.destroy();
 });
 
-/** Milliseconds within which 99 of 100 questions about health are answered while a long prompt is computed. */
+/** Has long prompts computed, one after the other and all different, until `signal`. */
+async function computePrompts(name: string, signal: AbortSignal): Promise<void> {
+  for (let i = 0; !signal.aborted; i++) {
+    const input_prefix = `// ${name} ${i}\n${line.repeat(250)}let y = `;
+    const { status } = await engine.post("/infill", {
+      input_prefix,
+      input_suffix: "",
+      n_predict: 0,
+    });
+    expect(status).toBe(200);
+  }
+}
+
+/** Milliseconds within which 99 of 100 questions about health are answered while long prompts are computed. */
 async function healthP99(round: number): Promise<number> {
-  const body = {
-    input_prefix: `// round ${round}\n${line.repeat(600)}let y = `,
-    input_suffix: "",
-    n_predict: 4000,
-    stream: true,
-  };
-  const busy = engine.open("POST", "/infill", JSON.stringify(body));
-  busy.on("error", () => undefined);
+  const done = new AbortController();
+  // Two at a time, so that there is never nothing to compute.
+  const busy = ["a", "b"].map((name) => computePrompts(`${round}${name}`, done.signal));
   await eventually(
     async () => ((await engine.state()).sequences.running > 0 ? true : undefined),
-    "the prompt to be computed",
+    "a prompt to be computed",
   );
   const times: number[] = [];
   for (let i = 0; i < 300; i++) {
@@ -129,19 +140,25 @@ async function healthP99(round: number): Promise<number> {
     expect((await engine.get("/health")).status).toBe(200);
     times.push(performance.now() - startedAt);
   }
-  expect((await engine.state()).sequences.running).toBe(1);
-  busy.destroy();
+  const { running, waiting } = (await engine.state()).sequences;
+  expect(running + waiting).toBeGreaterThan(0);
+  done.abort();
+  await Promise.all(busy);
   await atRest();
   times.sort((a, b) => a - b);
   return times[Math.floor(times.length * 0.99)] ?? Number.NaN;
 }
 
-test("/health answers at once while a long prompt is computed", async () => {
-  const limitMs = process.env["CI"] ? 50 : 20;
+test("/health answers at once while long prompts are computed", async () => {
+  // Where other programs wait for the same cores, what is measured is also how long the system lets the engine wait.
+  const isShared = process.env["CI"] !== undefined || load > availableParallelism();
+  const limitMs = isShared ? 50 : 20;
   // What else runs on the machine can spoil a round; waiting for arithmetic would spoil them all.
   let best = Infinity;
   for (let round = 0; round < 3 && !(best <= limitMs); round++)
     best = Math.min(best, await healthP99(round));
-  process.stdout.write(`/health during a prefill: p99 ${best.toFixed(1)} ms\n`);
+  process.stdout.write(
+    `/health during a prefill: p99 ${best.toFixed(1)} ms of ${limitMs}, load ${load.toFixed(1)}\n`,
+  );
   expect(best).toBeLessThanOrEqual(limitMs);
 });
