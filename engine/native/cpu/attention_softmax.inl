@@ -3,8 +3,8 @@
 
 constexpr float kFarApart = 40; /* e^-40 leaves e^-47 of the float range for the terms of the smaller one */
 
-/* Whether a and b differ by more in any of the first n lanes. A lane whose difference is not finite comes out as
- * NaN either way, and must not change how its neighbours are computed. */
+/* Whether a and b differ by more in any of the first n lanes. A lane whose difference is not finite comes out
+ * as NaN either way, and must not change how its neighbours are computed. */
 inline bool far_apart(const float* a, const float* b, int32_t n) {
   bool apart = false;
   for (int32_t i = 0; i < n; i++) {

@@ -2,8 +2,7 @@
 
 /* M rows times V vectors of columns, held in registers; b is V panels (k, 16), `next` floats apart. */
 template <int M, int V>
-void tile(int32_t k, const float* a, size_t lda, const float* b, size_t next, float* c,
-          size_t ldc) {
+void tile(int32_t k, const float* a, size_t lda, const float* b, size_t next, float* c, size_t ldc) {
   Vec acc[M][V] = {};
   for (int32_t p = 0; p < k; p++) {
     Vec w[V];
@@ -19,8 +18,8 @@ void tile(int32_t k, const float* a, size_t lda, const float* b, size_t next, fl
 }
 
 template <int V>
-void columns(int32_t m, int32_t k, const float* a, size_t lda, const float* b, size_t next,
-             float* c, size_t ldc) {
+void columns(int32_t m, int32_t k, const float* a, size_t lda, const float* b, size_t next, float* c,
+             size_t ldc) {
   int32_t i = 0;
   for (; i + kTileRows <= m; i += kTileRows)
     tile<kTileRows, V>(k, a + i * lda, lda, b, next, c + i * ldc, ldc);
@@ -34,8 +33,7 @@ void gemm_panels(int32_t m, int32_t n_panels, int32_t k, const float* a, size_t 
   int32_t j = 0;
   for (; j + kTileVecs <= n_panels; j += kTileVecs)
     columns<kTileVecs>(m, k, a, lda, panels + j * next, next, c + j * kLanes, ldc);
-  for (; j < n_panels; j++)
-    columns<1>(m, k, a, lda, panels + j * next, next, c + j * kLanes, ldc);
+  for (; j < n_panels; j++) columns<1>(m, k, a, lda, panels + j * next, next, c + j * kLanes, ldc);
 }
 
 /* Layouts: CpuWeight. */

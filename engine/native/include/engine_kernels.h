@@ -19,19 +19,21 @@ typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
 /* Numbers are GGUF's tensor types. */
 typedef enum { EK_F32 = 0, EK_F16 = 1, EK_Q4_0 = 2, EK_Q8_0 = 8 } ek_type;
 
-typedef struct ek_context ek_context;   /* owns a device, its threads or stream, and its scratch memory */
-typedef struct ek_buffer ek_buffer;     /* device memory; freed only by ek_buffer_free */
-typedef struct ek_mapping ek_mapping;   /* a file mapped read-only */
-typedef struct ek_weight ek_weight;     /* a matrix, or a stack of equal matrices, in the backend's own layout */
-typedef struct ek_rope ek_rope;         /* rotary frequencies */
+typedef struct ek_context ek_context; /* owns a device, its threads or stream, and its scratch memory */
+typedef struct ek_buffer ek_buffer;   /* device memory; freed only by ek_buffer_free */
+typedef struct ek_mapping ek_mapping; /* a file mapped read-only */
+typedef struct ek_weight ek_weight; /* a matrix, or a stack of equal matrices, in the backend's own layout */
+typedef struct ek_rope ek_rope;     /* rotary frequencies */
 typedef struct ek_kv_cache ek_kv_cache; /* paged latent rows and pooled rows of all layers */
 typedef struct ek_batch ek_batch;       /* which tokens of which sequences a step computes */
 
 uint32_t ek_abi_version(void);
 const char* ek_last_error(void); /* message of this thread's last failed call */
 
-/* n_threads 0: all physical cores. isa NULL: the best the machine has; "scalar", "avx2", "avx512": force one (tests). */
-ek_status ek_context_create(ek_device device, int32_t ordinal, int32_t n_threads, const char* isa, ek_context** out);
+/* n_threads 0: all physical cores. isa NULL: the best the machine has; "scalar", "avx2", "avx512": force one
+ * (tests). */
+ek_status ek_context_create(ek_device device, int32_t ordinal, int32_t n_threads, const char* isa,
+                            ek_context** out);
 void ek_context_destroy(ek_context* ctx);
 const char* ek_context_describe(ek_context* ctx); /* one line: device, instruction set, threads */
 
@@ -43,9 +45,10 @@ ek_status ek_buffer_download(ek_context* ctx, void* dst, const ek_buffer* src, s
 ek_status ek_mapping_open(const char* path, ek_mapping** out, size_t* n_bytes);
 void ek_mapping_close(ek_mapping* mapping);
 
-/* n_matrices stacked matrices (n_rows, n_cols) of `type`, read from the mapping at `offset`, repacked, values unchanged. */
-ek_status ek_weight_create(ek_context* ctx, const ek_mapping* mapping, size_t offset, ek_type type, int32_t n_matrices,
-                           int32_t n_rows, int32_t n_cols, ek_weight** out);
+/* n_matrices stacked matrices (n_rows, n_cols) of `type`, read from the mapping at `offset`, repacked, values
+ * unchanged. */
+ek_status ek_weight_create(ek_context* ctx, const ek_mapping* mapping, size_t offset, ek_type type,
+                           int32_t n_matrices, int32_t n_rows, int32_t n_cols, ek_weight** out);
 ek_status ek_weight_create_from_memory(ek_context* ctx, const void* data, size_t n_bytes, ek_type type,
                                        int32_t n_matrices, int32_t n_rows, int32_t n_cols, ek_weight** out);
 void ek_weight_destroy(ek_weight* weight);
@@ -56,16 +59,16 @@ void ek_rope_destroy(ek_rope* rope);
 
 typedef struct {
   int32_t n_layers;
-  int32_t latent_dim;   /* c, a multiple of 16 */
-  int32_t rope_dim;     /* k */
-  int32_t n_blocks;     /* capacity in blocks of EK_KV_BLOCK tokens; pages are touched on first use only */
-  int32_t cmp_len;      /* NSA l; 0: no pooled rows */
-  int32_t cmp_stride;   /* NSA d, divides EK_KV_BLOCK */
-  ek_type type;         /* EK_F16, or EK_F32 for exact tests */
+  int32_t latent_dim; /* c, a multiple of 16 */
+  int32_t rope_dim;   /* k */
+  int32_t n_blocks;   /* capacity in blocks of EK_KV_BLOCK tokens; pages are touched on first use only */
+  int32_t cmp_len;    /* NSA l; 0: no pooled rows */
+  int32_t cmp_stride; /* NSA d, divides EK_KV_BLOCK */
+  ek_type type;       /* EK_F16, or EK_F32 for exact tests */
 } ek_kv_params;
 #define EK_KV_BLOCK 64
-/* A row is [c | rotated k | k]. Pooled row i (tokens d*i .. d*i + l - 1) lives in the block that holds its LAST token,
- * so a shared block never depends on what follows it. */
+/* A row is [c | rotated k | k]. Pooled row i (tokens d*i .. d*i + l - 1) lives in the block that holds its
+ * LAST token, so a shared block never depends on what follows it. */
 ek_status ek_kv_create(ek_context* ctx, const ek_kv_params* params, ek_kv_cache** out);
 void ek_kv_destroy(ek_kv_cache* kv);
 ek_status ek_kv_copy_block(ek_context* ctx, ek_kv_cache* kv, int32_t dst_block, int32_t src_block);
@@ -76,55 +79,58 @@ size_t ek_kv_bytes(const ek_kv_cache* kv); /* reserved bytes of all blocks */
  * Rows of all activations are the new tokens of all sequences, in order. */
 ek_status ek_batch_create(ek_context* ctx, ek_batch** out);
 void ek_batch_destroy(ek_batch* batch);
-ek_status ek_batch_set(ek_context* ctx, ek_batch* batch, const ek_rope* rope, int32_t n_seqs, const int32_t* start,
-                       const int32_t* n_new, const int32_t* n_seq_blocks, const int32_t* blocks);
+ek_status ek_batch_set(ek_context* ctx, ek_batch* batch, const ek_rope* rope, int32_t n_seqs,
+                       const int32_t* start, const int32_t* n_new, const int32_t* n_seq_blocks,
+                       const int32_t* blocks);
 
 /* ---- ops ---- */
 
 /* out (n_tokens, dim) = rows `tokens` of table (vocab, dim) */
-ek_status ek_embed(ek_context* ctx, ek_buffer* out, const ek_weight* table, const int32_t* tokens, int32_t n_tokens);
+ek_status ek_embed(ek_context* ctx, ek_buffer* out, const ek_weight* table, const int32_t* tokens,
+                   int32_t n_tokens);
 
 /* out[r,:] = x[r,:] / rms(x[r,:]) * weight[:]   x, out: (n_rows, dim); weight: (dim) f32 */
-ek_status ek_rmsnorm(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_buffer* weight, int32_t n_rows,
-                     int32_t dim, float eps);
+ek_status ek_rmsnorm(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_buffer* weight,
+                     int32_t n_rows, int32_t dim, float eps);
 
-/* out (n_rows, w.n_rows) = x (n_rows, w.n_cols) W^T (+ bias) (+ out when accumulate). bias (w.n_rows) f32 or NULL.
- * Reads x from row `x_row` on. */
+/* out (n_rows, w.n_rows) = x (n_rows, w.n_cols) W^T (+ bias) (+ out when accumulate). bias (w.n_rows) f32 or
+ * NULL. Reads x from row `x_row` on. */
 ek_status ek_linear(ek_context* ctx, ek_buffer* out, const ek_buffer* x, int32_t x_row, const ek_weight* w,
                     const ek_buffer* bias, int32_t n_rows, int32_t accumulate);
 
 /* out[i,:] = x[rows[i],:]   x (*, dim) */
-ek_status ek_gather_rows(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const int32_t* rows, int32_t n_rows,
-                         int32_t dim);
+ek_status ek_gather_rows(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const int32_t* rows,
+                         int32_t n_rows, int32_t dim);
 
 /* out[r,:] = [a[r,:] ; b[r,:]]   a, b (n_rows, dim); out (n_rows, 2 dim) */
 ek_status ek_concat(ek_context* ctx, ek_buffer* out, const ek_buffer* a, const ek_buffer* b, int32_t n_rows,
                     int32_t dim);
 
 /* out += down(silu(gate x) * up x)   x, out (n_rows, dim) */
-ek_status ek_ffn_swiglu(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_weight* gate, const ek_weight* up,
-                        const ek_weight* down, int32_t n_rows);
+ek_status ek_ffn_swiglu(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_weight* gate,
+                        const ek_weight* up, const ek_weight* down, int32_t n_rows);
 
 typedef struct {
-  const ek_weight* router;     /* (n_experts, dim) f32 */
+  const ek_weight* router;      /* (n_experts, dim) f32 */
   const ek_buffer* router_bias; /* (n_experts) f32: only for choosing */
-  const ek_weight* gate;       /* n_experts x (ff, dim) */
-  const ek_weight* up;         /* n_experts x (ff, dim) */
-  const ek_weight* down;       /* n_experts x (dim, ff) */
+  const ek_weight* gate;        /* n_experts x (ff, dim) */
+  const ek_weight* up;          /* n_experts x (ff, dim) */
+  const ek_weight* down;        /* n_experts x (dim, ff) */
   const ek_weight* shared_gate; /* (ff_shared, dim) or NULL */
   const ek_weight* shared_up;
   const ek_weight* shared_down; /* (dim, ff_shared) */
   int32_t top_k;
-  int32_t score_func;          /* 2: sigmoid */
-  int32_t normalize;           /* weights of the chosen experts sum to 1 before the scale */
+  int32_t score_func; /* 2: sigmoid */
+  int32_t normalize;  /* weights of the chosen experts sum to 1 before the scale */
   float scale;
 } ek_moe_params;
 /* out += routed and shared experts of x   x, out (n_rows, dim) */
-ek_status ek_moe(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_moe_params* params, int32_t n_rows);
+ek_status ek_moe(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_moe_params* params,
+                 int32_t n_rows);
 
 typedef struct {
   int32_t n_heads;
-  int32_t nope_dim;   /* plain part of a query and key head; the rotary part follows it */
+  int32_t nope_dim; /* plain part of a query and key head; the rotary part follows it */
   int32_t v_dim;
   float softmax_scale;
   int32_t select_block; /* l' = EK_KV_BLOCK */
@@ -137,8 +143,9 @@ typedef struct {
 /* Writes the cache rows of the batch's tokens, and the pooled rows that they complete.
  * kv_a (n_tokens, latent + rope): the projection's output; norm (latent) f32;
  * cmp_k (cmp_len, latent + rope) f32, cmp_v (cmp_len, latent) f32. */
-ek_status ek_mla_store(ek_context* ctx, ek_kv_cache* kv, int32_t layer, const ek_batch* batch, const ek_buffer* kv_a,
-                       const ek_buffer* norm, const ek_buffer* cmp_k, const ek_buffer* cmp_v, float eps);
+ek_status ek_mla_store(ek_context* ctx, ek_kv_cache* kv, int32_t layer, const ek_batch* batch,
+                       const ek_buffer* kv_a, const ek_buffer* norm, const ek_buffer* cmp_k,
+                       const ek_buffer* cmp_v, float eps);
 
 /* out (n_tokens, n_heads * v_dim): gated sum of the three branches, before the output projection.
  * q (n_tokens, n_heads * (nope + rope)) not yet rotated; gates (n_tokens, n_heads * 3) before the sigmoid;
@@ -160,11 +167,13 @@ typedef struct {
   uint64_t n_calls;
   double ns, bytes, flops; /* bytes: weights and cache rows read; flops: multiply-adds count 2 */
 } ek_op_profile;
-/* Counts since the last reset; profiling is off until the first reset. Returns the number of entries written. */
+/* Counts since the last reset; profiling is off until the first reset. Returns the number of entries written.
+ */
 void ek_profile_reset(ek_context* ctx);
 int32_t ek_profile_read(ek_context* ctx, ek_op_profile* out, int32_t capacity);
 
-/* The machine's own limits with the context's threads: read bandwidth over n_bytes, and f32 multiply-add rate. */
+/* The machine's own limits with the context's threads: read bandwidth over n_bytes, and f32 multiply-add
+ * rate. */
 ek_status ek_measure_limits(ek_context* ctx, size_t n_bytes, double* gb_per_s, double* gflop_per_s);
 
 #ifdef __cplusplus
