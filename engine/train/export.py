@@ -47,11 +47,8 @@ def names(cfg: ModelConfig) -> dict[str, str]:
     return out | {k: f"blk.{n}.{v}" for k, v in MTP.items()}
 
 
-def tokenizer_metadata(path: Path) -> dict[str, gguf.Value]:
-    """Vocabulary and merges of a tokenizer.json in GGUF's keys."""
-    model = json.loads(path.read_text(encoding="utf-8"))["model"]
-    tokens = [t for t, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
-    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+def vocabulary_metadata(tokens: list[str], merges: list[str]) -> dict[str, gguf.Value]:
+    """GGUF's keys of a byte-level vocabulary whose first entries are SPECIALS; merges as "left right"."""
     special = set(SPECIALS)
     return {
         "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tidepool", "tokenizer.ggml.tokens": tokens,
@@ -60,6 +57,14 @@ def tokenizer_metadata(path: Path) -> dict[str, gguf.Value]:
         "tokenizer.ggml.fim_pre_token_id": 2, "tokenizer.ggml.fim_suf_token_id": 3,
         "tokenizer.ggml.fim_mid_token_id": 4,
     }
+
+
+def tokenizer_metadata(path: Path) -> dict[str, gguf.Value]:
+    """Vocabulary and merges of a tokenizer.json in GGUF's keys."""
+    model = json.loads(path.read_text(encoding="utf-8"))["model"]
+    tokens = [t for t, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+    return vocabulary_metadata(tokens, merges)
 
 
 def write_model(cfg: ModelConfig, state: dict[str, Tensor], tokens: dict[str, gguf.Value], path: Path,
