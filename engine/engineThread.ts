@@ -36,6 +36,9 @@ export interface EngineHandle {
   close(): Promise<void>;
 }
 
+/** Short-lived objects of the thread: a small young heap keeps the memory of many requests from adding up. */
+const THREAD_HEAP = { maxYoungGenerationSizeMb: 8 };
+
 export class EngineThread implements EngineHandle {
   status: EngineStatus = { phase: "loading" };
   activity: Activity = { running: 0, waiting: 0 };
@@ -54,7 +57,7 @@ export class EngineThread implements EngineHandle {
   /** Starts the thread; `script` is the bundle, which runs the engine when it finds itself in a worker. */
   constructor(script: string, options: EngineOptions) {
     const workerData: EngineWorkerData = { role: "tidepool-engine", options };
-    this.worker = new Worker(script, { workerData, argv: [] });
+    this.worker = new Worker(script, { workerData, argv: [], resourceLimits: THREAD_HEAP });
     this.worker.on("message", (message: FromEngine) => this.receive(message));
     this.worker.on("error", (error) => this.fail(`the engine's thread ended: ${messageOf(error)}`));
     this.worker.on("exit", () => this.fail("the engine's thread ended"));
