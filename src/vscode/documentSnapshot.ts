@@ -26,6 +26,8 @@ export function snapshotOf(
 
 /** Other files for the prompt. Only files of a folder on disk have any. */
 export async function contextOf(document: vscode.TextDocument): Promise<readonly ExtraChunk[]> {
+  // Nothing of an untrusted workspace is read but the file that its user opened.
+  if (!vscode.workspace.isTrusted) return [];
   const place = workspaceOf(document);
   if (!place) return [];
   const context = await repositoryContext({
