@@ -59,12 +59,12 @@ using ek::require_handle;
 namespace {
 
 void check_weight_shape(const ek::WeightShape& s, const char* op) {
-  EK_REQUIRE(ek::is_known_type(s.type), "%s: type is %d, expected 0 (F32), 1 (F16), 2 (Q4_0) or 8 (Q8_0)", op,
+  EK_REQUIRE(ek::is_known_type(s.type), "%s: type is %d, expected one of ek_type", op,
              static_cast<int>(s.type));
   EK_REQUIRE(s.n_matrices > 0 && s.n_rows > 0 && s.n_cols > 0, "%s: shape %d x (%d, %d) is not positive", op,
              s.n_matrices, s.n_rows, s.n_cols);
-  EK_REQUIRE(!ek::is_quantised(s.type) || s.n_cols % ek::kQuantBlock == 0,
-             "%s: a quantised weight needs columns in multiples of %d, got %d", op, ek::kQuantBlock,
+  EK_REQUIRE(s.n_cols % ek::block_columns(s.type) == 0,
+             "%s: a quantised weight needs columns in multiples of %d, got %d", op, ek::block_columns(s.type),
              s.n_cols);
 }
 
@@ -129,7 +129,7 @@ ek_status ek_context_create(ek_device device, int32_t ordinal, int32_t n_threads
     } else if (device == EK_REFERENCE) {
       backend = ek::make_reference_backend();
     } else if (device == EK_CUDA) {
-      throw ek::DeviceError("ek_context_create: this build has no CUDA kernels");
+      backend = ek::make_cuda_backend(ordinal);
     } else {
       throw ek::ArgError(
           ek::format("ek_context_create: device must be 0 to 2, got %d", static_cast<int>(device)));

@@ -143,6 +143,8 @@ class Backend {
 std::shared_ptr<Backend> make_reference_backend();
 /* isa null: the best; throws ArgError for an unknown one, DeviceError for one that the machine lacks. */
 std::shared_ptr<Backend> make_cpu_backend(int32_t n_threads, const char* isa);
+/* Throws DeviceError when there is no driver, no such GPU, or no CUDA kernels in this build. */
+std::shared_ptr<Backend> make_cuda_backend(int32_t ordinal);
 
 }  // namespace ek
 #endif

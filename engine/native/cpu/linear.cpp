@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "../core/check.h"
 #include "cpu_backend.h"
 
 namespace ek::cpu {
@@ -63,6 +64,9 @@ constexpr int32_t kTileRows = 240;   /* most rows of x per item of many rows */
 }  // namespace
 
 std::unique_ptr<Storage> CpuBackend::make_weight(const WeightShape& shape, const uint8_t* data) {
+  EK_REQUIRE(shape.type == EK_F32 || shape.type == EK_F16 || shape.type == EK_Q4_0 || shape.type == EK_Q8_0,
+             "the CPU has kernels for weights of F32, F16, Q4_0 and Q8_0, got type %d",
+             static_cast<int>(shape.type));
   auto w = std::make_unique<CpuWeight>();
   w->shape = shape;
   w->n_groups = (shape.n_rows + kLanes - 1) / kLanes;

@@ -16,8 +16,18 @@ extern "C" {
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
-/* Numbers are GGUF's tensor types. */
-typedef enum { EK_F32 = 0, EK_F16 = 1, EK_Q4_0 = 2, EK_Q8_0 = 8 } ek_type;
+/* Numbers are GGUF's tensor types. The CPU refuses weights of Q5_0, BF16 and the K types. */
+typedef enum {
+  EK_F32 = 0,
+  EK_F16 = 1,
+  EK_Q4_0 = 2,
+  EK_Q5_0 = 6,
+  EK_Q8_0 = 8,
+  EK_Q4_K = 12,
+  EK_Q5_K = 13,
+  EK_Q6_K = 14,
+  EK_BF16 = 30
+} ek_type;
 
 typedef struct ek_context ek_context; /* owns a device, its threads or stream, and its scratch memory */
 typedef struct ek_buffer ek_buffer;   /* device memory; freed only by ek_buffer_free */

@@ -8,6 +8,22 @@
 
 namespace ek::test {
 
+/* Fills the f16 scales of a block so that its values have about the size `value`. */
+inline void set_scales(ek_type type, float value, uint8_t* block) {
+  const auto put = [&](size_t at, float x) {
+    const ek::f16 h = ek::f32_to_f16(x);
+    std::memcpy(block + at, &h, 2);
+  };
+  if (type == EK_Q4_0) put(0, value / 5);
+  if (type == EK_Q5_0) put(0, value / 9);
+  if (type == EK_Q8_0) put(0, value / 74);
+  if (type == EK_Q6_K) put(ek::block_bytes(type) - 2, value / 1400);
+  if (type == EK_Q4_K || type == EK_Q5_K) {
+    put(0, value / (type == EK_Q4_K ? 150 : 300));
+    put(2, value / 32);
+  }
+}
+
 /* n random values of a type in file layout. */
 inline std::vector<uint8_t> random_weight(ek_type type, size_t n, uint32_t seed, float scale) {
   const std::vector<float> values = random_floats(n, seed, scale);
@@ -18,13 +34,14 @@ inline std::vector<uint8_t> random_weight(ek_type type, size_t n, uint32_t seed,
     const ek::f16 h = ek::f32_to_f16(values[i]);
     std::memcpy(&out[2 * i], &h, 2);
   }
+  for (size_t i = 0; type == EK_BF16 && i < n; i++) {
+    const uint16_t upper = static_cast<uint16_t>(ek::bits_of(values[i]) >> 16);
+    std::memcpy(&out[2 * i], &upper, 2);
+  }
   if (ek::is_quantised(type)) {
-    const size_t block = ek::row_bytes(type, 32);
+    const size_t block = ek::block_bytes(type);
     for (uint8_t& byte : out) byte = static_cast<uint8_t>(engine());
-    for (size_t b = 0; b < out.size(); b += block) {
-      const ek::f16 d = ek::f32_to_f16(values[b / block] / (type == EK_Q4_0 ? 5.0f : 74.0f));
-      std::memcpy(&out[b], &d, 2);
-    }
+    for (size_t b = 0; b < out.size(); b += block) set_scales(type, values[b / block], &out[b]);
   }
   return out;
 }

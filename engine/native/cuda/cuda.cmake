@@ -1,0 +1,50 @@
+# The CUDA backend: one shared object beside the addon, with the CUDA runtime inside. Without nvcc the build goes on.
+#   -DCUDA=OFF            leave it out
+#   -DCUDA_RELEASE=ON     machine code for every supported architecture, and PTX for later ones; else sm_90a alone
+option(CUDA "Build the CUDA backend when nvcc is there" ON)
+option(CUDA_RELEASE "Compile for all architectures of the release" OFF)
+
+if(NOT CUDA)
+  return()
+endif()
+if(CUDA_RELEASE)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real 100-real 120-real 80-virtual)
+else()
+  set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  message(STATUS "nvcc not found: building without the CUDA backend")
+  return()
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+
+file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/device/*.cpp cuda/weights/*.cpp
+     cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu)
+add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
+target_include_directories(cuda_kernels PRIVATE include SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
+target_compile_options(cuda_kernels PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings
+  --expt-relaxed-constexpr -Xcompiler=-Wno-unused-parameter>)
+
+add_library(tidepool_cuda MODULE cuda/plugin.cpp $<TARGET_OBJECTS:cuda_kernels>)
+target_include_directories(tidepool_cuda PRIVATE include SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(tidepool_cuda PRIVATE CUDA::cudart_static)
+set_target_properties(tidepool_cuda PROPERTIES LINKER_LANGUAGE CXX)
+target_link_options(tidepool_cuda PRIVATE -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL)
+
+# Programs that run on a GPU; they link the kernels themselves, and reach the ops through the C ABI as well.
+file(GLOB CUDA_PROGRAMS CONFIGURE_DEPENDS tests/cuda_*.cpp tests/cuda_*.cu bench/cuda_*.cpp bench/cuda_*.cu)
+list(FILTER CUDA_PROGRAMS EXCLUDE REGEX "_test\\.cpp$")
+foreach(source ${CUDA_PROGRAMS})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> tests/attention_model.cpp)
+  target_include_directories(${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(${name} PRIVATE kernels CUDA::cudart_static)
+  set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
+  add_dependencies(${name} tidepool_cuda)
+endforeach()

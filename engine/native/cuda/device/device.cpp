@@ -1,0 +1,23 @@
+#include "device.h"
+
+namespace ek::cuda {
+
+Device::Device(int wanted) : ordinal(wanted) {
+  require_alive();
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "looking for a GPU");
+  if (wanted < 0 || wanted >= count)
+    throw DeviceError(format("GPU %d asked for, this machine has %d", wanted, count));
+  check(cudaGetDeviceProperties(&properties, wanted), "reading the GPU's properties");
+  if (properties.major < 8)
+    throw DeviceError(format("%s has compute capability %d.%d, the kernels need 8.0", properties.name,
+                             properties.major, properties.minor));
+  check(cudaSetDevice(wanted), "choosing the GPU");
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+}
+
+Device::~Device() {
+  if (stream != nullptr) cudaStreamDestroy(stream);
+}
+
+}  // namespace ek::cuda

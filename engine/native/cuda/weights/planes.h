@@ -1,0 +1,214 @@
+/* The kernels' own layout of a weight: its bits sorted into planes, values unchanged.
+ *
+ * F32 and F16 keep the file's rows. Of every other type a row is cut into groups of 128 columns (the last one
+ * padded with zeros), a group into 4 parts of 32 columns, a part into 4 units of 8 columns. Unit t of every
+ * part belongs to one lane of the four that share a row of a matrix-multiply fragment, so a lane's share of a
+ * group is contiguous:
+ *
+ *   low   Q4_0 Q5_0 Q4_K Q5_K Q6_K   64 B per group: words [t][part], nibble i of a word is column i of the
+ * unit Q8_0                      128 B: 8-byte units [part / 2][t][part % 2], value + 128 in column order
+ *         BF16                      256 B: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7
+ *   high  Q5_0 Q5_K                  16 B: words [t], bit 4 part + p is column p's fifth bit, 16 higher:
+ * column p + 4 Q6_K                       32 B: words [t][part / 2], bits 2 (4 (part % 2) + p) and one above:
+ * column p's two high bits, 16 higher: column p + 4's scale Q4_0 Q5_0 Q8_0              8 B: f16 [part] Q4_K
+ * Q5_K                   8 B: scale of parts 0 to 3, then their minimum, a byte each Q6_K 8 B: signed scale
+ * of each 16 columns super Q4_K Q5_K                   4 B per two groups: f16 d, dmin Q6_K 2 B per two
+ * groups: f16 d
+ *
+ * The order 0 4 1 5 … makes a pair of columns p and p + 4 one shift and one mask away from a packed pair of
+ * halves. */
+#ifndef EK_CUDA_WEIGHTS_PLANES_H
+#define EK_CUDA_WEIGHTS_PLANES_H
+#include "../../core/backend.h"
+#include "../../core/quant.h"
+#include "../device/host_device.h"
+
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#endif
+
+namespace ek::cuda {
+
+constexpr int kGroup = 128; /* columns */
+
+/* Bytes of a group in each plane, 0 where a type has no such plane; `super` per two groups. */
+struct PlaneSizes {
+  int low, high, scale, super;
+};
+
+constexpr PlaneSizes plane_sizes(ek_type type) {
+  switch (type) {
+    case EK_Q4_0:
+      return {64, 0, 8, 0};
+    case EK_Q5_0:
+      return {64, 16, 8, 0};
+    case EK_Q8_0:
+      return {128, 0, 8, 0};
+    case EK_Q4_K:
+      return {64, 0, 8, 4};
+    case EK_Q5_K:
+      return {64, 16, 8, 4};
+    case EK_Q6_K:
+      return {64, 32, 8, 2};
+    case EK_BF16:
+      return {256, 0, 0, 0};
+    default:
+      return {0, 0, 0, 0};
+  }
+}
+
+constexpr bool has_planes(ek_type type) { return plane_sizes(type).low > 0; }
+
+/* A weight in device memory. Row r of matrix m is row m * n_rows + r of every plane. */
+struct WeightView {
+  ek_type type;
+  int32_t n_matrices, n_rows, n_cols;
+  int32_t n_groups; /* of a row; 0 for F32 and F16 */
+  const uint8_t *low, *high, *scale, *super;
+
+  EK_HD size_t row(int32_t matrix, int32_t r) const { return static_cast<size_t>(matrix) * n_rows + r; }
+};
+
+/* Where the planes of a weight begin in one allocation, each a multiple of 256. */
+struct PlaneOffsets {
+  size_t low, high, scale, super, total;
+  int32_t n_groups;
+};
+PlaneOffsets plane_offsets(const WeightShape& shape);
+
+/* Writes all planes of a weight; `out` has plane_offsets(shape).total bytes. data: file layout. */
+void pack_planes(const WeightShape& shape, const uint8_t* data, uint8_t* out);
+
+/* The view of planes that begin at `base`, in host or device memory. */
+WeightView view_planes(const WeightShape& shape, const uint8_t* base);
+
+EK_HD inline float half_value(uint16_t bits) {
+#ifdef __CUDA_ARCH__
+  return __half2float(__ushort_as_half(bits));
+#else
+  return f16_to_f32(bits);
+#endif
+}
+
+EK_HD inline float bf16_value(uint32_t bits) {
+#ifdef __CUDA_ARCH__
+  return __uint_as_float(bits << 16);
+#else
+  return float_of(bits << 16);
+#endif
+}
+
+template <class T>
+EK_HD inline T plane_at(const uint8_t* plane, size_t index) {
+  return reinterpret_cast<const T*>(plane)[index];
+}
+
+/* Value d * q + offset of a part; 16 columns of Q6_K. */
+struct Affine {
+  float scale, offset;
+};
+
+/* q of Affine is the stored integer: without the -8 of Q4_0, the -16 of Q5_0, the -32 of Q6_K and the +128 of
+ * Q8_0, which `offset` undoes. half: which 16 columns, for Q6_K. */
+template <ek_type F>
+EK_HD Affine part_affine(const WeightView& w, size_t row, int32_t group, int32_t part, int32_t half) {
+  const size_t at = row * w.n_groups + group;
+  if constexpr (F == EK_BF16) {
+    return {1.0f, 0.0f};
+  } else if constexpr (F == EK_Q4_K || F == EK_Q5_K) {
+    const size_t pair = row * ((w.n_groups + 1) / 2) + group / 2;
+    const uint32_t d = plane_at<uint32_t>(w.super, pair);
+    const float scale = w.scale[at * 8 + part], min = w.scale[at * 8 + 4 + part];
+    return {half_value(static_cast<uint16_t>(d & 0xffff)) * scale,
+            -half_value(static_cast<uint16_t>(d >> 16)) * min};
+  } else if constexpr (F == EK_Q6_K) {
+    const size_t pair = row * ((w.n_groups + 1) / 2) + group / 2;
+    const float d = half_value(plane_at<uint16_t>(w.super, pair)) *
+                    static_cast<float>(static_cast<int8_t>(w.scale[at * 8 + part * 2 + half]));
+    return {d, -32.0f * d};
+  } else {
+    const float d = half_value(plane_at<uint16_t>(w.scale, at * 4 + part));
+    return {d, d * (F == EK_Q4_0 ? -8.0f : F == EK_Q5_0 ? -16.0f : -128.0f)};
+  }
+}
+
+/* The stored integers of unit t of a part, in column order. */
+template <ek_type F>
+EK_HD void unit_quants(const WeightView& w, size_t row, int32_t group, int32_t part, int32_t t, float* q) {
+  const size_t at = row * w.n_groups + group;
+  if constexpr (F == EK_BF16) {
+    const uint64_t* unit = reinterpret_cast<const uint64_t*>(w.low) + (at * 16 + part * 4 + t) * 2;
+    for (int i = 0; i < 4; i++) {
+      const uint64_t half = unit[i / 2];
+      q[i] = bf16_value(static_cast<uint32_t>(half >> 32 * (i % 2)) & 0xffff);
+      q[i + 4] = bf16_value(static_cast<uint32_t>(half >> (32 * (i % 2) + 16)) & 0xffff);
+    }
+  } else if constexpr (F == EK_Q8_0) {
+    const uint64_t unit = plane_at<uint64_t>(w.low, at * 16 + part / 2 * 8 + t * 2 + part % 2);
+    for (int i = 0; i < 8; i++) q[i] = static_cast<float>(static_cast<uint32_t>(unit >> 8 * i) & 0xff);
+  } else {
+    const uint32_t word = plane_at<uint32_t>(w.low, at * 16 + t * 4 + part);
+    uint32_t high = 0;
+    if constexpr (F == EK_Q5_0 || F == EK_Q5_K) {
+      high = plane_at<uint32_t>(w.high, at * 4 + t) >> 4 * part;
+    }
+    if constexpr (F == EK_Q6_K) {
+      high = plane_at<uint32_t>(w.high, at * 8 + t * 2 + part / 2) >> 8 * (part % 2);
+    }
+    for (int i = 0; i < 8; i++) {
+      uint32_t value = word >> 4 * i & 15;
+      if constexpr (F == EK_Q5_0 || F == EK_Q5_K) value |= (high >> (i % 4 + i / 4 * 16) & 1) << 4;
+      if constexpr (F == EK_Q6_K) value |= (high >> (i % 4 * 2 + i / 4 * 16) & 3) << 4;
+      q[i] = static_cast<float>(value);
+    }
+  }
+}
+
+/* Columns 8 unit .. 8 unit + 7 of a row of `w`, whose type is F; columns behind the last are 0. */
+template <ek_type F>
+EK_HD void load_unit(const WeightView& w, size_t row, int32_t unit, float* values) {
+  if constexpr (F == EK_F32 || F == EK_F16) {
+    for (int i = 0; i < 8; i++) {
+      const size_t col = static_cast<size_t>(unit) * 8 + i, at = row * w.n_cols + col;
+      const bool inside = col < static_cast<size_t>(w.n_cols);
+      if constexpr (F == EK_F32) {
+        values[i] = inside ? plane_at<float>(w.low, at) : 0.0f;
+      } else {
+        values[i] = inside ? half_value(plane_at<uint16_t>(w.low, at)) : 0.0f;
+      }
+    }
+  } else {
+    const int32_t group = unit / 16, part = unit % 16 / 4, t = unit % 4;
+    unit_quants<F>(w, row, group, part, t, values);
+    const Affine a = part_affine<F>(w, row, group, part, t / 2);
+    for (int i = 0; i < 8; i++) values[i] = values[i] * a.scale + a.offset;
+  }
+}
+
+/* Calls body with the type as a constant: body.template operator()<EK_Q4_0>(). */
+template <class Body>
+auto for_type(ek_type type, Body&& body) {
+  switch (type) {
+    case EK_F16:
+      return body.template operator()<EK_F16>();
+    case EK_BF16:
+      return body.template operator()<EK_BF16>();
+    case EK_Q4_0:
+      return body.template operator()<EK_Q4_0>();
+    case EK_Q5_0:
+      return body.template operator()<EK_Q5_0>();
+    case EK_Q8_0:
+      return body.template operator()<EK_Q8_0>();
+    case EK_Q4_K:
+      return body.template operator()<EK_Q4_K>();
+    case EK_Q5_K:
+      return body.template operator()<EK_Q5_K>();
+    case EK_Q6_K:
+      return body.template operator()<EK_Q6_K>();
+    default:
+      return body.template operator()<EK_F32>();
+  }
+}
+
+}  // namespace ek::cuda
+#endif
