@@ -1,8 +1,10 @@
 # The CUDA backend: one shared object beside the addon, with the CUDA runtime inside. Without nvcc the build goes on.
 #   -DCUDA=OFF            leave it out
-#   -DCUDA_RELEASE=ON     machine code for every supported architecture, and PTX for later ones; else sm_90a alone
+#   -DCUDA_RELEASE=ON     machine code for every supported architecture, and PTX for later ones
+#   -DCUDA_ARCHITECTURES  otherwise, what to compile for
 option(CUDA "Build the CUDA backend when nvcc is there" ON)
 option(CUDA_RELEASE "Compile for all architectures of the release" OFF)
+set(CUDA_ARCHITECTURES 90a-real CACHE STRING "Architectures of a build that is no release")
 
 if(NOT CUDA)
   return()
@@ -10,7 +12,7 @@ endif()
 if(CUDA_RELEASE)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real 100-real 120-real 80-virtual)
 else()
-  set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+  set(CMAKE_CUDA_ARCHITECTURES ${CUDA_ARCHITECTURES})
 endif()
 include(CheckLanguage)
 check_language(CUDA)
@@ -20,19 +22,21 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
-set(CMAKE_CUDA_STANDARD 20)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-set(CMAKE_CUDA_EXTENSIONS OFF)
+# CMake 3.25 does not know how this nvcc is asked for C++20.
+set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/device/*.cpp cuda/weights/*.cpp
      cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu)
 add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
-target_include_directories(cuda_kernels PRIVATE include SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
-target_compile_options(cuda_kernels PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings
-  --expt-relaxed-constexpr -Xcompiler=-Wno-unused-parameter>)
+target_include_directories(cuda_kernels PRIVATE include)
+target_include_directories(cuda_kernels SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+target_compile_options(cuda_kernels PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings --expt-relaxed-constexpr -Xcompiler -Wall,-Wextra,-Werror>")
 
 add_library(tidepool_cuda MODULE cuda/plugin.cpp $<TARGET_OBJECTS:cuda_kernels>)
-target_include_directories(tidepool_cuda PRIVATE include SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
+target_include_directories(tidepool_cuda PRIVATE include)
+target_include_directories(tidepool_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(tidepool_cuda PRIVATE CUDA::cudart_static)
 set_target_properties(tidepool_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_link_options(tidepool_cuda PRIVATE -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL)

@@ -1,0 +1,75 @@
+/* The card's own limits, which benchmarks print their share of. */
+#include <cmath>
+
+#include "ops.h"
+
+namespace ek::cuda {
+
+namespace {
+
+__global__ void copy_kernel(uint4* out, const uint4* in, size_t n) {
+  const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+    out[i] = in[i];
+}
+
+constexpr int kAccumulators = 16, kRounds = 4096;
+
+__global__ void multiply_add_kernel(float* out, float a, float b) {
+  float x[kAccumulators];
+  for (int i = 0; i < kAccumulators; i++) x[i] = static_cast<float>(threadIdx.x + i);
+  for (int r = 0; r < kRounds; r++) {
+    for (int i = 0; i < kAccumulators; i++) x[i] = fmaf(x[i], a, b);
+  }
+  float sum = 0;
+  for (int i = 0; i < kAccumulators; i++) sum += x[i];
+  if (sum == 1e30f) out[0] = sum; /* never: keeps the loop */
+}
+
+struct Events {
+  cudaEvent_t begin = nullptr, end = nullptr;
+  Events() {
+    check(cudaEventCreate(&begin), "creating an event");
+    check(cudaEventCreate(&end), "creating an event");
+  }
+  ~Events() {
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+  }
+};
+
+/* Best milliseconds of five launches. */
+template <class Launch>
+float best_ms(Device& d, Launch&& launch) {
+  Events e;
+  float best = INFINITY;
+  for (int round = 0; round < 5; round++) {
+    check(cudaEventRecord(e.begin, d.stream), "recording an event");
+    launch();
+    check(cudaEventRecord(e.end, d.stream), "recording an event");
+    check(cudaEventSynchronize(e.end), "waiting for the GPU");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, e.begin, e.end), "reading the time");
+    best = std::fmin(best, ms);
+  }
+  return best;
+}
+
+}  // namespace
+
+void measure_limits(Device& d, size_t n_bytes, double* gb_per_s, double* gflop_per_s) {
+  const size_t n = n_bytes / 2 / sizeof(uint4);
+  DeviceMemory from(n * sizeof(uint4)), to(n * sizeof(uint4));
+  check(cudaMemsetAsync(from.as(), 1, from.n_bytes(), d.stream), "filling memory");
+  const int blocks = d.n_multiprocessors() * 8;
+  const float copy_ms =
+      best_ms(d, [&] { copy_kernel<<<blocks, 512, 0, d.stream>>>(to.as<uint4>(), from.as<uint4>(), n); });
+  check_launch("copy_kernel");
+  const float flop_ms =
+      best_ms(d, [&] { multiply_add_kernel<<<blocks, 256, 0, d.stream>>>(to.as<float>(), 0.999f, 0.5f); });
+  check_launch("multiply_add_kernel");
+  *gb_per_s = 2.0 * static_cast<double>(n) * sizeof(uint4) / copy_ms * 1e-6;
+  *gflop_per_s = 2.0 * kAccumulators * kRounds * 256.0 * blocks / flop_ms * 1e-6;
+}
+
+}  // namespace ek::cuda

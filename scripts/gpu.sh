@@ -1,0 +1,24 @@
+#!/bin/sh
+# Builds and runs the GPU tests and benchmarks on a machine with an NVIDIA GPU, nvcc, cmake and a C++ compiler; needs no Node.
+#   scripts/gpu.sh              all GPU tests, then the decode benchmark
+#   scripts/gpu.sh PROGRAM …    those programs alone, such as cuda_ops or cuda_bench_decode
+# Code is compiled for the GPU that is there. Exits with 1 when a program fails; runs the others all the same.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+programs=${*:-cuda_ops cuda_attention cuda_decode cuda_bench_decode}
+build=build/gpu
+PATH=$PATH:/usr/local/cuda/bin
+capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+[ -n "$capability" ] || { echo "gpu: no NVIDIA GPU found (nvidia-smi reports none)" >&2; exit 1; }
+[ "$capability" = 90 ] && capability=90a
+mkdir -p build
+cmake -S engine/native -B "$build" -DCUDA_ARCHITECTURES="$capability-real" >"$build.log" 2>&1 ||
+  { tail -n 40 "$build.log" >&2; exit 1; }
+# shellcheck disable=SC2086
+cmake --build "$build" --parallel --target $programs >"$build.log" 2>&1 || { tail -n 40 "$build.log" >&2; exit 1; }
+status=0
+for program in $programs; do
+  echo "== $program"
+  "$build/$program" || status=1
+done
+exit $status
