@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "batch_turns.h"
+
 namespace ek::cpu {
 
 namespace {
@@ -34,11 +36,6 @@ std::unique_ptr<Projections> unpack_projections(const Kernels& k, const CpuWeigh
   return out;
 }
 
-/* Cosines and sines of a batch's tokens. */
-struct BatchTurns : Storage {
-  std::vector<float> turns; /* (n_tokens, rope): cosine and sine of each pair */
-};
-
 }  // namespace
 
 const AttentionKernels& attention_kernels(const char* isa) {
@@ -55,26 +52,7 @@ float AttentionStep::gate(size_t row, int32_t head, int32_t branch) const {
 }
 
 void AttentionStep::rotate(size_t row, int32_t head, float* to) const {
-  const float *from = query(row, head) + a.nsa.nope_dim, *turn = turns + row * rope();
-  const float scale = a.nsa.softmax_scale;
-  for (int32_t i = 0; i < rope(); i += 2) {
-    to[i] = (from[i] * turn[i] - from[i + 1] * turn[i + 1]) * scale;
-    to[i + 1] = (from[i] * turn[i + 1] + from[i + 1] * turn[i]) * scale;
-  }
-}
-
-void CpuBackend::prepare_batch(ek_batch& batch) {
-  auto made = std::make_unique<BatchTurns>();
-  const size_t n_pairs = batch.inv_freq.size();
-  made->turns.resize(2 * n_pairs * batch.n_tokens);
-  float* to = made->turns.data();
-  for (const Sequence& seq : batch.sequences) {
-    for (int32_t t = seq.start; t < seq.start + seq.n_new; t++, to += 2 * n_pairs) {
-      for (size_t i = 0; i < n_pairs; i++) to[2 * i] = 1, to[2 * i + 1] = 0;
-      rotate_row(to, batch.inv_freq.data(), static_cast<int32_t>(n_pairs), t);
-    }
-  }
-  batch.storage = std::move(made);
+  turn_row(query(row, head) + a.nsa.nope_dim, turns + row * rope(), rope(), a.nsa.softmax_scale, to);
 }
 
 void CpuBackend::nsa_attention(const AttentionArgs& a) {
@@ -85,7 +63,7 @@ void CpuBackend::nsa_attention(const AttentionArgs& a) {
                            host_kv(*a.kv),
                            attention_kernels(k_.name),
                            static_cast<const Projections&>(*w.derived),
-                           static_cast<const BatchTurns&>(*a.batch->storage).turns.data(),
+                           static_cast<const BatchTurns&>(*a.batch->storage).of_tokens(),
                            pool_,
                            *attention_};
   std::vector<StepToken>& few = step.m.few;

@@ -1,5 +1,5 @@
-/* Included by attention_<isa>.cpp inside its own namespace, after kRows, kVecs, kScoreVecs, kSumDims and
- * halves16. GCC's vector type becomes one AVX-512 register, or two, or four. */
+/* Included by attention_<isa>.cpp inside its own namespace, after kRows, kVecs, kScoreVecs, kSumDims,
+ * halves16 and narrow16. GCC's vector type becomes one AVX-512 register, or two, or four. */
 typedef float Vec __attribute__((vector_size(64)));
 typedef int32_t Int __attribute__((vector_size(64)));
 typedef float Quarter __attribute__((vector_size(16)));
@@ -119,6 +119,38 @@ void gemm(int32_t m, int32_t n, int32_t k, const float* a, size_t row, size_t st
 void widen(const void* in, bool half, float* out, size_t n) {
   for (size_t i = 0; i < n; i += kWidth) {
     write(out + i, half ? read(static_cast<const f16*>(in) + i) : read(static_cast<const float*>(in) + i));
+  }
+}
+
+void narrow(const float* in, bool half, void* out, int32_t n) {
+  if (!half) {
+    __builtin_memcpy(out, in, sizeof(float) * n);
+    return;
+  }
+  f16* to = static_cast<f16*>(out);
+  int32_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) narrow16(in + i, to + i);
+  for (; i < n; i++) to[i] = f32_to_f16(in[i]);
+}
+
+template <class T>
+void pool_typed(const Pooled& from, int32_t dim, int32_t n_dims, const float* weights, float* out) {
+  const T* x = static_cast<const T*>(from.rows) + dim * EK_KV_BLOCK + from.at;
+  for (int32_t d = 0; d < n_dims; d++, x += EK_KV_BLOCK, weights += from.ld) {
+    Vec acc = {};
+    int32_t i = 0;
+    for (; i + kWidth <= from.n; i += kWidth) acc += read(weights + i) * read(x + i);
+    float rest = 0;
+    for (; i < from.n; i++) rest += weights[i] * read_one(x + i);
+    out[d] += total(acc) + rest;
+  }
+}
+
+void pool(const Pooled& from, int32_t dim, int32_t n_dims, const float* weights, float* out) {
+  if (from.half) {
+    pool_typed<f16>(from, dim, n_dims, weights, out);
+  } else {
+    pool_typed<float>(from, dim, n_dims, weights, out);
   }
 }
 

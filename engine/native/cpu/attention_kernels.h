@@ -42,6 +42,14 @@ struct TileState {
   bool apart; /* the maxima differ so much that one exponential cannot serve both */
 };
 
+/* Cached rows that one pooled row covers, all in one page: keys [at, at + n). */
+struct Pooled {
+  const void* rows;
+  bool half;
+  int32_t at, n;
+  int32_t ld; /* weights of one dimension are so far from those of the next */
+};
+
 struct AttentionKernels {
   const char* name;
   /* C (m, n) = A B, or +=. A (m, k) with element (i, p) at a[i * row + p * step], one of row and step being
@@ -50,6 +58,10 @@ struct AttentionKernels {
                size_t ldb, float* c, size_t ldc, bool accumulate);
   /* out[i] = in[i] as f32; n in multiples of 16. */
   void (*widen)(const void* in, bool half, float* out, size_t n);
+  /* out[i] = in[i] as f16, rounded to the nearest, or as f32. */
+  void (*narrow)(const float* in, bool half, void* out, int32_t n);
+  /* out[i] += the weighted sum of the keys of dimension dim + i; weights (n_dims, ld). */
+  void (*pool)(const Pooled& from, int32_t dim, int32_t n_dims, const float* weights, float* out);
   /* s (m, lds): scores of q (m, width) against the rows (width, 64) of every page. */
   void (*score_rows)(const Pages& pages, int32_t width, int32_t m, const float* q, float* s, size_t lds);
   /* sums (m, latent) = p (m, ldp) times the first n_keys rows of the pages. */

@@ -15,13 +15,16 @@ inline Wide halves16(const f16* in) {
   for (int i = 0; i < 16; i++) out.lane[i] = f16_to_f32(in[i]);
   return out;
 }
+inline void narrow16(const float* in, f16* out) {
+  for (int i = 0; i < 16; i++) out[i] = f32_to_f16(in[i]);
+}
 #include "attention.inl"
 #include "attention_softmax.inl"
 }  // namespace attention_scalar
 
 using namespace attention_scalar;
-const AttentionKernels kAttentionScalar = {"scalar",     gemm,       widen,     score_rows,  sum_rows,
-                                           score_pooled, sum_pooled, softmax,   weigh_query, tile_top,
-                                           tile_ready,   tile_exp,   tile_weigh};
+const AttentionKernels kAttentionScalar = {"scalar",    gemm,     widen,        narrow,     pool,
+                                           score_rows,  sum_rows, score_pooled, sum_pooled, softmax,
+                                           weigh_query, tile_top, tile_ready,   tile_exp,   tile_weigh};
 
 }  // namespace ek::cpu
