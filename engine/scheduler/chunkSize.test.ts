@@ -3,7 +3,7 @@ import { ChunkSize } from "./chunkSize.ts";
 
 test("chunks approach what the machine computes in 32 ms, in whole cache blocks", () => {
   const chunk = new ChunkSize(512);
-  for (let i = 0; i < 20; i++) chunk.observe(chunk.tokens, chunk.tokens / 7);
+  for (let i = 0; i < 20; i++) chunk.observe(chunk.tokens, chunk.tokens / 8);
   expect(chunk.tokens).toBe(256);
 });
 
