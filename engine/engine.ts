@@ -6,6 +6,7 @@ import type { Model } from "./model/model.ts";
 import { TidepoolModel } from "./model/tidepool.ts";
 import { type FimTokens, findFimTokens } from "./prompt/fimTokens.ts";
 import { buildInfillPrompt, type InfillParts } from "./prompt/infillPrompt.ts";
+import { ParagraphCache } from "./prompt/paragraphCache.ts";
 import type { ModelSummary } from "./protocol/api.ts";
 import type { GenerationEvent, GenerationRequest } from "./scheduler/request.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
@@ -20,8 +21,20 @@ export interface EngineOptions {
 }
 
 /** A generation before its prompt is tokens. */
-export interface GenerationInput extends Omit<GenerationRequest, "id" | "prompt"> {
+export interface GenerationInput
+  extends Omit<GenerationRequest, "id" | "prompt" | "forced" | "pin"> {
   prompt: { kind: "infill"; parts: InfillParts } | { kind: "text"; text: string };
+  /** Name under which the rows of the other files stay in the cache. */
+  resident?: string;
+}
+
+/** What the engine is at. */
+export interface EngineActivity {
+  /** Requests that hold cache rows, and those that do not yet. */
+  running: number;
+  waiting: number;
+  /** Prompt tokens computed in idle time, of how many. */
+  prefill?: { done: number; total: number };
 }
 
 export interface EngineStats {
@@ -31,6 +44,7 @@ export interface EngineStats {
     blocksUsed: number;
     blocksCached: number;
     tokensCached: number;
+    tokensPinned: number;
     bytes: number;
   };
 }
@@ -69,21 +83,23 @@ export class Engine {
   readonly summary: ModelSummary;
   private readonly parts: EngineParts;
   private readonly scheduler: Scheduler;
+  private readonly encoder: ParagraphCache;
 
   constructor(parts: EngineParts, onEvent: (id: number, event: GenerationEvent) => void) {
     this.parts = parts;
     this.summary = parts.summary;
+    this.encoder = new ParagraphCache(parts.tokenizer);
     this.scheduler = new Scheduler({
       model: parts.model,
       tokenizer: parts.tokenizer,
-      eos: parts.fim.eos,
+      ends: parts.fim.ends,
       onEvent,
     });
   }
 
   /** Accepts a request, or throws `prompt_too_long`, `bad_request` or `overloaded`; then no event follows. */
   submit(id: number, input: GenerationInput): void {
-    this.scheduler.submit({ ...input, id, prompt: this.promptTokens(input) });
+    this.scheduler.submit({ ...input, id, ...this.promptOf(input) });
   }
 
   cancel(id: number): void {
@@ -103,26 +119,31 @@ export class Engine {
     return this.parts.tokenizer.decode(tokens);
   }
 
-  /** Requests that hold cache rows, and those that do not yet. */
-  get activity(): EngineStats["sequences"] {
-    return this.scheduler.counts;
+  get activity(): EngineActivity {
+    const { counts, prefill } = this.scheduler;
+    return prefill === undefined ? counts : { ...counts, prefill };
   }
 
   stats(): EngineStats {
     const { kv, kvBytes } = this.parts.model;
-    return { sequences: this.activity, kv: { ...kv.stats(), bytes: kvBytes } };
+    return { sequences: this.scheduler.counts, kv: { ...kv.stats(), bytes: kvBytes } };
   }
 
-  private promptTokens({ prompt, maxTokens }: GenerationInput): number[] {
+  private promptOf(input: GenerationInput): Pick<GenerationRequest, "prompt" | "forced" | "pin"> {
+    const { prompt, maxTokens, resident } = input;
     const { fim, tokenizer, model } = this.parts;
-    if (prompt.kind === "text") return [fim.bos, ...tokenizer.encode(prompt.text)];
+    if (prompt.kind === "text") {
+      const tokens = tokenizer.encode(prompt.text);
+      return { prompt: fim.bos === undefined ? tokens : [fim.bos, ...tokens] };
+    }
     // A large limit must not push the prompt out: beyond a quarter of the context the answer gets what is left.
     const reserved = Math.min(maxTokens, Math.floor(model.contextLength / 4));
-    return buildInfillPrompt(
-      prompt.parts,
-      fim,
-      (text) => tokenizer.encode(text),
-      model.contextLength - reserved,
-    );
+    const budget = model.contextLength - reserved;
+    const { tokens, nContext, forced } = buildInfillPrompt(prompt.parts, fim, this.encoder, budget);
+    return {
+      prompt: tokens,
+      forced: new TextEncoder().encode(forced),
+      ...(resident !== undefined && { pin: { key: resident, nTokens: nContext } }),
+    };
   }
 }

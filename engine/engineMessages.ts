@@ -1,6 +1,6 @@
 /** What the HTTP thread and the engine's thread say to each other. */
 import type { EngineErrorCode } from "./base/errors.ts";
-import type { EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
+import type { EngineActivity, EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
 import type { ModelSummary } from "./protocol/api.ts";
 import type { GenerationEvent } from "./scheduler/request.ts";
 
@@ -9,9 +9,6 @@ export interface EngineWorkerData {
   role: "tidepool-engine";
   options: EngineOptions;
 }
-
-/** Requests that hold cache rows, and those that do not yet. */
-export type Activity = EngineStats["sequences"];
 
 /** Questions that get one answer each. */
 export interface EngineQuestions {
@@ -45,5 +42,5 @@ export type FromEngine =
   | { type: "failed"; code: EngineErrorCode; message: string }
   | { type: "events"; events: EngineEvent[] }
   /** Sent when the numbers change. */
-  | { type: "activity"; activity: Activity }
+  | { type: "activity"; activity: EngineActivity }
   | { type: "answer"; id: number; value: unknown };

@@ -52,5 +52,5 @@ export class EngineRun {
 
 /** `parts` with an end token that no token is: every answer has as many tokens as were asked for. */
 export function withoutEnd(parts: EngineParts): EngineParts {
-  return { ...parts, fim: { ...parts.fim, eos: -1 } };
+  return { ...parts, fim: { ...parts.fim, ends: new Set() } };
 }

@@ -1,9 +1,8 @@
 /** The engine as the HTTP thread sees it: everything is a message, so nothing here waits for arithmetic. */
 import { Worker } from "node:worker_threads";
 import { EngineError, messageOf } from "./base/errors.ts";
-import type { EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
+import type { EngineActivity, EngineOptions, EngineStats, GenerationInput } from "./engine.ts";
 import type {
-  Activity,
   EngineQuestions,
   EngineWorkerData,
   FromEngine,
@@ -23,7 +22,7 @@ export interface EngineStatus {
 export interface EngineHandle {
   readonly status: EngineStatus;
   /** As the engine's thread last told it. */
-  readonly activity: Activity;
+  readonly activity: EngineActivity;
   /** Calls `listener` at every change of `status`. */
   onStatus(listener: (status: EngineStatus) => void): void;
   /** Calls `listener` at every change of `activity`. */
@@ -41,7 +40,7 @@ const THREAD_HEAP = { maxYoungGenerationSizeMb: 8 };
 
 export class EngineThread implements EngineHandle {
   status: EngineStatus = { phase: "loading" };
-  activity: Activity = { running: 0, waiting: 0 };
+  activity: EngineActivity = { running: 0, waiting: 0 };
   private readonly worker: Worker;
   private readonly statusListeners: ((status: EngineStatus) => void)[] = [];
   private readonly activityListeners: (() => void)[] = [];
@@ -158,7 +157,7 @@ export class EngineThread implements EngineHandle {
     this.tellActivity({ running: 0, waiting: 0 });
   }
 
-  private tellActivity(activity: Activity): void {
+  private tellActivity(activity: EngineActivity): void {
     this.activity = activity;
     for (const listener of this.activityListeners) listener();
   }

@@ -19,9 +19,13 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
   }
   let told = engine.activity;
   const tellActivity = () => {
-    const { running, waiting } = engine.activity;
-    if (running === told.running && waiting === told.waiting) return;
-    told = { running, waiting };
+    const now = engine.activity;
+    const isSame =
+      now.running === told.running &&
+      now.waiting === told.waiting &&
+      now.prefill?.done === told.prefill?.done;
+    if (isSame) return;
+    told = now;
     tell({ type: "activity", activity: told });
   };
   let isStepping = false;

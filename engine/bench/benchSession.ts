@@ -41,10 +41,11 @@ export class BenchSession {
   /** A prompt of exactly `n` tokens: the start of document, then version `index` of the source text. */
   promptTokens(n: number, index: number): number[] {
     const { tokenizer, fim } = this.parts;
+    const head = fim.bos === undefined ? [] : [fim.bos];
     let tokens: number[] = [];
-    for (let nChars = n * 4; tokens.length < n - 1; nChars *= 2)
+    for (let nChars = n * 4; tokens.length < n; nChars *= 2)
       tokens = tokenizer.encode(this.source.version(index, nChars));
-    return [fim.bos, ...tokens.slice(0, n - 1)];
+    return [...head, ...tokens.slice(0, n - head.length)];
   }
 
   /** Report of `bench` without rows. Measures the machine's limits: call it last, since that takes memory. */

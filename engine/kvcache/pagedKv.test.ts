@@ -142,3 +142,32 @@ test("random work never breaks the bookkeeping", () => {
   cache.check();
   expect(cache.kv.stats().blocksUsed).toBe(0);
 });
+
+test("pins give way to a running sequence that finds no other block", () => {
+  const cache = fakeCache(8);
+  run(cache, range(4 * BLOCK_TOKENS));
+  expect(cache.kv.pin("w", range(4 * BLOCK_TOKENS))).toBe(4 * BLOCK_TOKENS);
+  run(cache, range(8 * BLOCK_TOKENS, 1000));
+  expect(cache.kv.stats().tokensPinned).toBe(0);
+});
+
+test("an owner that pins again lets go of what it kept", () => {
+  const cache = fakeCache(16);
+  run(cache, range(2 * BLOCK_TOKENS));
+  run(cache, range(3 * BLOCK_TOKENS, 500));
+  cache.kv.pin("w", range(2 * BLOCK_TOKENS));
+  cache.kv.pin("w", range(3 * BLOCK_TOKENS, 500));
+  expect(cache.kv.stats().tokensPinned).toBe(3 * BLOCK_TOKENS);
+  cache.kv.pin("w", []);
+  expect(cache.kv.stats().tokensPinned).toBe(0);
+});
+
+test("beyond half of the cache the oldest pins go", () => {
+  const cache = fakeCache(8);
+  run(cache, range(3 * BLOCK_TOKENS));
+  run(cache, range(3 * BLOCK_TOKENS, 500));
+  cache.kv.pin("a", range(3 * BLOCK_TOKENS));
+  cache.kv.pin("b", range(3 * BLOCK_TOKENS, 500));
+  expect(cache.kv.stats().tokensPinned).toBe(3 * BLOCK_TOKENS);
+  expect(run(cache, range(3 * BLOCK_TOKENS, 500))).toBe(3 * BLOCK_TOKENS - 1);
+});

@@ -30,12 +30,16 @@ export interface KvStats {
   blocksCached: number;
   /** Tokens that the tree holds. */
   tokensCached: number;
+  /** Of those, tokens that are kept for their owners whatever else is used. */
+  tokensPinned: number;
 }
 
 export class PagedKv {
   readonly pool: BlockPool;
   readonly tree = new PrefixTree();
   readonly sequences = new Set<KvSequence>();
+  /** Nodes that stay, by the name that their owner gave; the oldest name first. */
+  private readonly pins = new Map<string, readonly PrefixNode[]>();
   private readonly copyBlock: (dst: number, src: number) => void;
 
   /** `copyBlock` copies all rows of a block, in all layers. */
@@ -63,6 +67,48 @@ export class PagedKv {
     }
     this.copyPartial(sequence, tokens, limit);
     return sequence;
+  }
+
+  /**
+   * Starts a sequence with the first `nTokens` rows of `source`: full blocks are shared, a partly filled one is copied.
+   * Undefined when no block is free for the copy, or when `source` has fewer rows.
+   */
+  fork(source: KvSequence, nTokens: number): KvSequence | undefined {
+    const nFull = Math.floor(nTokens / BLOCK_TOKENS);
+    if (nTokens > source.tokens.length) return undefined;
+    const partial = nTokens % BLOCK_TOKENS === 0 ? undefined : source.blocks[nFull];
+    const copy = partial === undefined ? undefined : this.takeBlock();
+    if (partial !== undefined && copy === undefined) return undefined;
+    const blocks = source.blocks.slice(0, nFull);
+    for (const block of blocks) this.pool.retain(block);
+    if (partial !== undefined && copy !== undefined) {
+      this.copyBlock(copy, partial);
+      blocks.push(copy);
+    }
+    let node = source.node;
+    for (let depth = this.tree.depth(node); depth > nFull; depth--) node = node.parent ?? node;
+    const sequence = { blocks, tokens: source.tokens.slice(0, nTokens), node };
+    this.sequences.add(sequence);
+    return sequence;
+  }
+
+  /**
+   * Keeps the full blocks of `tokens` that are cached, under `key`, which loses what it kept before.
+   * Pinned blocks are evicted only for running sequences that find no other; the oldest pins go when all together
+   * would take more than half of the cache. Returns how many tokens are kept.
+   */
+  pin(key: string, tokens: readonly number[]): number {
+    this.pins.delete(key);
+    for (const [name, kept] of this.pins)
+      if (!kept.some((node) => this.tree.nodes.has(node))) this.pins.delete(name);
+    const nodes = this.tree.path(tokens, BLOCK_TOKENS).slice(0, Math.floor(this.pool.nBlocks / 2));
+    if (nodes.length > 0) this.pins.set(key, nodes);
+    while (this.pinned().size > this.pool.nBlocks / 2) {
+      const [oldest] = this.pins.keys();
+      if (oldest === undefined || oldest === key) break;
+      this.pins.delete(oldest);
+    }
+    return nodes.length * BLOCK_TOKENS;
   }
 
   /** Makes room for `nTokens` tokens in all; false when the cache is full of running sequences. */
@@ -105,7 +151,8 @@ export class PagedKv {
       if (this.pool.refCount(node.block) === 1) blocksCached++;
     }
     const blocksUsed = this.pool.nBlocks - this.pool.nFree - blocksCached;
-    return { blocksTotal: this.pool.nBlocks, blocksUsed, blocksCached, tokensCached };
+    const tokensPinned = this.pinned().size * BLOCK_TOKENS;
+    return { blocksTotal: this.pool.nBlocks, blocksUsed, blocksCached, tokensCached, tokensPinned };
   }
 
   private copyPartial(sequence: KvSequence, tokens: readonly number[], limit: number): void {
@@ -146,10 +193,19 @@ export class PagedKv {
 
   private takeBlock(): number | undefined {
     if (this.pool.nFree === 0) {
-      const oldest = this.tree.oldestLeaf((node) => this.pool.refCount(node.block) === 1);
+      const isIdle = (node: PrefixNode) => this.pool.refCount(node.block) === 1;
+      const pinned = this.pinned();
+      const oldest =
+        this.tree.oldestLeaf((node) => isIdle(node) && !pinned.has(node)) ??
+        this.tree.oldestLeaf(isIdle);
       if (oldest !== undefined) this.evict(oldest);
     }
     return this.pool.take();
+  }
+
+  /** Nodes that are pinned and still in the tree. */
+  private pinned(): Set<PrefixNode> {
+    return new Set([...this.pins.values()].flat().filter((node) => this.tree.nodes.has(node)));
   }
 
   private evict(node: PrefixNode): void {

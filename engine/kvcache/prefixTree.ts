@@ -58,6 +58,26 @@ export class PrefixTree {
     return child;
   }
 
+  /** The nodes that hold the leading full blocks of `tokens`, from the root down. */
+  path(tokens: readonly number[], blockTokens: number): PrefixNode[] {
+    const nodes: PrefixNode[] = [];
+    let node = this.root;
+    for (let at = 0; at + blockTokens <= tokens.length; at += blockTokens) {
+      const child = this.child(node, tokens.slice(at, at + blockTokens));
+      if (child === undefined) break;
+      nodes.push(child);
+      node = child;
+    }
+    return nodes;
+  }
+
+  /** How many blocks lead to `node` from the root. */
+  depth(node: PrefixNode): number {
+    let n = 0;
+    for (let at = node.parent; at !== undefined; at = at.parent) n++;
+    return n;
+  }
+
   /** The block below `node` that shares most leading tokens with `tokens` from `from` on, and how many (at most `limit`). */
   bestPartial(
     node: PrefixNode,

@@ -1,17 +1,25 @@
 import { expect, test } from "vitest";
 import { EngineError } from "../base/errors.ts";
+import type { FimTokens } from "./fimTokens.ts";
 import { buildInfillPrompt, type InfillParts } from "./infillPrompt.ts";
 
-const fim = { bos: 0, eos: 1, begin: 2, hole: 3, end: 4 };
+const fim: FimTokens = {
+  layout: "tidepool",
+  bos: 0,
+  ends: new Set([1]),
+  begin: 2,
+  hole: 3,
+  end: 4,
+};
 const names = ["<bos>", "<eos>", "<begin>", "<hole>", "<end>"];
 /** One token per character. */
 const encode = (text: string) => Array.from(text, (char) => (char.codePointAt(0) ?? 0) + 100);
 
 function build(parts: Partial<InfillParts>, budget: number): string {
-  const tokens = buildInfillPrompt(
+  const { tokens } = buildInfillPrompt(
     { prefix: "", suffix: "", filename: undefined, extra: [], ...parts },
     fim,
-    encode,
+    { encode, lastWord: (line) => /\w+$/.exec(line)?.[0] ?? "" },
     budget,
   );
   expect(tokens.length).toBeLessThanOrEqual(budget);

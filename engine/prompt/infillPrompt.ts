@@ -1,153 +1,151 @@
 /**
- * The infilling layout of docs/model.md, cut to fit the context:
+ * Infilling prompts in the form that each model was trained on, cut to fit the context.
  *
- *   BOS  (#path ⏎ text ⏎ ⏎)*  fim_begin fim_hole  SUFFIX  fim_end  #path ⏎  PREFIX
+ *   tidepool   BOS  (#path ⏎ text ⏎ ⏎)*  begin hole  SUFFIX  end  #path ⏎  PREFIX
+ *   deepseek   BOS  (#path ⏎ text ⏎ ⏎)*  begin  #path ⏎  LINES  hole  SUFFIX  end  CURRENT LINE
+ *   qwen       repo_name NAME ⏎  (file_sep path ⏎ text ⏎)*  file_sep path ⏎  begin  LINES  hole  SUFFIX  end  CURRENT LINE
  *
- * Repository context goes first, then the far ends of suffix and prefix. The prefix starts at a stable anchor, a multiple
- * of 64 lines, so that the next keystroke's prompt begins with the same tokens and the prefix cache holds.
+ * In the last two the hole begins at the start of the cursor's line, so a keystroke changes nothing but the tokens at the end.
+ * Other files come first and stay where they are: their rows serve every request of the workspace. When the text does not
+ * fit, other files go first, then the far ends of suffix and prefix; the prefix then starts at a multiple of 64 lines.
  */
 import { EngineError } from "../base/errors.ts";
 import type { ExtraChunk } from "../protocol/api.ts";
 import type { FimTokens } from "./fimTokens.ts";
+import { encodeParagraphs, LinesBefore, linesAfter, mayFit } from "./promptText.ts";
 
 export interface InfillParts {
   prefix: string;
   suffix: string;
   filename: string | undefined;
   extra: readonly ExtraChunk[];
+  /** The last word before the cursor is left out of the prompt; the generation begins with it instead. */
+  heal?: boolean;
 }
 
-/** Line steps at which a cut prefix may start, the most stable first. */
-const ANCHOR_LINES = [64, 8, 1];
-/** No token of a code vocabulary covers more text than this on average: text beyond budget times this never counts. */
-const MAX_CHARS_PER_TOKEN = 32;
+/** What a prompt is built with. */
+export interface PromptEncoder {
+  /** Tokens of plain text. */
+  encode(text: string): readonly number[];
+  /** The text after which the tokens of `line` may change when it goes on: its last word. */
+  lastWord(line: string): string;
+}
+
+export interface InfillPrompt {
+  tokens: number[];
+  /** Leading tokens that other files take, the same for every place in the current file. */
+  nContext: number;
+  /** Text that stands before the cursor and not in `tokens`: the generation must begin with it. */
+  forced: string;
+}
+
 /** Share of the room that the suffix keeps when both ends are too long. */
 const SUFFIX_SHARE = 0.25;
+/** A longer last word is no identifier but data, and stays in the prompt. */
+const LONGEST_HEALED = 48;
+/** Qwen saw a name here in training; what it says matters little, that it stays the same matters for the cache. */
+const REPOSITORY_NAME = "workspace";
 
-/**
- * Tokens of the prompt, at most `budget`. `encode` tokenises plain text; every line is tokenised on its own, which gives
- * the same tokens since no word of the pre-tokenizer crosses a line break.
- * Throws `prompt_too_long` when not even the line of the cursor fits.
- */
+/** Prompt of at most `budget` tokens. Throws `prompt_too_long` when not even the line of the cursor fits. */
 export function buildInfillPrompt(
   parts: InfillParts,
   fim: FimTokens,
-  encode: (text: string) => number[],
+  encoder: PromptEncoder,
   budget: number,
-): number[] {
-  const header = parts.filename === undefined ? [] : encode(`#${parts.filename}\n`);
+): InfillPrompt {
+  const encode = (text: string) => encoder.encode(text);
+  const before = new LinesBefore(parts.prefix, encode, budget);
+  const header = headerTokens(parts.filename, fim, encode);
   const room = budget - header.length - 4;
-  const prefix = lastLines(parts.prefix, encode, room);
-  if (prefix.currentLine > room) {
+  if (before.currentCount > room) {
     throw new EngineError(
       "prompt_too_long",
-      `expected the line before the cursor to fit ${Math.max(0, room)} tokens, found ${prefix.currentLine}`,
+      `expected the line before the cursor to fit ${Math.max(0, room)} tokens, found ${before.currentCount}`,
     );
   }
-  const suffix = firstLines(parts.suffix, encode, room);
-  const suffixRoom =
-    room -
-    Math.min(prefix.total, Math.max(room - Math.floor(room * SUFFIX_SHARE), prefix.currentLine));
-  const suffixTokens = suffix.take(Math.min(suffixRoom, room - prefix.currentLine));
-  const prefixTokens = prefix.take(room - suffixTokens.length);
-  const context = contextTokens(
-    parts.extra,
-    encode,
-    room - suffixTokens.length - prefixTokens.length,
+  const prefixRoom = Math.max(room - Math.floor(room * SUFFIX_SHARE), before.currentCount);
+  const suffixRoom = Math.min(
+    room - Math.min(before.total, prefixRoom),
+    room - before.currentCount,
   );
-  return [
-    fim.bos,
-    ...context,
-    fim.begin,
-    fim.hole,
-    ...suffixTokens,
-    fim.end,
-    ...header,
-    ...prefixTokens,
-  ];
+  const suffix = encodeParagraphs(linesAfter(parts.suffix, encode, suffixRoom), encode);
+  const { above, current } = before.take(room - suffix.length);
+  const prefix = encodeParagraphs(above, encode);
+  const { kept, forced } = healed(current, parts.heal ?? false, encoder);
+  const line = encode(kept);
+  const left = room - suffix.length - prefix.length - before.currentCount;
+  const context = contextTokens(parts.extra, fim, encode, left);
+  const nContext = context.length + Number(fim.bos !== undefined);
+  return { tokens: ordered(fim, { context, header, prefix, suffix, line }), nContext, forced };
+}
+
+interface Sections {
+  context: readonly number[];
+  header: readonly number[];
+  /** Lines above the cursor's. */
+  prefix: readonly number[];
+  suffix: readonly number[];
+  /** The cursor's line up to the cursor. */
+  line: readonly number[];
+}
+
+function ordered(fim: FimTokens, { context, header, prefix, suffix, line }: Sections): number[] {
+  const { begin, hole, end } = fim;
+  const bos = fim.bos === undefined ? [] : [fim.bos];
+  switch (fim.layout) {
+    case "tidepool":
+      return [...bos, ...context, begin, hole, ...suffix, end, ...header, ...prefix, ...line];
+    case "deepseek":
+      return [...bos, ...context, begin, ...header, ...prefix, hole, ...suffix, end, ...line];
+    case "qwen":
+      return [...context, ...header, begin, ...prefix, hole, ...suffix, end, ...line];
+  }
+}
+
+/** The current file's path, as the layout writes it before the file's text. */
+function headerTokens(
+  filename: string | undefined,
+  fim: FimTokens,
+  encode: PromptEncoder["encode"],
+): readonly number[] {
+  if (filename === undefined) return [];
+  if (fim.repository === undefined) return encode(`#${filename}\n`);
+  return [fim.repository.file, ...encode(`${filename}\n`)];
 }
 
 /** Leading chunks that fit: the order is the caller's, stable first, so what is kept stays at the front of the prompt. */
 function contextTokens(
   extra: readonly ExtraChunk[],
-  encode: (text: string) => number[],
+  fim: FimTokens,
+  encode: PromptEncoder["encode"],
   room: number,
 ): number[] {
-  const tokens: number[] = [];
-  for (const chunk of extra) {
-    if (chunk.text.length > room * MAX_CHARS_PER_TOKEN) break;
-    const ids = encode(`#${chunk.filename}\n${chunk.text}\n\n`);
+  const tokens = repositoryHead(extra, fim, encode);
+  for (const { filename, text } of extra) {
+    if (!mayFit(text, room)) break;
+    const ids =
+      fim.repository === undefined
+        ? encodeParagraphs(`#${filename}\n${text}\n\n`, encode)
+        : [fim.repository.file, ...encodeParagraphs(`${filename}\n${text}\n`, encode)];
     if (tokens.length + ids.length > room) break;
     for (const id of ids) tokens.push(id);
   }
-  return tokens;
+  return tokens.length > room ? [] : tokens;
 }
 
-/** Lines with their line breaks; the last is what follows the last break, and may be empty. */
-function splitLines(text: string): string[] {
-  return text.split(/(?<=\n)/u);
+/** Qwen's first line, which it knows only before other files. */
+function repositoryHead(
+  extra: readonly ExtraChunk[],
+  { repository }: FimTokens,
+  encode: PromptEncoder["encode"],
+): number[] {
+  if (repository === undefined || extra.length === 0) return [];
+  return [repository.name, ...encode(`${REPOSITORY_NAME}\n`)];
 }
 
-/** The end of `text`, counted in tokens from the cursor backwards, as far as `room` could reach. */
-function lastLines(text: string, encode: (text: string) => number[], room: number) {
-  const cut = Math.max(0, text.length - Math.max(1, room) * MAX_CHARS_PER_TOKEN);
-  const from = cut === 0 ? 0 : text.indexOf("\n", cut) + 1 || text.lastIndexOf("\n") + 1;
-  const nSkipped = countLines(text, from);
-  const lines = splitLines(text.slice(from));
-  if (text.endsWith("\n")) lines.push("");
-  const encoded: number[][] = [];
-  let total = 0;
-  for (let i = lines.length - 1; i >= 0 && total <= room; i--) {
-    const ids = encode(lines[i] ?? "");
-    encoded.unshift(ids);
-    total += ids.length;
-  }
-  const firstLine = nSkipped + lines.length - encoded.length;
-  const isWhole = firstLine === 0;
-  return {
-    /** Of the whole text, or more than `room` when that is known to be too much. */
-    total: isWhole ? total : room + 1,
-    currentLine: encoded.at(-1)?.length ?? 0,
-    take(limit: number): number[] {
-      if (isWhole && total <= limit) return encoded.flat();
-      const start = anchoredStart(encoded, firstLine, limit);
-      return encoded.slice(start).flat();
-    },
-  };
-}
-
-/** Index of the first line to keep: the earliest anchor from which everything fits; at worst the current line alone. */
-function anchoredStart(encoded: readonly number[][], firstLine: number, limit: number): number {
-  let fits = encoded.length;
-  for (let total = 0; fits > 0; fits--) {
-    total += encoded[fits - 1]?.length ?? 0;
-    if (total > limit) break;
-  }
-  for (const step of ANCHOR_LINES) {
-    const start = Math.ceil((firstLine + fits) / step) * step - firstLine;
-    if (start < encoded.length) return start;
-  }
-  return encoded.length - 1;
-}
-
-/** The start of `text`, in whole lines when it must be cut. */
-function firstLines(text: string, encode: (text: string) => number[], room: number) {
-  const lines = splitLines(text.slice(0, Math.max(0, room) * MAX_CHARS_PER_TOKEN));
-  return {
-    take(limit: number): number[] {
-      const tokens: number[] = [];
-      for (const line of lines) {
-        const ids = encode(line);
-        if (tokens.length + ids.length > limit) break;
-        for (const id of ids) tokens.push(id);
-      }
-      return tokens;
-    },
-  };
-}
-
-function countLines(text: string, end: number): number {
-  let n = 0;
-  for (let at = text.indexOf("\n"); at !== -1 && at < end; at = text.indexOf("\n", at + 1)) n++;
-  return n;
+/** Splits the cursor's line into what stays in the prompt and what the generation must begin with. */
+function healed(line: string, wanted: boolean, encoder: PromptEncoder) {
+  const word = wanted ? encoder.lastWord(line) : "";
+  const forced = word.length > LONGEST_HEALED ? "" : word;
+  return { kept: line.slice(0, line.length - forced.length), forced };
 }

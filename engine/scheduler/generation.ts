@@ -11,6 +11,20 @@ import type {
 } from "./request.ts";
 import { StopStrings } from "./stopStrings.ts";
 
+interface Accepted {
+  text: string;
+  token: GeneratedToken | undefined;
+  finish: FinishReason | undefined;
+}
+
+/** What a generation needs to know of its model. */
+interface GenerationModel {
+  tokenizer: Tokenizer;
+  /** Tokens of which any ends it. */
+  ends: ReadonlySet<number>;
+  contextLength: number;
+}
+
 export class Generation {
   readonly request: GenerationRequest;
   /** Prompt and generated tokens. */
@@ -19,33 +33,45 @@ export class Generation {
   /** Rows in the cache while it runs. */
   sequence: KvSequence | undefined;
   private readonly order: number;
-  private readonly eos: number;
+  private readonly ends: ReadonlySet<number>;
+  private readonly tokenizer: Tokenizer;
   private readonly decoder: StreamDecoder;
   private readonly stops: StopStrings;
   private readonly arrivedAt: number;
   private admittedAt: number | undefined;
   private firstTokenAt: number | undefined;
   private cachedTokens = 0;
+  private unforced: Uint8Array;
+  private nReported = 0;
+  private readonly contextLength: number;
 
-  constructor(
-    request: GenerationRequest,
-    order: number,
-    tokenizer: Tokenizer,
-    eos: number,
-    now: number,
-  ) {
+  constructor(request: GenerationRequest, order: number, model: GenerationModel, now: number) {
     this.request = request;
     this.tokens = [...request.prompt];
     this.order = order;
-    this.eos = eos;
+    this.ends = model.ends;
+    this.tokenizer = model.tokenizer;
+    this.contextLength = model.contextLength;
+    this.unforced = request.forced ?? new Uint8Array(0);
     this.random = seededRandom(request.sampling.seed);
-    this.decoder = new StreamDecoder(tokenizer);
+    this.decoder = new StreamDecoder(model.tokenizer);
     this.stops = new StopStrings(request.stop);
     this.arrivedAt = now;
   }
 
-  get nGenerated(): number {
-    return this.tokens.length - this.request.prompt.length;
+  /** Whether the first token of the answer is still to be chosen. */
+  get isAtStart(): boolean {
+    return this.nReported === 0;
+  }
+
+  /** Bytes that the next tokens must begin with. */
+  get remaining(): Uint8Array {
+    return this.unforced;
+  }
+
+  /** Whether the prompt's rows but the last are stored, so that another generation may share them. */
+  get hasPrompt(): boolean {
+    return (this.sequence?.tokens.length ?? 0) >= this.request.prompt.length - 1;
   }
 
   view(): RequestView {
@@ -66,16 +92,26 @@ export class Generation {
     this.cachedTokens = sequence.tokens.length;
   }
 
-  /** Takes the next token; `text` may be shown now, and `finish` says that it was the last. */
-  accept(token: GeneratedToken, now: number): { text: string; finish: FinishReason | undefined } {
+  /**
+   * Takes the next token; `text` may be shown now, and `finish` says that it was the last.
+   * A token that only repeats forced text is not reported: `token` is undefined.
+   */
+  accept(token: GeneratedToken, now: number): Accepted {
     this.firstTokenAt ??= now;
-    if (token.id === this.eos) return { text: this.flush(), finish: "eos" };
+    if (this.ends.has(token.id)) return { text: this.flush(), token: undefined, finish: "eos" };
     this.tokens.push(token.id);
-    const { text, stopped } = this.stops.push(this.decoder.push(token.id));
-    if (stopped) return { text, finish: "word" };
-    if (this.nGenerated >= this.request.maxTokens)
-      return { text: text + this.flush(), finish: "limit" };
-    return { text, finish: undefined };
+    const bytes = this.tokenizer.tokenBytes(token.id);
+    const nForced = Math.min(bytes.length, this.unforced.length);
+    this.unforced = this.unforced.subarray(nForced);
+    const pushed = this.decoder.pushBytes(bytes.subarray(nForced));
+    const { text, stopped } = this.stops.push(pushed);
+    const reported =
+      nForced === 0 ? token : nForced < bytes.length ? { ...token, text: pushed } : undefined;
+    if (stopped) return { text, token: reported, finish: "word" };
+    if (reported !== undefined) this.nReported++;
+    if (this.nReported >= this.request.maxTokens || this.isFull)
+      return { text: text + this.flush(), token: reported, finish: "limit" };
+    return { text, token: reported, finish: undefined };
   }
 
   result(finish: FinishReason, now: number): GenerationResult {
@@ -89,6 +125,10 @@ export class Generation {
       promptMs: firstTokenAt - admittedAt,
       predictedMs: now - firstTokenAt,
     };
+  }
+
+  private get isFull(): boolean {
+    return this.tokens.length >= this.contextLength;
   }
 
   private flush(): string {

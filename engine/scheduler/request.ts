@@ -15,6 +15,14 @@ export interface GenerationRequest {
   priority: Priority;
   /** Alternatives to report for each token. */
   nTop: number;
+  /** Bytes that the generated tokens must begin with and that are no part of the answer: the word before the cursor. */
+  forced?: Uint8Array;
+  /** 0 (default): the most likely first token; 1 the second, and so on: answers to one prompt that differ. */
+  branch?: number;
+  /** Id of a live request with the same prompt: this one waits for its prompt and shares the rows, copied when they part. */
+  forkOf?: number;
+  /** When the prompt is computed, its first `nTokens` stay in the cache under `key` until others take that name. */
+  pin?: { key: string; nTokens: number };
 }
 
 export interface WrittenToken extends TokenChoice {

@@ -30,7 +30,7 @@ function start(options: Partial<FakeModelOptions> = {}) {
   const events = new Map<number, GenerationEvent[]>();
   const onEvent = (id: number, event: GenerationEvent) =>
     events.set(id, [...(events.get(id) ?? []), event]);
-  const scheduler = new Scheduler({ model, tokenizer, eos: EOS, onEvent });
+  const scheduler = new Scheduler({ model, tokenizer, ends: new Set([EOS]), onEvent });
   const run = () => {
     for (let i = 0; scheduler.step(); i++)
       if (i > 10_000) throw new Error("the scheduler never gets done");
@@ -196,4 +196,78 @@ test("a seed repeats a sampled text, and top tokens are reported", () => {
 test("a prompt beyond the context is refused", () => {
   const { scheduler } = start({ contextLength: 64 });
   expect(() => scheduler.submit(request(1))).toThrow(/fewer than 64 tokens, found 99/);
+});
+
+test("text that stands before the cursor is generated again, and is no part of the answer", () => {
+  const text = " return x";
+  const answer = tokenizer.encode(text);
+  const { scheduler, run, textOf, endOf, events } = start({
+    next: (t) => answer[t.length - 99] ?? EOS,
+  });
+  scheduler.submit(request(1, { forced: new TextEncoder().encode(" ret") }));
+  run();
+  expect(textOf(1)).toBe("urn x");
+  expect(endOf(1)).toMatchObject({ result: { finish: "eos" } });
+  const tokens = events.get(1)?.flatMap((e) => (e.type === "delta" ? e.tokens : [])) ?? [];
+  expect(tokens.map((t) => t.text).join("")).toBe("urn x");
+  for (const { logProb } of tokens) expect(logProb).toBeLessThanOrEqual(0);
+});
+
+test.each(["z", " fu", "é", "    ", "zzzzzzzz"])(
+  "a model that wants something else still begins with %j",
+  (text) => {
+    const forced = new TextEncoder().encode(text);
+    const { scheduler, run, events, endOf } = start({ next: () => EOS });
+    scheduler.submit(request(1, { forced, maxTokens: 3 }));
+    run();
+    expect(endOf(1)).toMatchObject({ type: "done", result: { finish: "eos" } });
+    expect(events.get(1)?.filter((e) => e.type === "error")).toEqual([]);
+  },
+);
+
+test("alternatives compute their prompt once, differ in their first token, and leave nothing behind", () => {
+  let nComputed = 0;
+  const { scheduler, run, textOf, model } = start({
+    next: (t) => 70 + (t.length % 7),
+    onStep: (parts) => {
+      for (const part of parts) nComputed += part.tokens.length;
+    },
+  });
+  scheduler.submit(request(1));
+  for (const [i, id] of [2, 3].entries())
+    scheduler.submit(request(id, { branch: i + 1, forkOf: 1 }));
+  run();
+  expect(new Set([1, 2, 3].map((id) => textOf(id).slice(0, 1))).size).toBe(3);
+  expect(nComputed).toBeLessThanOrEqual(99 + 2 + 3 * 5);
+  expect(model.kv.stats().blocksUsed).toBe(0);
+});
+
+test("an alternative goes on when the request whose prompt it shares is cancelled", () => {
+  const { scheduler, run, endOf } = start();
+  const prompt = Array.from({ length: 900 }, (_, i) => 10 + (i % 90));
+  scheduler.submit(request(1, { prompt }));
+  scheduler.submit(request(2, { prompt, branch: 1, forkOf: 1 }));
+  scheduler.step();
+  scheduler.cancel(1);
+  run();
+  expect(endOf(1)).toMatchObject({ result: { finish: "cancelled" } });
+  expect(endOf(2)).toMatchObject({ result: { finish: "limit", promptTokens: 900 } });
+});
+
+test("a pinned prompt survives others that fill the cache, and its progress is told", () => {
+  const { scheduler, run, endOf, model } = start({ nBlocks: 12, contextLength: 512 });
+  const prompt = Array.from({ length: 300 }, (_, i) => 10 + (i % 90));
+  const pin = { key: "w", nTokens: 256 };
+  scheduler.submit(request(1, { prompt, pin, maxTokens: 0, priority: "prefill" }));
+  expect(scheduler.prefill).toEqual({ done: 0, total: 300 });
+  run();
+  expect(scheduler.prefill).toBeUndefined();
+  expect(model.kv.stats().tokensPinned).toBe(256);
+  for (let id = 2; id < 20; id++) {
+    scheduler.submit(request(id, { prompt: new Array<number>(450).fill(id) }));
+    run();
+  }
+  scheduler.submit(request(99, { prompt }));
+  run();
+  expect(endOf(99)).toMatchObject({ result: { cachedTokens: 256 } });
 });

@@ -6,18 +6,14 @@
  *                 └── cache full ◄──┘
  */
 import { EngineError, messageOf } from "../base/errors.ts";
-import type { Model, StepLogits, StepPart } from "../model/model.ts";
-import { sampleToken, type TokenChoice, topTokens } from "../sampling/sampler.ts";
+import type { KvSequence } from "../kvcache/pagedKv.ts";
+import type { Model, StepPart } from "../model/model.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { ChunkSize } from "./chunkSize.ts";
 import { Generation } from "./generation.ts";
 import { chooseVictim, planStep } from "./planStep.ts";
-import type {
-  FinishReason,
-  GeneratedToken,
-  GenerationEvent,
-  GenerationRequest,
-} from "./request.ts";
+import type { FinishReason, GenerationEvent, GenerationRequest } from "./request.ts";
+import { TokenChooser } from "./tokenChooser.ts";
 
 /** Requests beyond this are refused as `overloaded`. */
 const MAX_REQUESTS = 512;
@@ -25,7 +21,8 @@ const MAX_REQUESTS = 512;
 export interface SchedulerOptions {
   model: Model;
   tokenizer: Tokenizer;
-  eos: number;
+  /** Tokens of which any ends a generation. */
+  ends: ReadonlySet<number>;
   /** Hears every request's events. */
   onEvent: (id: number, event: GenerationEvent) => void;
   /** Milliseconds from a monotonic clock. */
@@ -41,6 +38,7 @@ export class Scheduler {
   private readonly options: SchedulerOptions;
   private readonly now: () => number;
   private readonly chunk: ChunkSize;
+  private readonly chooser: TokenChooser;
   private readonly live = new Map<number, Generation>();
   private readonly cancelled = new Set<number>();
   private nAccepted = 0;
@@ -49,12 +47,25 @@ export class Scheduler {
     this.options = options;
     this.now = options.now ?? (() => performance.now());
     this.chunk = new ChunkSize(options.model.maxStepTokens);
+    this.chooser = new TokenChooser(options.tokenizer);
   }
 
   get counts(): { running: number; waiting: number } {
     let running = 0;
     for (const generation of this.live.values()) if (generation.sequence !== undefined) running++;
     return { running, waiting: this.live.size - running };
+  }
+
+  /** Tokens of the prompts that are computed in idle time, and how many of them are done; undefined when there are none. */
+  get prefill(): { done: number; total: number } | undefined {
+    let done = 0;
+    let total = 0;
+    for (const { request, sequence } of this.live.values()) {
+      if (request.priority !== "prefill") continue;
+      done += sequence?.tokens.length ?? 0;
+      total += request.prompt.length;
+    }
+    return total === 0 ? undefined : { done, total };
   }
 
   /** Accepts a request, which then ends in exactly one terminal event. Throws `prompt_too_long` or `overloaded`. */
@@ -74,15 +85,9 @@ export class Scheduler {
         `expected at most ${MAX_REQUESTS} requests at a time, found one more`,
       );
     }
-    const fitting = {
-      ...request,
-      maxTokens: Math.min(request.maxTokens, contextLength - request.prompt.length),
-    };
-    const { tokenizer, eos } = this.options;
-    this.live.set(
-      request.id,
-      new Generation(fitting, this.nAccepted++, tokenizer, eos, this.now()),
-    );
+    const { tokenizer, ends } = this.options;
+    const model = { tokenizer, ends, contextLength };
+    this.live.set(request.id, new Generation(request, this.nAccepted++, model, this.now()));
   }
 
   /** Ends a request at the next step. Unknown ids (already ended) are ignored. */
@@ -118,17 +123,35 @@ export class Scheduler {
   private prepare(): Work[] | undefined {
     if (this.live.size === 0) return undefined;
     const { model } = this.options;
-    const views = [...this.live.values()].map((generation) => generation.view());
+    const ready = [...this.live.values()].filter((generation) => !this.waitsForPrompt(generation));
+    const views = ready.map((generation) => generation.view());
     const limits = { maxTokens: this.chunk.tokens, maxSequences: model.maxStepSequences };
     const work: Work[] = [];
     for (const action of planStep(views, limits)) {
       const generation = this.live.get(action.id);
       if (generation === undefined) continue;
-      if (action.type === "admit")
-        generation.admit(model.kv.acquire(generation.tokens), this.now());
+      if (action.type === "admit") generation.admit(this.rowsFor(generation), this.now());
       else this.addWork(work, generation, action.nTokens);
     }
     return work;
+  }
+
+  /** Whether it shares the prompt of another one that is not computed yet. */
+  private waitsForPrompt({ request, sequence }: Generation): boolean {
+    if (sequence !== undefined || request.forkOf === undefined) return false;
+    const first = this.live.get(request.forkOf);
+    return first !== undefined && !first.hasPrompt;
+  }
+
+  private rowsFor({ request, tokens }: Generation): KvSequence {
+    const { kv } = this.options.model;
+    const first = request.forkOf === undefined ? undefined : this.live.get(request.forkOf);
+    const shared = first?.sequence;
+    if (shared !== undefined && tokens.length === request.prompt.length) {
+      const fork = kv.fork(shared, tokens.length - 1);
+      if (fork !== undefined) return fork;
+    }
+    return kv.acquire(tokens);
   }
 
   /** Adds a share of the step, when the cache has room for it; a request for which others make no room waits. */
@@ -158,25 +181,33 @@ export class Scheduler {
   private compute(work: readonly Work[]): void {
     const { model } = this.options;
     const logits = model.forward(work.map((w) => w.part));
-    for (const { part } of work) model.kv.commit(part.sequence, part.tokens);
+    for (const { generation, part } of work) {
+      model.kv.commit(part.sequence, part.tokens);
+      this.pinPrompt(generation);
+    }
     const sampled = work.filter((w) => w.part.wantsLogits);
-    const choices = chooseTokens(sampled, logits, this.options.tokenizer);
+    const generations = sampled.map(({ generation }) => generation);
+    const choices = this.chooser.choose(generations, logits);
     for (const [i, { generation }] of sampled.entries()) {
       const token = choices[i];
       if (token === undefined) continue;
-      const { text, finish } = generation.accept(token, this.now());
-      const isEos = finish === "eos";
-      this.options.onEvent(generation.request.id, {
-        type: "delta",
-        text,
-        tokens: isEos ? [] : [token],
-      });
+      const { text, token: reported, finish } = generation.accept(token, this.now());
+      const tokens = reported === undefined ? [] : [reported];
+      if (text !== "" || tokens.length > 0)
+        this.options.onEvent(generation.request.id, { type: "delta", text, tokens });
       if (finish !== undefined) this.finish(generation, "", finish);
     }
     for (const { generation } of work) {
       if (generation.request.maxTokens === 0 && generation.view().nPending === 0)
         this.finish(generation, "", "limit");
     }
+  }
+
+  /** Keeps the rows of a prompt that asks for it; full blocks are in the tree as soon as they are computed. */
+  private pinPrompt({ request, sequence }: Generation): void {
+    const { pin, prompt } = request;
+    if (pin === undefined || sequence?.tokens.length !== prompt.length) return;
+    this.options.model.kv.pin(pin.key, prompt.slice(0, pin.nTokens));
   }
 
   private finish(generation: Generation, text: string, finish: FinishReason): void {
@@ -203,26 +234,4 @@ export class Scheduler {
 
 function nTokensOf(work: readonly Work[]): number {
   return work.reduce((sum, { part }) => sum + part.tokens.length, 0);
-}
-
-/** The next token of each share, by its request's own rule; the greedy ones in one native call. */
-function chooseTokens(
-  work: readonly Work[],
-  logits: StepLogits,
-  tokenizer: Tokenizer,
-): GeneratedToken[] {
-  if (work.length === 0) return [];
-  const greedy = logits.greedy();
-  const written = (choice: TokenChoice) => ({ ...choice, text: tokenizer.decode([choice.id]) });
-  return work.map(({ generation }, i) => {
-    const { sampling, nTop } = generation.request;
-    const row = sampling.temperature > 0 || nTop > 0 ? logits.row(i) : undefined;
-    const top = row !== undefined && nTop > 0 ? topTokens(row, nTop).map(written) : [];
-    if (row !== undefined && sampling.temperature > 0)
-      return { ...written(sampleToken(row, sampling, generation.random)), top };
-    const logProb = greedy.logProbs[i] ?? Number.NaN;
-    if (!Number.isFinite(logProb))
-      throw new EngineError("internal", `expected finite logits, found log-probability ${logProb}`);
-    return { ...written({ id: greedy.ids[i] ?? 0, logProb }), top };
-  });
 }

@@ -20,6 +20,7 @@ export class Tokenizer {
   private readonly pre: PreTokenizerName;
   private readonly bytes: readonly Uint8Array[];
   private readonly special: ReadonlyMap<string, number>;
+  private readonly specialIds: ReadonlySet<number>;
   private readonly byteTokens: readonly number[];
   private readonly merges: MergeTable;
   private readonly words = new Map<string, readonly number[]>();
@@ -48,6 +49,7 @@ export class Tokenizer {
     });
     this.nTokens = tokens.length;
     this.special = special;
+    this.specialIds = new Set(special.values());
     this.byteTokens = readByteTokens(gguf, ids);
     this.merges = readMerges(gguf, ids, tokens.length);
   }
@@ -64,6 +66,16 @@ export class Tokenizer {
       for (const id of this.encodeWord(word)) out.push(id);
     }
     return out;
+  }
+
+  /** The end of `text` whose tokens may change when the text goes on: no merge crosses the start of a word. */
+  lastWord(text: string): string {
+    return pretokenize(text, this.pre).at(-1) ?? "";
+  }
+
+  /** Whether `id` is written by nobody but the engine. */
+  isSpecial(id: number): boolean {
+    return this.specialIds.has(id);
   }
 
   /** The bytes that token `id` stands for; a special token stands for its written form. Unknown ids have none. */
@@ -100,7 +112,12 @@ export class StreamDecoder {
 
   /** Text that `id` completes; bytes of an unfinished character wait for the next token. */
   push(id: number): string {
-    return this.decoder.decode(this.tokenizer.tokenBytes(id), { stream: true });
+    return this.pushBytes(this.tokenizer.tokenBytes(id));
+  }
+
+  /** As `push`, for a token of which only `bytes` are wanted. */
+  pushBytes(bytes: Uint8Array): string {
+    return this.decoder.decode(bytes, { stream: true });
   }
 
   /** What is left: U+FFFD for an unfinished character, else nothing. */

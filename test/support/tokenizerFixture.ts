@@ -15,13 +15,18 @@ interface TokenizerFixture {
   cases: [string, number[]][];
 }
 
-/** Writes the vocabulary of `name` as a GGUF file into `folder`; returns its path and the cases. */
-export function writeTokenizerFixture(folder: string, name: string) {
+/** Writes the vocabulary of `name`, with `added` special tokens, as a GGUF file into `folder`; returns its path and the cases. */
+export function writeTokenizerFixture(
+  folder: string,
+  name: string,
+  added: Record<string, number> = {},
+) {
   const path = join(import.meta.dirname, "..", "fixtures", "tokenizers", `${name}.json`);
   const fixture = JSON.parse(readFileSync(path, "utf8")) as TokenizerFixture;
-  const tokens = Array.from({ length: fixture.size }, (_, id) => `[unused ${id}]`);
+  const size = Math.max(fixture.size, ...Object.values(added).map((id) => id + 1));
+  const tokens = Array.from({ length: size }, (_, id) => `[unused ${id}]`);
   const types = tokens.map(() => 3);
-  for (const [token, id] of Object.entries(fixture.special)) tokens[id] = token;
+  for (const [token, id] of Object.entries({ ...fixture.special, ...added })) tokens[id] = token;
   for (const [token, id] of Object.entries(fixture.tokens)) {
     tokens[id] = token;
     types[id] = 1;
