@@ -1,5 +1,6 @@
 /** One loaded model with its tokenizer, cache and scheduler. Synchronous: whoever owns it calls `step` until nothing is left. */
 import { basename } from "node:path";
+import { LRUCache } from "lru-cache";
 import { Backend } from "./backend/backend.ts";
 import { readGguf } from "./loader/gguf.ts";
 import type { Model } from "./model/model.ts";
@@ -22,8 +23,10 @@ export interface EngineOptions {
 
 /** A generation before its prompt is tokens. */
 export interface GenerationInput
-  extends Omit<GenerationRequest, "id" | "prompt" | "forced" | "pin"> {
+  extends Omit<GenerationRequest, "id" | "prompt" | "forced" | "forkOf" | "pin"> {
   prompt: { kind: "infill"; parts: InfillParts } | { kind: "text"; text: string };
+  /** Requests of one family have the same prompt, which only the first computes. */
+  family?: string;
   /** Name under which the rows of the other files stay in the cache. */
   resident?: string;
 }
@@ -84,6 +87,7 @@ export class Engine {
   private readonly parts: EngineParts;
   private readonly scheduler: Scheduler;
   private readonly encoder: ParagraphCache;
+  private readonly firstOfFamily = new LRUCache<string, number>({ max: 64 });
 
   constructor(parts: EngineParts, onEvent: (id: number, event: GenerationEvent) => void) {
     this.parts = parts;
@@ -99,7 +103,11 @@ export class Engine {
 
   /** Accepts a request, or throws `prompt_too_long`, `bad_request` or `overloaded`; then no event follows. */
   submit(id: number, input: GenerationInput): void {
-    this.scheduler.submit({ ...input, id, ...this.promptOf(input) });
+    const { family } = input;
+    const forkOf = family === undefined ? undefined : this.firstOfFamily.get(family);
+    const fork = forkOf === undefined ? {} : { forkOf };
+    this.scheduler.submit({ ...input, id, ...fork, ...this.promptOf(input) });
+    if (family !== undefined && forkOf === undefined) this.firstOfFamily.set(family, id);
   }
 
   cancel(id: number): void {

@@ -4,7 +4,7 @@
  */
 
 /** Raised when a change here would confuse an older client; checked at the handshake (`Health.protocol`). */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export type EnginePhase = "loading" | "ready" | "draining" | "failed";
 
@@ -55,6 +55,29 @@ export interface InfillRequest {
   stop?: string[];
   stream?: boolean;
   priority?: Priority;
+  /** Answers that begin with different tokens, the most likely first; default 1, at most 8. More than one are sent whole. */
+  n?: number;
+  /** The word before the cursor may be cut into other tokens when it goes on; default true. */
+  heal?: boolean;
+}
+
+/** POST /tidepool/prefill: computes a prompt in idle time, so that a later request finds it in the cache. */
+export interface PrefillRequest {
+  /** Other files, as in `InfillRequest`. */
+  input_extra?: ExtraChunk[];
+  input_prefix?: string;
+  input_suffix?: string;
+  filename?: string;
+  /** The other files' rows stay in the cache under this name, until the name is used again. */
+  resident?: string;
+}
+
+export interface PrefillResponse {
+  /** Tokens of the prompt. */
+  tokens: number;
+  /** Of those, how many were in the cache. */
+  tokens_cached: number;
+  ms: number;
 }
 
 /** Strictly ordered; docs: design of the scheduler in ARCHITECTURE.md. */
@@ -62,15 +85,38 @@ export type Priority = "completion" | "chat" | "prefill";
 
 export type StopType = "eos" | "limit" | "word" | "none";
 
-/** Answer to /infill; with `stream`, every event but the last has `stop: false` and only `content` and `tokens`. */
+/** Another answer to the same request. */
+export interface InfillAlternative {
+  content: string;
+  stop_type: StopType;
+  logprobs: number[];
+  texts: string[];
+}
+
+/** Part of a streamed answer. */
+export interface InfillPiece {
+  stop: false;
+  content: string;
+  tokens: number[];
+  /** Of `tokens`, as in `InfillResponse`. */
+  logprobs: number[];
+  /** Text of `tokens`; `content` may lag behind it by what a stop string holds back. */
+  texts: string[];
+}
+
+/** Answer to /infill; with `stream` the last event, after any number of `InfillPiece`. */
 export interface InfillResponse {
   content: string;
   stop: boolean;
   stop_type: StopType;
   model: string;
   tokens: number[];
-  /** Natural-log probability of each generated token under the raw logits. */
+  /** Natural-log probability of each generated token under the raw logits; of a healed one, given what stands before the cursor. */
   logprobs: number[];
+  /** With `n` above 1, the answers after the first. */
+  alternatives?: InfillAlternative[];
+  /** Text of each of `tokens`. */
+  texts: string[];
   tokens_predicted: number;
   /** Tokens of the whole prompt. */
   tokens_evaluated: number;
@@ -110,6 +156,8 @@ export interface EngineState {
     blocksUsed: number;
     blocksCached: number;
     tokensCached: number;
+    /** Of those, tokens that stay whatever else is asked for. */
+    tokensPinned: number;
     bytes: number;
   };
   memory: { rssBytes: number };
@@ -119,7 +167,12 @@ export interface EngineState {
 /** GET /tidepool/events: an SSE stream that also counts as "a client is here". Event names are the keys. */
 export interface EngineEvents {
   health: Health;
-  activity: { running: number; waiting: number };
+  activity: {
+    running: number;
+    waiting: number;
+    /** Tokens of prompts that are computed in idle time, and how many of them are done. */
+    prefill?: { done: number; total: number };
+  };
 }
 
 /** JSON in `engine.lock` of the runtime folder: how clients find the daemon. */

@@ -78,6 +78,31 @@ test("a stream ends with one final event", async () => {
   expect(app.generations.counts).toEqual({ accepted: 1, finished: 1, cancelled: 0, failed: 0 });
 });
 
+test("several answers come whole, also as a stream, and are asked for as one family", async () => {
+  const { post, inputs } = start();
+  const whole = await (await post("/infill", { ...infill, n: 3 })).json();
+  expect(whole).toMatchObject({
+    content: "ab",
+    texts: ["a", "b"],
+    alternatives: [
+      { content: "ab", stop_type: "eos", logprobs: [-1, -2], texts: ["a", "b"] },
+      { content: "ab" },
+    ],
+  });
+  expect(inputs.map(({ branch }) => branch)).toEqual([0, 1, 2]);
+  expect(new Set(inputs.map(({ family }) => family)).size).toBe(1);
+  const streamed = await (await post("/infill", { ...infill, n: 2, stream: true })).text();
+  expect(streamed.match(/^data: /gm)).toHaveLength(1);
+});
+
+test("a prefill generates nothing and comes after everything else", async () => {
+  const { post, inputs } = start();
+  const input_extra = [{ filename: "a", text: "b" }];
+  const response = await post("/tidepool/prefill", { input_extra, resident: "w" });
+  expect(await response.json()).toMatchObject({ tokens: 9, tokens_cached: 8 });
+  expect(inputs[0]).toMatchObject({ maxTokens: 0, priority: "prefill", resident: "w" });
+});
+
 test("/v1/completions makes n choices with seeds of their own, whole and streamed", async () => {
   const { post, inputs } = start();
   const body = { prompt: "p", suffix: "s", n: 2, seed: 5, logprobs: 0, stop: "x" };
@@ -106,6 +131,8 @@ test("a client that leaves a stream cancels its request once", async () => {
 
 test.each([
   ["/infill", { input_prefix: 3 }, 400, /input_prefix: expected string, found 3/],
+  ["/infill", { ...infill, n: 0 }, 400, /n: expected >=1, found 0/],
+  ["/tidepool/prefill", { input_extra: 1 }, 400, /input_extra: expected /],
   ["/infill", { ...infill, n_predict: -1 }, 400, /n_predict: expected >=0, found -1/],
   ["/v1/completions", {}, 400, /prompt: expected /],
   ["/v1/chat/completions", {}, 501, /expected a chat model/],

@@ -16,8 +16,15 @@ import { type EventSink, eventStream } from "./eventStream.ts";
 import { Generations } from "./generate.ts";
 import { errorResponse } from "./httpErrors.ts";
 import { answerInfill } from "./infillRoute.ts";
+import { answerPrefill } from "./prefillRoute.ts";
 import { readBody } from "./requestBody.ts";
-import { completionSchema, detokenizeSchema, infillSchema, tokenizeSchema } from "./schemas.ts";
+import {
+  completionSchema,
+  detokenizeSchema,
+  infillSchema,
+  prefillSchema,
+  tokenizeSchema,
+} from "./schemas.ts";
 
 export interface AppOptions {
   engine: EngineHandle;
@@ -133,6 +140,11 @@ export class App {
     app.post("/infill", async (c) => {
       const body = await readBody(c.req.raw, infillSchema);
       return answerInfill(this.generations, this.ready().id, body, c.req.raw);
+    });
+    app.post("/tidepool/prefill", async (c) => {
+      const body = await readBody(c.req.raw, prefillSchema);
+      this.ready();
+      return answerPrefill(this.generations, body, c.req.raw);
     });
     app.post("/v1/completions", async (c) => {
       const body = await readBody(c.req.raw, completionSchema);

@@ -31,7 +31,7 @@ export async function answerCompletion(
   const inputs = Array.from({ length: body.n }, (_, i) => inputOf(body, i));
   const logprobs: Logprobs = body.logprobs === undefined ? () => null : logprobsOf;
   if (body.stream) return streamed(generations, frame, inputs, request, logprobs);
-  const all = await Promise.all(inputs.map((input) => generations.whole(input, request.signal)));
+  const all = await generations.wholeOfEach(inputs, request.signal);
   const choices = all.map(({ text, tokens, result }, index) => ({
     text,
     index,

@@ -52,6 +52,22 @@ export class Generations {
     };
   }
 
+  /** Several answers to one prompt, which is computed once; rejects, and cancels the others, when one fails. */
+  async wholeOfEach(inputs: readonly GenerationInput[], signal: AbortSignal): Promise<Generated[]> {
+    const stop = new AbortController();
+    const onAbort = () => stop.abort();
+    if (signal.aborted) stop.abort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    const family = crypto.randomUUID();
+    const related = inputs.length > 1 ? inputs.map((input) => ({ ...input, family })) : inputs;
+    try {
+      return await Promise.all(related.map((input) => this.whole(input, stop.signal)));
+    } finally {
+      stop.abort();
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
   /** Resolves with the whole answer; rejects with the engine's error. Cancels when `signal` fires. */
   whole(input: GenerationInput, signal: AbortSignal): Promise<Generated> {
     return new Promise((resolve, reject) => {

@@ -1,6 +1,7 @@
 /** POST /infill: llama.cpp's form. */
+import { EngineError } from "../base/errors.ts";
 import type { GenerationInput } from "../engine.ts";
-import type { InfillResponse, StopType } from "../protocol/api.ts";
+import type { InfillPiece, InfillResponse, StopType } from "../protocol/api.ts";
 import type { FinishReason, GeneratedToken, GenerationResult } from "../scheduler/request.ts";
 import { eventStream } from "./eventStream.ts";
 import type { Generations } from "./generate.ts";
@@ -14,16 +15,24 @@ const stopTypes: Record<FinishReason, StopType> = {
   cancelled: "none",
 };
 
-/** Answers a checked body: whole, or as a stream whose last event holds the whole text again with `stop: true`. */
+/**
+ * Answers a checked body: whole, or as a stream whose last event holds the whole text again with `stop: true`.
+ * Several answers are sent whole, in one event when a stream was asked for.
+ */
 export async function answerInfill(
   generations: Generations,
   model: string,
   body: InfillBody,
   request: Request,
 ) {
-  if (!body.stream) {
-    const { text, tokens, result } = await generations.whole(inputOf(body), request.signal);
-    return Response.json(finalEvent(model, text, tokens, result));
+  if (!body.stream) return Response.json(await wholeAnswer(generations, model, body, request));
+  if (body.n > 1) {
+    const answer = await wholeAnswer(generations, model, body, request);
+    return eventStream(request, (sink) => {
+      sink.send(answer);
+      sink.end();
+      return () => undefined;
+    });
   }
   return eventStream(request, (sink) => {
     let text = "";
@@ -33,7 +42,7 @@ export async function answerInfill(
       else text += event.text;
       if (event.type === "delta") {
         all.push(...event.tokens);
-        sink.send({ content: event.text, tokens: event.tokens.map((t) => t.id), stop: false });
+        sink.send(piece(event.text, event.tokens));
         return;
       }
       if (event.type === "done") sink.send(finalEvent(model, text, all, event.result));
@@ -42,10 +51,33 @@ export async function answerInfill(
   });
 }
 
+async function wholeAnswer(
+  generations: Generations,
+  model: string,
+  body: InfillBody,
+  request: Request,
+): Promise<InfillResponse> {
+  const input = inputOf(body);
+  const [first, ...others] = await generations.wholeOfEach(
+    Array.from({ length: body.n }, (_, branch) => ({ ...input, branch })),
+    request.signal,
+  );
+  if (first === undefined) throw new EngineError("internal", "expected an answer, found none");
+  const answer = finalEvent(model, first.text, first.tokens, first.result);
+  if (others.length === 0) return answer;
+  const alternatives = others.map(({ text, tokens, result }) => ({
+    content: text,
+    stop_type: stopTypes[result.finish],
+    logprobs: tokens.map((t) => t.logProb),
+    texts: tokens.map((t) => t.text),
+  }));
+  return { ...answer, alternatives };
+}
+
 function inputOf(body: InfillBody): GenerationInput {
-  const { input_prefix: prefix, input_suffix: suffix, input_extra: extra, filename } = body;
+  const { input_prefix: prefix, input_suffix: suffix, input_extra: extra, filename, heal } = body;
   return {
-    prompt: { kind: "infill", parts: { prefix, suffix, extra, filename } },
+    prompt: { kind: "infill", parts: { prefix, suffix, extra, filename, heal } },
     maxTokens: body.n_predict,
     sampling: {
       temperature: body.temperature,
@@ -56,6 +88,16 @@ function inputOf(body: InfillBody): GenerationInput {
     stop: body.stop,
     priority: body.priority,
     nTop: 0,
+  };
+}
+
+function piece(content: string, tokens: readonly GeneratedToken[]): InfillPiece {
+  return {
+    content,
+    tokens: tokens.map((t) => t.id),
+    logprobs: tokens.map((t) => t.logProb),
+    texts: tokens.map((t) => t.text),
+    stop: false,
   };
 }
 
@@ -72,6 +114,7 @@ function finalEvent(
     model,
     tokens: tokens.map((t) => t.id),
     logprobs: tokens.map((t) => t.logProb),
+    texts: tokens.map((t) => t.text),
     tokens_predicted: tokens.length,
     tokens_evaluated: r.promptTokens,
     tokens_cached: r.cachedTokens,

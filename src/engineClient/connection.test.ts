@@ -27,6 +27,7 @@ test("streams pieces and joins them", async () => {
   engine.script = () => ({ pieces: ["fö", "o", "\n🙂"], stopType: "word" });
   const pieces: string[] = [];
   const outcome = await connection.infill(request, { onText: (piece) => pieces.push(piece) });
+  // The engine's last event has the whole text again, which must not be said twice.
   expect(pieces).toEqual(["fö", "o", "\n🙂"]);
   expect(outcome).toMatchObject({ kind: "done", text: "föo\n🙂", response: { stop_type: "word" } });
   expect(engine.requests[0]).toEqual({ ...request, stream: true });
@@ -59,7 +60,11 @@ test("a stream that breaks off fails the request", async () => {
 
 test("the end of the daemon ends the presence stream", async () => {
   const ended = deferred<void>();
-  connection.presence({ onHealth: () => undefined, onEnd: ended.resolve });
+  connection.presence({
+    onHealth: () => undefined,
+    onActivity: () => undefined,
+    onEnd: ended.resolve,
+  });
   await expect.poll(() => engine.present).toBe(1);
   await engine.stop();
   await ended.promise;

@@ -1,11 +1,17 @@
 // Typed calls to one daemon. It knows nothing of starting or finding one.
 import type { IncomingMessage } from "node:http";
-import type { Health, InfillRequest, InfillResponse } from "../../engine/protocol/api.ts";
+import type {
+  EngineEvents,
+  Health,
+  InfillRequest,
+  InfillResponse,
+  PrefillRequest,
+} from "../../engine/protocol/api.ts";
 import { errorText } from "../base/errorText.ts";
 import type { Disposable } from "../base/lifecycle.ts";
-import type { EngineApi, InfillOptions, InfillOutcome } from "./engineApi.ts";
+import type { AnswerToken, EngineApi, InfillOptions, InfillOutcome } from "./engineApi.ts";
 import { EngineFailure } from "./engineFailure.ts";
-import { parseErrorBody, parseHealth, parseInfillEvent } from "./parse.ts";
+import { parseActivity, parseErrorBody, parseHealth, parseInfillEvent } from "./parse.ts";
 import { SocketHttp } from "./socketHttp.ts";
 import { SseReader } from "./sse.ts";
 
@@ -14,6 +20,7 @@ const HEALTH_TIMEOUT_MS = 3000;
 
 export interface PresenceListener {
   onHealth(health: Health): void;
+  onActivity(activity: EngineEvents["activity"]): void;
   /** The stream ended: the daemon is gone. Not called after `dispose`. */
   onEnd(): void;
 }
@@ -65,6 +72,19 @@ export class EngineConnection implements EngineApi, Disposable {
     }
   }
 
+  async prefill(request: PrefillRequest, signal?: AbortSignal): Promise<void> {
+    const call = {
+      method: "POST",
+      path: "/tidepool/prefill",
+      body: JSON.stringify(request),
+    } as const;
+    try {
+      await readAll(await this.#http.open({ ...call, ...(signal && { signal }) }));
+    } catch {
+      // Idle work that was not done is done when it is needed; a daemon that is gone is noticed elsewhere.
+    }
+  }
+
   /** Says "a client is here" for as long as the result is not disposed. */
   presence(listener: PresenceListener): Disposable {
     const stop = new AbortController();
@@ -89,14 +109,19 @@ export class EngineConnection implements EngineApi, Disposable {
     }
     const reader = new SseReader();
     let text = "";
+    let nTokens = 0;
     let response: InfillResponse | undefined;
     // Read to the end even after the last event, so that the connection can be used again.
     for await (const chunk of textOf(answer)) {
       for (const event of reader.push(chunk)) {
         if (event.name === "error") throw parseErrorBody(event.data, 200, "/infill");
         const said = parseInfillEvent(event.data);
-        text += said.content;
-        if (said.content !== "") onText?.(said.content);
+        // The last event has the whole text; of its tokens, all have been heard but those that came with it.
+        const piece = said.stop ? said.content.slice(text.length) : said.content;
+        const tokens = tokensOf(said).slice(said.stop ? nTokens : 0);
+        text += piece;
+        nTokens += tokens.length;
+        if (piece !== "" || tokens.length > 0) onText?.(piece, tokens);
         if (said.stop) response = said;
       }
     }
@@ -113,9 +138,15 @@ export class EngineConnection implements EngineApi, Disposable {
     for await (const chunk of textOf(answer)) {
       for (const event of reader.push(chunk)) {
         if (event.name === "health") listener.onHealth(parseHealth(event.data));
+        if (event.name === "activity") listener.onActivity(parseActivity(event.data));
       }
     }
   }
+}
+
+/** The tokens of an answer, or of a part of one. */
+export function tokensOf(said: { texts: string[]; logprobs: number[] }): AnswerToken[] {
+  return said.texts.map((text, i) => ({ text, logProb: said.logprobs[i] ?? Number.NaN }));
 }
 
 function succeeded(answer: IncomingMessage): boolean {

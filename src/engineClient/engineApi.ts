@@ -1,4 +1,4 @@
-import type { InfillRequest, InfillResponse } from "../../engine/protocol/api.ts";
+import type { InfillRequest, InfillResponse, PrefillRequest } from "../../engine/protocol/api.ts";
 import type { EngineFailure } from "./engineFailure.ts";
 
 /** How a request ended; every request ends in exactly one of these. */
@@ -7,14 +7,22 @@ export type InfillOutcome =
   | { kind: "cancelled" }
   | { kind: "failed"; failure: EngineFailure };
 
+/** A token as the model chose it: its text, and the natural logarithm of its probability there. */
+export interface AnswerToken {
+  text: string;
+  logProb: number;
+}
+
 export interface InfillOptions {
   signal?: AbortSignal;
-  /** Called with each new piece of text. */
-  onText?: (piece: string) => void;
+  /** Called with each new piece of text and the tokens that were chosen for it. */
+  onText?: (piece: string, tokens: readonly AnswerToken[]) => void;
 }
 
 /** What the features need of the engine. */
 export interface EngineApi {
   /** Generates the text between prefix and suffix. Never rejects. */
   infill(request: InfillRequest, options?: InfillOptions): Promise<InfillOutcome>;
+  /** Has a prompt computed when the engine has nothing else to do. Resolves at its end, however it ended. */
+  prefill(request: PrefillRequest, signal?: AbortSignal): Promise<void>;
 }

@@ -1,5 +1,5 @@
 // The daemon as the editor sees it: one state, requests, presence, and restarts with back-off.
-import type { InfillRequest } from "../../engine/protocol/api.ts";
+import type { InfillRequest, PrefillRequest } from "../../engine/protocol/api.ts";
 import { deferred, delay, whenAborted } from "../base/async.ts";
 import { Emitter } from "../base/emitter.ts";
 import { errorText } from "../base/errorText.ts";
@@ -9,7 +9,7 @@ import { backoffMs, MAX_RESTARTS } from "./backoff.ts";
 import type { ConnectOptions, DaemonLink } from "./connectDaemon.ts";
 import type { EngineApi, InfillOptions, InfillOutcome } from "./engineApi.ts";
 import { EngineFailure } from "./engineFailure.ts";
-import type { EngineState } from "./engineState.ts";
+import type { EngineState, ReadAhead } from "./engineState.ts";
 
 /** An engine that served this long was healthy: what ends it now is a new misfortune. */
 const STABLE_MS = 30_000;
@@ -24,6 +24,7 @@ export class EngineClient implements EngineApi, Disposable {
   #link: DaemonLink | undefined;
   #running: AbortController | undefined;
   #requests = 0;
+  #readAhead: ReadAhead | undefined;
 
   constructor(connect: Connect, log: Logger) {
     this.#connect = connect;
@@ -87,6 +88,10 @@ export class EngineClient implements EngineApi, Disposable {
     }
   }
 
+  async prefill(request: PrefillRequest, signal?: AbortSignal): Promise<void> {
+    await this.#link?.connection.prefill(request, signal);
+  }
+
   dispose(): void {
     this.stop();
   }
@@ -121,7 +126,14 @@ export class EngineClient implements EngineApi, Disposable {
       },
     });
     const ended = deferred<void>();
-    const presence = link.connection.presence({ onHealth: () => undefined, onEnd: ended.resolve });
+    const presence = link.connection.presence({
+      onHealth: () => undefined,
+      onActivity: ({ prefill }) => {
+        this.#readAhead = prefill;
+        this.#showActivity();
+      },
+      onEnd: ended.resolve,
+    });
     const stopped = whenAborted(signal);
     const since = Date.now();
     if (!signal.aborted) {
@@ -150,7 +162,9 @@ export class EngineClient implements EngineApi, Disposable {
 
   #showActivity(): void {
     const model = this.#link?.health.model;
-    if (model) this.#set({ kind: this.#requests > 0 ? "working" : "ready", model });
+    const readAhead = this.#readAhead;
+    const kind = this.#requests > 0 ? "working" : "ready";
+    if (model) this.#set({ kind, model, ...(readAhead && { readAhead }) });
   }
 
   #setUnless(signal: AbortSignal, state: EngineState): void {

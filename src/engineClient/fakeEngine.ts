@@ -11,12 +11,17 @@ import {
   type InfillResponse,
   type LockFile,
   PROTOCOL_VERSION,
+  type PrefillRequest,
   type StopType,
 } from "../../engine/protocol/api.ts";
 import { deferred } from "../base/async.ts";
 
 interface FakeAnswer {
   pieces: readonly string[];
+  /** Of every piece; default -0.1. */
+  logProb?: number;
+  /** Answers after the first, to a request for several. */
+  others?: readonly string[];
   stopType?: StopType;
   /** The last event is held back until this settles. */
   hold?: Promise<void>;
@@ -29,6 +34,7 @@ export type FakeScript = (request: InfillRequest) => FakeAnswer | ErrorBody;
 export class FakeEngine {
   readonly socket: string;
   readonly requests: InfillRequest[] = [];
+  readonly prefills: PrefillRequest[] = [];
   health: Health;
   script: FakeScript = () => ({ pieces: ["fake"] });
   cancelled = 0;
@@ -107,8 +113,11 @@ export class FakeEngine {
         return this.onShutdown();
       case "GET /tidepool/events":
         return this.#follow(response);
+      case "POST /tidepool/prefill":
+        this.prefills.push((await bodyOf(request)) as PrefillRequest);
+        return sendJson(response, 200, { tokens: 1, tokens_cached: 0, ms: 1 });
       case "POST /infill":
-        return this.#infill(await bodyOf(request), response);
+        return this.#infill((await bodyOf(request)) as InfillRequest, response);
       default:
         sendJson(response, 404, failure("not_found", `no ${request.url}`));
     }
@@ -131,8 +140,10 @@ export class FakeEngine {
       reached();
     if ("error" in answer) return sendJson(response, 400, answer);
     response.writeHead(200, { "content-type": "text/event-stream" });
+    const { logProb = -0.1 } = answer;
     for (const content of answer.pieces) {
-      response.write(`data: ${JSON.stringify({ content, stop: false, tokens: [1] })}\n\n`);
+      const piece = { content, stop: false, tokens: [1], logprobs: [logProb], texts: [content] };
+      response.write(`data: ${JSON.stringify(piece)}\n\n`);
     }
     await answer.hold;
     if (answer.breakOff) response.destroy();
@@ -146,12 +157,14 @@ export function failure(code: ErrorBody["error"]["code"], message: string): Erro
 
 function lastEvent(answer: FakeAnswer): InfillResponse {
   return {
-    content: "",
+    content: answer.pieces.join(""),
     stop: true,
     stop_type: answer.stopType ?? "eos",
     model: "fake",
     tokens: answer.pieces.map(() => 1),
-    logprobs: answer.pieces.map(() => -0.1),
+    logprobs: answer.pieces.map(() => answer.logProb ?? -0.1),
+    texts: [...answer.pieces],
+    ...(answer.others && { alternatives: answer.others.map(alternative) }),
     tokens_predicted: answer.pieces.length,
     tokens_evaluated: 100,
     tokens_cached: 64,
@@ -159,13 +172,17 @@ function lastEvent(answer: FakeAnswer): InfillResponse {
   };
 }
 
+function alternative(content: string) {
+  return { content, stop_type: "eos" as const, logprobs: [-0.5], texts: [content] };
+}
+
 function sendJson(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { "content-type": "application/json" });
   response.end(JSON.stringify(body));
 }
 
-async function bodyOf(request: IncomingMessage): Promise<InfillRequest> {
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
   let text = "";
   for await (const chunk of request.setEncoding("utf8")) text += String(chunk);
-  return JSON.parse(text) as InfillRequest;
+  return JSON.parse(text);
 }

@@ -1,6 +1,11 @@
 // Everything the daemon says passes here once; past this file it is trusted.
 import * as v from "valibot";
-import type { Health, InfillResponse } from "../../engine/protocol/api.ts";
+import type {
+  EngineEvents,
+  Health,
+  InfillPiece,
+  InfillResponse,
+} from "../../engine/protocol/api.ts";
 import { EngineFailure, type FailureCode } from "./engineFailure.ts";
 
 const model = v.object({
@@ -20,15 +25,34 @@ const health = v.object({
   model: v.exactOptional(model),
 });
 
-const infillPiece = v.object({ stop: v.literal(false), content: v.string() });
+const infillPiece = v.object({
+  stop: v.literal(false),
+  content: v.string(),
+  tokens: v.array(v.number()),
+  logprobs: v.array(v.number()),
+  texts: v.array(v.string()),
+});
+
+const stopType = v.picklist(["eos", "limit", "word", "none"]);
 
 const infillResponse = v.object({
   content: v.string(),
   stop: v.literal(true),
-  stop_type: v.picklist(["eos", "limit", "word", "none"]),
+  stop_type: stopType,
   model: v.string(),
   tokens: v.array(v.number()),
   logprobs: v.array(v.number()),
+  texts: v.array(v.string()),
+  alternatives: v.exactOptional(
+    v.array(
+      v.object({
+        content: v.string(),
+        stop_type: stopType,
+        logprobs: v.array(v.number()),
+        texts: v.array(v.string()),
+      }),
+    ),
+  ),
   tokens_predicted: v.number(),
   tokens_evaluated: v.number(),
   tokens_cached: v.number(),
@@ -51,6 +75,12 @@ const codes = [
 
 const errorBody = v.object({
   error: v.object({ code: v.picklist(codes), message: v.string(), retryable: v.boolean() }),
+});
+
+const activity = v.object({
+  running: v.number(),
+  waiting: v.number(),
+  prefill: v.exactOptional(v.object({ done: v.number(), total: v.number() })),
 });
 
 function parseJson<T>(schema: v.GenericSchema<unknown, T>, text: string, what: string): T {
@@ -82,8 +112,12 @@ export function parseHealth(text: string): Health {
   return parseJson(health, text, "/health");
 }
 
+export function parseActivity(text: string): EngineEvents["activity"] {
+  return parseJson(activity, text, "/tidepool/events");
+}
+
 /** One event of a streamed /infill answer. */
-export function parseInfillEvent(text: string): { stop: false; content: string } | InfillResponse {
+export function parseInfillEvent(text: string): InfillPiece | InfillResponse {
   return parseJson(infillEvent, text, "/infill");
 }
 

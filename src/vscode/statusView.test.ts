@@ -26,3 +26,8 @@ test.each<[EngineState, string, string]>([
   expect(view.command).toBe(command);
   expect(view.isError).toBe(state.kind === "failed");
 });
+
+test("says how much of the other files has been read", () => {
+  const state: EngineState = { kind: "ready", model, readAhead: { done: 610, total: 1000 } };
+  expect(statusView(state, true, "").text).toBe("$(sparkle) Tidepool 61 %");
+});

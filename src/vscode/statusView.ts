@@ -43,8 +43,15 @@ export function statusView(state: EngineState, isOn: boolean, lastOutcome: strin
       const { model } = state;
       const icon = state.kind === "working" ? "$(sync~spin)" : "$(sparkle)";
       const last = lastOutcome === "" ? "" : `\nLast request: ${lastOutcome}`;
+      const { readAhead } = state;
+      const percent =
+        readAhead === undefined ? "" : ` ${Math.floor((100 * readAhead.done) / readAhead.total)} %`;
+      const reading = percent === "" ? "" : `\nReading other files ahead:${percent}`;
       const what = `Model ${model.id} (${basename(model.path)}) on ${model.device}`;
-      return view(`${icon} Tidepool`, `${what}${last}\nClick to switch Tidepool off.`);
+      return view(
+        `${icon} Tidepool${percent}`,
+        `${what}${last}${reading}\nClick to switch Tidepool off.`,
+      );
     }
     case "failed":
       return view(
