@@ -1,49 +1,44 @@
 /* Included by attention_<isa>.cpp inside its own namespace, after kRows, kVecs, kScoreVecs, kSumDims,
- * halves16 and narrow16. GCC's vector type becomes one AVX-512 register, or two, or four. */
-typedef float Vec __attribute__((vector_size(64)));
-typedef int32_t Int __attribute__((vector_size(64)));
+ * lanes.inl, halves16 and narrow16. */
 typedef float Quarter __attribute__((vector_size(16)));
 
 constexpr int32_t kWidth = 16; /* floats of a Vec */
 
-inline Vec read(const float* p) {
-  Vec v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-inline Vec read(const f16* p) {
-  const auto wide = halves16(p);
-  Vec v;
-  static_assert(sizeof wide == sizeof v);
-  __builtin_memcpy(&v, &wide, sizeof v);
-  return v;
-}
+EK_INLINE Vec read(const float* p) { return load(p); }
+EK_INLINE Vec read(const f16* p) { return halves16(p); }
 inline float read_one(const float* p) { return *p; }
 inline float read_one(const f16* p) { return f16_to_f32(*p); }
-inline void write(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
-inline Vec splat(float x) { return x - Vec{}; }
-inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
-inline Int lanes() { return Int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+EK_INLINE void write(float* p, const Vec& v) { store(p, v); }
 
 /* Adds the four quarters: lane i is the sum of lanes i, i + 4, i + 8 and i + 12. */
-inline Quarter fold(Vec v) {
-  Quarter q[4];
+EK_INLINE Quarter quarters(Quarter v) { return v; }
+template <class T>
+EK_INLINE Quarter quarters(const T& v) {
+  Quarter q[sizeof v / sizeof(Quarter)];
   __builtin_memcpy(q, &v, sizeof v);
-  return (q[0] + q[1]) + (q[2] + q[3]);
+  Quarter sum = q[0];
+  for (size_t i = 1; i < sizeof v / sizeof(Quarter); i++) sum += q[i];
+  return sum;
 }
-inline float total(Vec v) {
+template <class Half>
+EK_INLINE Quarter quarters(const Pair<Half>& v) {
+  return quarters(v.low + v.high);
+}
+EK_INLINE Quarter fold(const Vec& v) { return quarters(v); }
+inline float total(const Vec& v) {
   const Quarter q = fold(v);
   return (q[0] + q[1]) + (q[2] + q[3]);
 }
-inline float largest(Vec v) {
-  float top = v[0];
-  for (int i = 1; i < kWidth; i++) top = v[i] > top ? v[i] : top;
+inline float largest(const Vec& v) {
+  float lane[kWidth], top = -INFINITY;
+  write(lane, v);
+  for (int i = 0; i < kWidth; i++) top = lane[i] > top ? lane[i] : top;
   return top;
 }
 
 /* exp of x <= 0 by range reduction and a polynomial (Cephes), within 2 ulp; below -87.3 it is 0, NaN stays
  * NaN. */
-inline Vec exp_neg(Vec x) {
+EK_INLINE Vec exp_neg(const Vec& x) {
   const Vec biased = x * splat(1.44269504f) + splat(12582912.0f);
   const Vec n = biased - splat(12582912.0f);
   const Vec r = x - n * splat(0.693359375f) - n * splat(-2.12194440e-4f);
@@ -54,12 +49,8 @@ inline Vec exp_neg(Vec x) {
   p = p * r + splat(1.6666665459e-1f);
   p = p * r + splat(5.0000001201e-1f);
   p = p * (r * r) + (r + splat(1.0f));
-  Int bits; /* the low bits of biased are n */
-  __builtin_memcpy(&bits, &biased, sizeof bits);
-  bits = (bits + 127) << 23;
-  Vec power;
-  __builtin_memcpy(&power, &bits, sizeof power);
-  return x < splat(-87.3f) ? Vec{} : p * power;
+  const Int bits = (bits_of_float(biased) + 127) << 23; /* the low bits of biased are n */
+  return select(x < splat(-87.3f), Vec{}, p * float_of_bits(bits));
 }
 
 template <int M, int V, bool Packed>
@@ -194,8 +185,8 @@ void sum_some(const Pages& pages, int32_t latent, int32_t n_keys, const float* p
         0) { /* slots behind the query hold anything, even NaN, which a weight of 0 would not silence */
       const T* page = static_cast<const T*>(pages.at[n_full / 4]) + d * EK_KV_BLOCK + n_full % 4 * kWidth;
       for (int e = 0; e < kSumDims; e++) {
-        const Vec x = kept ? read(page + e * EK_KV_BLOCK) : Vec{};
-        for (int i = 0; i < M; i++) acc[i][e] += (kept ? read(p + i * ldp + n_full * kWidth) : Vec{}) * x;
+        const Vec x = select(kept, read(page + e * EK_KV_BLOCK), Vec{});
+        for (int i = 0; i < M; i++) acc[i][e] += select(kept, read(p + i * ldp + n_full * kWidth), Vec{}) * x;
       }
     }
     for (int i = 0; i < M; i++) {
@@ -337,6 +328,6 @@ void softmax(float* s, int32_t n) {
   const Vec scale = splat(1 / total(sum));
   for (int32_t i = 0; i < n; i += kWidth) {
     const Vec p = read(s + i) * scale;
-    write(s + i, p < splat(FLT_MIN) ? Vec{} : p);
+    write(s + i, select(p < splat(FLT_MIN), Vec{}, p));
   }
 }

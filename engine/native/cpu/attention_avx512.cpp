@@ -9,10 +9,12 @@
 namespace ek::cpu {
 namespace attention_avx512 {
 constexpr int kRows = 8, kVecs = 2, kScoreVecs = 4, kSumDims = 4;
-inline __m512 halves16(const f16* in) {
+constexpr int kRegisterBytes = 64;
+#include "lanes.inl"
+EK_INLINE Vec halves16(const f16* in) {
   return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)));
 }
-inline void narrow16(const float* in, f16* out) {
+EK_INLINE void narrow16(const float* in, f16* out) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
                       _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(in), _MM_FROUND_TO_NEAREST_INT));
 }

@@ -7,15 +7,14 @@
 namespace ek::cpu {
 namespace attention_scalar {
 constexpr int kRows = 2, kVecs = 1, kScoreVecs = 1, kSumDims = 1;
-struct Wide {
+constexpr int kRegisterBytes = 16;
+#include "lanes.inl"
+EK_INLINE Vec halves16(const f16* in) {
   float lane[16];
-};
-inline Wide halves16(const f16* in) {
-  Wide out;
-  for (int i = 0; i < 16; i++) out.lane[i] = f16_to_f32(in[i]);
-  return out;
+  for (int i = 0; i < 16; i++) lane[i] = f16_to_f32(in[i]);
+  return load(lane);
 }
-inline void narrow16(const float* in, f16* out) {
+EK_INLINE void narrow16(const float* in, f16* out) {
   for (int i = 0; i < 16; i++) out[i] = f32_to_f16(in[i]);
 }
 #include "attention.inl"

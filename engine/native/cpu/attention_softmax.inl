@@ -28,7 +28,7 @@ inline KeyMasks key_masks(const QueryKeys& keys, int32_t first) {
 /* Weights when no exponential is shared. top, gate: [0] selection, [1] window. */
 void weigh_apart(const QueryKeys& keys, const float* top, const float* gate, float* s) {
   const auto masked = [&](int32_t i, Int mask, int branch) {
-    return mask ? exp_neg(read(s + i) - splat(top[branch])) : Vec{};
+    return select(mask, exp_neg(read(s + i) - splat(top[branch])), Vec{});
   };
   Vec slc = {}, win = {};
   for (int32_t i = 0; i < keys.n_keys; i += kWidth) {
@@ -48,8 +48,8 @@ void weigh_query(const QueryKeys& keys, float gate_slc, float gate_win, float* s
   for (int32_t i = 0; i < keys.n_keys; i += kWidth) {
     const KeyMasks m = key_masks(keys, i);
     const Vec x = read(s + i);
-    slc = larger(m.selected ? x : slc, slc);
-    win = larger(m.window ? x : win, win);
+    slc = larger(select(m.selected, x, slc), slc);
+    win = larger(select(m.window, x, win), win);
   }
   const float top[2] = {largest(slc), largest(win)}, gate[2] = {gate_slc, gate_win};
   if (far_apart(top, top + 1, 1)) {
@@ -62,14 +62,14 @@ void weigh_query(const QueryKeys& keys, float gate_slc, float gate_win, float* s
     const KeyMasks m = key_masks(keys, i);
     const Vec e = exp_neg(read(s + i) - shift);
     write(s + i, e);
-    slc += m.selected ? e : Vec{};
-    win += m.window ? e : Vec{};
+    slc += select(m.selected, e, Vec{});
+    win += select(m.window, e, Vec{});
   }
   const Vec f = splat(gate_slc / total(slc)), g = splat(gate_win / total(win));
   for (int32_t i = 0; i < keys.n_keys; i += kWidth) {
     const KeyMasks m = key_masks(keys, i);
     const Vec e = read(s + i);
-    write(s + i, (m.selected ? e * f : Vec{}) + (m.window ? e * g : Vec{}));
+    write(s + i, select(m.selected, e * f, Vec{}) + select(m.window, e * g, Vec{}));
   }
 }
 
@@ -89,7 +89,7 @@ inline BlockMasks block_masks(const TileBlock& block, const TileState& t) {
   m.uniform = last_key <= t.first_position && (m.in_window || last_key <= t.first_position - t.window);
   for (int h = 0; h < kHalves; h++) {
     const Int lane = lanes() + h * kWidth;
-    m.selected[h] = ((static_cast<int32_t>(block.selected) >> lane) & 1) != 0;
+    m.selected[h] = ((splat_int(static_cast<int32_t>(block.selected)) >> lane) & 1) != 0;
     m.position[h] = lane + t.first_position;
   }
   return m;
@@ -107,14 +107,14 @@ void tile_top(const TileBlock& block, const float* s, TileState& t) {
     if (m.uniform) {
       Vec top = read(s);
       for (int32_t j = 1; j < EK_KV_BLOCK; j++) top = larger(read(s + j * kTileQueries), top);
-      slc = larger(m.selected[h] ? top : slc, slc);
+      slc = larger(select(m.selected[h], top, slc), slc);
       if (m.in_window) win = larger(top, win);
     } else {
       for (int32_t j = 0; j < EK_KV_BLOCK; j++) {
         const KeyMasks k = masks_of(m, h, block.first_key + j, t.window);
         const Vec x = read(s + j * kTileQueries);
-        slc = larger(k.selected ? x : slc, slc);
-        win = larger(k.window ? x : win, win);
+        slc = larger(select(k.selected, x, slc), slc);
+        win = larger(select(k.window, x, win), win);
       }
     }
     write(t.top[0] + h * kWidth, slc);
@@ -135,13 +135,13 @@ void tile_exp(const TileBlock& block, float* s, TileState& t) {
         slc += e;
       }
       win = m.in_window ? slc : Vec{};
-      slc = m.selected[h] ? slc : Vec{};
+      slc = select(m.selected[h], slc, Vec{});
     } else {
       for (int32_t j = 0; j < EK_KV_BLOCK; j++) {
         const KeyMasks k = masks_of(m, h, block.first_key + j, t.window);
         const Vec x = read(s + j * kTileQueries), e = exp_neg(x - (t.apart ? top_slc : shift));
-        slc += k.selected ? e : Vec{};
-        win += k.window ? (t.apart ? exp_neg(x - top_win) : e) : Vec{};
+        slc += select(k.selected, e, Vec{});
+        win += select(k.window, t.apart ? exp_neg(x - top_win) : e, Vec{});
         if (!t.apart) write(s + j * kTileQueries, e);
       }
     }
@@ -156,10 +156,10 @@ void tile_weigh(const TileBlock& block, float* s, const TileState& t) {
     const Vec f = read(t.factor[0] + h * kWidth), g = read(t.factor[1] + h * kWidth);
     const Vec top_slc = read(t.top[0] + h * kWidth), top_win = read(t.top[1] + h * kWidth);
     if (m.uniform && !t.apart) {
-      const Vec both = (m.selected[h] ? f : Vec{}) + (m.in_window ? g : Vec{});
+      const Vec both = select(m.selected[h], f, Vec{}) + (m.in_window ? g : Vec{});
       const Int needed = m.in_window ? ~Int{} : m.selected[h];
       for (int32_t j = 0; j < EK_KV_BLOCK; j++) {
-        write(s + j * kTileQueries, needed ? read(s + j * kTileQueries) * both : Vec{});
+        write(s + j * kTileQueries, select(needed, read(s + j * kTileQueries) * both, Vec{}));
       }
       continue;
     }
@@ -167,7 +167,7 @@ void tile_weigh(const TileBlock& block, float* s, const TileState& t) {
       const KeyMasks k = masks_of(m, h, block.first_key + j, t.window);
       const Vec x = read(s + j * kTileQueries);
       const Vec slc = t.apart ? exp_neg(x - top_slc) : x, win = t.apart ? exp_neg(x - top_win) : x;
-      write(s + j * kTileQueries, (k.selected ? slc * f : Vec{}) + (k.window ? win * g : Vec{}));
+      write(s + j * kTileQueries, select(k.selected, slc * f, Vec{}) + select(k.window, win * g, Vec{}));
     }
   }
 }

@@ -6,24 +6,19 @@ namespace ek::cpu {
 namespace avx2 {
 constexpr int kTileRows = 6, kTileVecs = 1;
 constexpr int kFewRowGroups = 2, kFourRowGroups = 1, kEightRowGroups = 1;
-#include "vectors.inl"
-inline Vec join(__m256 low, __m256 high) {
-  Vec v;
-  __builtin_memcpy(&v, &low, sizeof low);
-  __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof low, &high, sizeof high);
-  return v;
-}
-inline Vec halves(const f16* in) {
+constexpr int kRegisterBytes = 32;
+#include "lanes.inl"
+EK_INLINE Vec halves(const f16* in) {
   const __m128i* from = reinterpret_cast<const __m128i*>(in);
-  return join(_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from + 1)));
+  return {_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
 }
-inline Vec signed_bytes(const uint8_t* in) {
+EK_INLINE Vec signed_bytes(const uint8_t* in) {
   const __m128i q = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
-  return join(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
-              _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8))));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8)))};
 }
 /* The lowest nibble of each lane less 8. */
-inline Vec nibbles(Int q) { return to_float((q & 15) - 8); }
+EK_INLINE Vec nibbles(Int q) { return to_float((q & 15) - 8); }
 #include "kernels.inl"
 #include "matvec.inl"
 }  // namespace avx2

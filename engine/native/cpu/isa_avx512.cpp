@@ -6,17 +6,18 @@ namespace ek::cpu {
 namespace avx512 {
 constexpr int kTileRows = 12, kTileVecs = 2;
 constexpr int kFewRowGroups = 4, kFourRowGroups = 4, kEightRowGroups = 2;
-#include "vectors.inl"
-inline Vec halves(const f16* in) {
+constexpr int kRegisterBytes = 64;
+#include "lanes.inl"
+EK_INLINE Vec halves(const f16* in) {
   return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)));
 }
-inline Vec signed_bytes(const uint8_t* in) {
+EK_INLINE Vec signed_bytes(const uint8_t* in) {
   return _mm512_maskz_cvtepi32_ps(
       0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(in))));
 }
 /* The lowest nibble of each lane less 8. A permutation looks at the lowest 4
  * bits of its index only. */
-inline Vec nibbles(Int q) {
+EK_INLINE Vec nibbles(Int q) {
   const Vec table = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
   return __builtin_shuffle(table, q);
 }

@@ -4,19 +4,20 @@ namespace ek::cpu {
 namespace scalar {
 constexpr int kTileRows = 4, kTileVecs = 1;
 constexpr int kFewRowGroups = 1, kFourRowGroups = 1, kEightRowGroups = 1;
-#include "vectors.inl"
-inline Vec halves(const f16* in) {
-  Vec v;
-  for (int i = 0; i < kLanes; i++) v[i] = f16_to_f32(in[i]);
-  return v;
+constexpr int kRegisterBytes = 16;
+#include "lanes.inl"
+EK_INLINE Vec halves(const f16* in) {
+  float lane[kLanes];
+  for (int i = 0; i < kLanes; i++) lane[i] = f16_to_f32(in[i]);
+  return load(lane);
 }
-inline Vec signed_bytes(const uint8_t* in) {
-  Vec v;
-  for (int i = 0; i < kLanes; i++) v[i] = static_cast<int8_t>(in[i]);
-  return v;
+EK_INLINE Vec signed_bytes(const uint8_t* in) {
+  float lane[kLanes];
+  for (int i = 0; i < kLanes; i++) lane[i] = static_cast<int8_t>(in[i]);
+  return load(lane);
 }
 /* The lowest nibble of each lane less 8. */
-inline Vec nibbles(Int q) { return to_float((q & 15) - 8); }
+EK_INLINE Vec nibbles(Int q) { return to_float((q & 15) - 8); }
 #include "kernels.inl"
 #include "matvec.inl"
 }  // namespace scalar

@@ -1,4 +1,4 @@
-/* Included by isa_*.cpp after vectors.inl and the few functions that each instruction set writes itself. */
+/* Included by isa_*.cpp after lanes.inl and the few functions that each instruction set writes itself. */
 
 /* M rows times V vectors of columns, held in registers; b is V panels (k, 16), `next` floats apart. */
 template <int M, int V>
@@ -55,19 +55,18 @@ void unpack(ek_type type, const uint8_t* group, int32_t n_cols, float* out) {
       continue;
     }
     for (int word = 0; word < 4; word++, at += 4 * kLanes) {
-      Int q;
-      __builtin_memcpy(&q, at, sizeof q);
+      const Int q = load_words(at);
       for (int i = 0; i < 8; i++) store(out + (word * 8 + i) * kLanes, d * nibbles(q >> (4 * i)));
     }
   }
 }
 
 /* exp by range reduction and a polynomial (Cephes), within 2 ulp; below -87.3 it is 0, NaN stays NaN. */
-inline Vec exp_vec(Vec x) {
+EK_INLINE Vec exp_vec(const Vec& x) {
   const Int tiny = x < splat(-87.3f);
-  const Vec clamped = tiny ? splat(-87.3f) : (x > splat(88.7f) ? splat(88.7f) : x);
+  const Vec clamped = select(tiny, splat(-87.3f), select(x > splat(88.7f), splat(88.7f), x));
   const Int finite = clamped == clamped;
-  const Vec safe = finite ? clamped : Vec{};
+  const Vec safe = select(finite, clamped, Vec{});
   const Vec biased = safe * splat(1.44269504f) + splat(12582912.0f);
   const Vec n = biased - splat(12582912.0f);
   const Vec r = safe - n * splat(0.693359375f) - n * splat(-2.12194440e-4f);
@@ -78,11 +77,9 @@ inline Vec exp_vec(Vec x) {
   p = p * r + splat(1.6666665459e-1f);
   p = p * r + splat(5.0000001201e-1f);
   p = p * r * r + r + splat(1.0f);
-  const Int bits = (__builtin_convertvector(n, Int) + 127) << 23;
-  Vec power;
-  __builtin_memcpy(&power, &bits, sizeof power);
-  const Vec value = tiny ? Vec{} : p * power;
-  return finite ? value : x;
+  const Int bits = (to_int(n) + 127) << 23;
+  const Vec value = select(tiny, Vec{}, p * float_of_bits(bits));
+  return select(finite, value, x);
 }
 
 float exp_sum(float* x, int32_t n, float top) {
@@ -93,7 +90,9 @@ float exp_sum(float* x, int32_t n, float top) {
     sum += e;
   }
   float total = 0;
-  for (int i = 0; i < kLanes; i++) total += sum[i];
+  float lane[kLanes];
+  store(lane, sum);
+  for (int i = 0; i < kLanes; i++) total += lane[i];
   return total;
 }
 
@@ -101,12 +100,13 @@ float largest(const float* x, size_t n) {
   Vec top = splat(-INFINITY);
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const Vec v = load(x + i);
-    top = v > top ? v : top;
+    top = larger(load(x + i), top);
   }
   float best = -INFINITY;
   for (; i < n; i++) best = x[i] > best ? x[i] : best;
-  for (int j = 0; j < kLanes; j++) best = top[j] > best ? top[j] : best;
+  float lane[kLanes];
+  store(lane, top);
+  for (int j = 0; j < kLanes; j++) best = lane[j] > best ? lane[j] : best;
   return best;
 }
 
@@ -114,8 +114,9 @@ void rmsnorm(float* out, const float* x, const float* weight, int32_t dim, float
   Vec squares = {};
   int32_t i = 0;
   for (; i + kLanes <= dim; i += kLanes) squares += load(x + i) * load(x + i);
-  float sum = 0;
-  for (int j = 0; j < kLanes; j++) sum += squares[j];
+  float lane[kLanes], sum = 0;
+  store(lane, squares);
+  for (int j = 0; j < kLanes; j++) sum += lane[j];
   for (int32_t j = i; j < dim; j++) sum += x[j] * x[j];
   const float scale = 1 / __builtin_sqrtf(sum / static_cast<float>(dim) + eps);
   for (i = 0; i + kLanes <= dim; i += kLanes) store(out + i, load(x + i) * splat(scale) * load(weight + i));

@@ -49,7 +49,7 @@ struct ReadQ4 : ReadScales {
   Int q;
 
   void word() {
-    __builtin_memcpy(&q, at, sizeof q);
+    q = load_words(at);
     at += sizeof q;
   }
   Vec value(int i) const { return d * nibbles(q >> (4 * i)); }
