@@ -1,6 +1,6 @@
 /* What the CPU kernels cost at the shapes of tidepool-mini, beside what the machine can do.
  *
- *   node scripts/native.mjs && build/native/bench_ops [--threads N] [--isa scalar|avx2|avx512] [--forward]
+ *   node scripts/native.mjs && build/native/bench_ops [--threads N] [--isa scalar|avx2|avx512|neon] [--forward]
  *
  * Prints the limits of the machine, a line per op and number of rows, and a whole forward pass with random
  * weights: decode at 1000 cached tokens and prefill of 2000 tokens, with the share of each op. --forward

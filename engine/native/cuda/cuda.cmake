@@ -46,7 +46,8 @@ file(GLOB CUDA_PROGRAMS CONFIGURE_DEPENDS tests/cuda_*.cpp tests/cuda_*.cu bench
 list(FILTER CUDA_PROGRAMS EXCLUDE REGEX "_test\\.cpp$")
 foreach(source ${CUDA_PROGRAMS})
   get_filename_component(name ${source} NAME_WE)
-  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> tests/attention_model.cpp)
+  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> tests/attention_model.cpp
+                 tests/lite_reference.cpp)
   target_include_directories(${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(${name} PRIVATE kernels CUDA::cudart_static)
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)

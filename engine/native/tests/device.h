@@ -86,7 +86,7 @@ struct Device {
 /* The instruction sets of this machine; says which are left out. */
 inline std::vector<const char*> available_isas() {
   std::vector<const char*> out;
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
     ek_context* probe = nullptr;
     const ek_status status = ek_context_create(EK_CPU, 0, 1, isa, &probe);
     ek_context_destroy(probe);

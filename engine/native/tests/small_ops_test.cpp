@@ -94,7 +94,7 @@ int main() {
   int tested = 0;
   Device ref(EK_REFERENCE, nullptr, 1);
   test_argmax(ref, "reference");
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
     ek_context* probe = nullptr;
     const ek_status status = ek_context_create(EK_CPU, 0, 1, isa, &probe);
     ek_context_destroy(probe);

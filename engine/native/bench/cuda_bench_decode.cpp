@@ -1,0 +1,120 @@
+/* Decode speed of the shape of DeepSeek-Coder-V2-Lite with random weights, batch 1.
+ *
+ *   cuda_bench_decode [--types q4_k_m|q8_0|bf16]… [--context N]… [--steps N] [--kernels] [--json]
+ *
+ * Prints per type and context tokens per second, the bytes that a token reads, their rate, and its share of
+ * the copy rate that the card itself reached in this run. --kernels: microseconds of each kernel of a step,
+ * without overlap. */
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "../cuda/decode/lite.h"
+#include "../cuda/ops/ops.h"
+
+namespace {
+
+using namespace ek::cuda;
+
+struct Options {
+  std::vector<std::string> types;
+  std::vector<int32_t> contexts;
+  int32_t steps = 300;
+  bool kernels = false, json = false;
+};
+
+LiteTypes types_of(const std::string& name) {
+  /* As in the released Q4_K_M file: 1408 and 10944 are no multiples of 256, so down is Q5_0 or Q8_0. */
+  if (name == "q4_k_m") return {EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+  if (name == "q8_0") return {EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
+  EK_REQUIRE(name == "bf16", "--types must be q4_k_m, q8_0 or bf16, got %s", name.c_str());
+  return {EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
+}
+
+Options parse(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i < argc; i++) {
+    const std::string name = argv[i];
+    const auto value = [&] {
+      EK_REQUIRE(i + 1 < argc, "%s needs a value", name.c_str());
+      return std::string(argv[++i]);
+    };
+    if (name == "--types") {
+      o.types.push_back(value());
+    } else if (name == "--context") {
+      o.contexts.push_back(std::atoi(value().c_str()));
+    } else if (name == "--steps") {
+      o.steps = std::atoi(value().c_str());
+    } else if (name == "--kernels") {
+      o.kernels = true;
+    } else {
+      EK_REQUIRE(name == "--json", "unknown option %s", name.c_str());
+      o.json = true;
+    }
+  }
+  if (o.types.empty()) o.types = {"q4_k_m", "q8_0", "bf16"};
+  if (o.contexts.empty()) o.contexts = {0, 4096, 16000, 32768, 131072};
+  EK_REQUIRE(o.steps > 0, "--steps must be positive, got %d", o.steps);
+  return o;
+}
+
+/* Best seconds per step of three rounds. */
+double seconds_per_step(Device& d, LiteDecoder& decoder, int32_t context, int32_t steps) {
+  double best = 1e9;
+  for (int round = 0; round < 3; round++) {
+    decoder.set(1, context);
+    decoder.run(3);
+    d.wait();
+    const auto begin = std::chrono::steady_clock::now();
+    decoder.run(steps);
+    d.wait();
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
+    best = std::min(best, time.count() / steps);
+  }
+  return best;
+}
+
+void bench(Device& d, const Options& o, const std::string& name, double copy_rate) {
+  int32_t most = 0;
+  for (int32_t context : o.contexts) most = std::max(most, context);
+  const LiteShape shape = lite_shape(most + o.steps + 8);
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, types_of(name), 1));
+  decoder.fill_cache(shape.n_blocks * 64, 2);
+  for (int32_t context : o.contexts) {
+    const double seconds = seconds_per_step(d, decoder, context, o.steps);
+    const double bytes = decoder.weights.step_bytes + decoder.cache_bytes(context + o.steps / 2);
+    const double rate = bytes / seconds * 1e-9;
+    const std::vector<float> logits = decoder.logits();
+    int32_t bad = 0;
+    for (float x : logits) bad += !std::isfinite(x);
+    std::printf(o.json ? "{\"types\":\"%s\",\"context\":%d,\"tokensPerSecond\":%.1f,\"usPerToken\":%.1f,"
+                         "\"gbPerToken\":%.3f,"
+                         "\"gbPerSecond\":%.0f,\"percentOfCopy\":%.1f,\"logitsNotFinite\":%d}\n"
+                       : "%-7s @%-7d %8.1f tok/s  %8.1f us  %6.3f GB/token  %6.0f GB/s  %5.1f %% of copy  %d "
+                         "bad logits\n",
+                name.c_str(), context, 1 / seconds, seconds * 1e6, bytes * 1e-9, rate, 100 * rate / copy_rate,
+                bad);
+    if (o.kernels) decoder.time_kernels(context);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  try {
+    const Options o = parse(argc, argv);
+    Device d(0);
+    double gb_per_s = 0, gflop_per_s = 0;
+    measure_limits(d, size_t{4} << 30, &gb_per_s, &gflop_per_s);
+    if (!o.json) std::printf("%s: copy %.0f GB/s, read and written\n", d.properties.name, gb_per_s);
+    for (const std::string& name : o.types) bench(d, o, name, gb_per_s);
+    return 0;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "cuda_bench_decode: the model and its cache do not fit into the GPU's memory\n");
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "cuda_bench_decode: %s\n", e.what());
+  }
+  return 1;
+}

@@ -1,0 +1,160 @@
+/* Absorbed latent attention of one token over the paged cache, split over the whole device. The 16 heads are
+ * the rows of one tensor-core tile; a tile of 64 cached rows serves as keys, and its first 512 columns as
+ * values. */
+#include "kernels.h"
+#include "scores.cuh"
+
+namespace ek::cuda {
+
+namespace {
+
+constexpr int kPPitch = kTileTokens + 8; /* bf16, weights */
+constexpr int kDims = kLatent / kWarps;  /* latent columns per warp */
+
+struct AttendShared {
+  __nv_bfloat16 query[kHeads * kPitch];
+  __nv_bfloat16 weight[kHeads * kPPitch];
+  float score[kHeads * kSPitch];
+  float scale[kHeads]; /* of what was summed before this tile */
+};
+
+__device__ void load_transposed(uint32_t (&b)[4], const __nv_bfloat16* at) {
+  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+               : "r"(address));
+}
+
+/* Copies the 64 rows of cache block `from` into a tile; rows behind `n_rows` become zero. */
+__device__ void load_tile(__nv_bfloat16* tile, const __nv_bfloat16* from, int32_t n_rows) {
+  constexpr int kChunks = kRow / 8;
+  for (int i = threadIdx.x; i < kTileTokens * kChunks; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    copy_16(tile + row * kPitch + chunk * 8, from + static_cast<size_t>(row) * kRow + chunk * 8,
+            row < n_rows);
+  }
+}
+
+/* Running maximum and sum of a head, held by its 16 threads. */
+struct Running {
+  float top, sum;
+};
+
+/* Weights of the tile's rows from their scores; thread 16 h + i has rows 4 i to 4 i + 3 of head h. */
+__device__ void weigh_tile(AttendShared& s, int32_t n_rows, Running& run) {
+  const int h = threadIdx.x / 16, i = threadIdx.x % 16;
+  float v[4], top = run.top;
+  for (int j = 0; j < 4; j++) {
+    v[j] = i * 4 + j < n_rows ? s.score[h * kSPitch + i * 4 + j] : -INFINITY;
+    top = fmaxf(top, v[j]);
+  }
+  for (int d = 8; d > 0; d /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
+  float sum = 0;
+  for (int j = 0; j < 4; j++) {
+    const __nv_bfloat16 p = __float2bfloat16_rn(i * 4 + j < n_rows ? expf(v[j] - top) : 0.0f);
+    s.weight[h * kPPitch + i * 4 + j] = p;
+    sum += __bfloat162float(p);
+  }
+  for (int d = 8; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+  const float scale = run.top == -INFINITY ? 0.0f : expf(run.top - top);
+  run = {top, run.sum * scale + sum};
+  if (i == 0) s.scale[h] = scale;
+}
+
+/* out += weights times the first kLatent columns of the tile; the warp has kDims columns. */
+__device__ void add_values(const AttendShared& s, const __nv_bfloat16* tile, float (&out)[kDims / 8][4]) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kDims, g = lane / 4, t = lane % 4;
+  for (int n = 0; n < kDims / 8; n++) {
+    for (int i = 0; i < 4; i++) out[n][i] *= s.scale[i < 2 ? g : g + 8];
+  }
+  for (int k = 0; k < kTileTokens; k += 16) {
+    const uint32_t* upper = reinterpret_cast<const uint32_t*>(s.weight + g * kPPitch + k) + t;
+    const uint32_t* lower = reinterpret_cast<const uint32_t*>(s.weight + (g + 8) * kPPitch + k) + t;
+    const int token = k + lane % 16, column = first + lane / 16 * 8;
+    for (int n = 0; n < kDims / 8; n += 2) {
+      uint32_t b[4];
+      load_transposed(b, tile + token * kPitch + column + n * 8);
+      mma_bf16(out[n], upper[0], lower[0], upper[4], lower[4], b[0], b[1]);
+      mma_bf16(out[n + 1], upper[0], lower[0], upper[4], lower[4], b[2], b[3]);
+    }
+  }
+}
+
+__device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4], const Running& run) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  float* to = b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent + threadIdx.x / kWarp * kDims;
+  for (int n = 0; n < kDims / 8; n++) {
+    *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {out[n][0], out[n][1]};
+    *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {out[n][2], out[n][3]};
+  }
+  if (threadIdx.x % 16 != 0) return;
+  b.part_max[blockIdx.x * kHeads + threadIdx.x / 16] = run.top;
+  b.part_sum[blockIdx.x * kHeads + threadIdx.x / 16] = run.sum;
+}
+
+/* Block i of the grid has the i-th even share of the listed blocks. stages: tiles in shared memory, 1 or 2.
+ */
+__global__ void __launch_bounds__(kThreads)
+    attend_kernel(StepBuffers b, int32_t n_blocks, int32_t layer, bool sparse, int stages) {
+  extern __shared__ uint4 memory[];
+  AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
+  __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory + (sizeof(AttendShared) + 15) / 16);
+  allow_next_kernel();
+  wait_for_kernel_before();
+  const int32_t t = b.state->position, n = sparse ? b.state->n_listed : t / 64 + 1;
+  const int32_t share = (n + kSplits - 1) / kSplits, begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
+  const int32_t end = min(n, begin + share);
+  if (begin == end) {
+    if (threadIdx.x < kHeads) b.part_sum[blockIdx.x * kHeads + threadIdx.x] = 0;
+    return;
+  }
+  const auto rows_of = [&](int32_t entry) {
+    return min(kTileTokens, t + 1 - (sparse ? b.list[entry] : entry) * 64);
+  };
+  const auto load = [&](int32_t entry) {
+    const int32_t block = b.blocks[sparse ? b.list[entry] : entry];
+    load_tile(tiles + (entry - begin) % stages * (kTileTokens * kPitch),
+              b.cache + (static_cast<size_t>(layer) * n_blocks + block) * 64 * kRow, rows_of(entry));
+    asm volatile("cp.async.commit_group;");
+  };
+  load(begin);
+  load_query(s.query, b.query);
+  Running run{-INFINITY, 0};
+  float out[kDims / 8][4] = {};
+  for (int32_t entry = begin; entry < end; entry++) {
+    const bool ahead = stages == 2 && entry + 1 < end;
+    if (ahead) {
+      load(entry + 1);
+      asm volatile("cp.async.wait_group 1;" ::: "memory");
+    } else {
+      asm volatile("cp.async.wait_group 0;" ::: "memory");
+    }
+    __syncthreads();
+    const __nv_bfloat16* tile = tiles + (entry - begin) % stages * (kTileTokens * kPitch);
+    score_tile(s.score, s.query, tile);
+    __syncthreads();
+    weigh_tile(s, rows_of(entry), run);
+    __syncthreads();
+    add_values(s, tile, out);
+    __syncthreads();
+    if (stages == 1 && entry + 1 < end) load(entry + 1);
+  }
+  store_part(b, out, run);
+}
+
+}  // namespace
+
+void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
+  int device = 0, most = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "asking for its memory");
+  constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch,
+                   kOther = (sizeof(AttendShared) + 15) / 16 * 16;
+  const int stages = static_cast<size_t>(most) >= kOther + 2 * kTile ? 2 : 1;
+  launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, kSplits, kThreads,
+                    kOther + kTile * static_cast<size_t>(stages), s.b, s.shape.n_blocks, layer_index, sparse,
+                    stages);
+}
+
+}  // namespace ek::cuda

@@ -1,0 +1,109 @@
+/* What the kernels of a step share in device memory, and their launchers. */
+#ifndef EK_CUDA_DECODE_KERNELS_H
+#define EK_CUDA_DECODE_KERNELS_H
+#include <cuda_bf16.h>
+
+#include <functional>
+
+#include "fragment.cuh"
+#include "lite.h"
+
+namespace ek::cuda {
+
+constexpr int kSplits = 128;     /* of the cache in attention; fixed, so that sums never change their order */
+constexpr int kScoreRows = 64;   /* pooled rows per block of the score kernel: 16 blocks of 64 tokens */
+constexpr int kHeadBlocks = 264; /* blocks of the head kernel: two per multiprocessor of an H200 */
+
+struct StepState {
+  int32_t token, position;
+  int32_t n_listed; /* entries of the list of selected blocks */
+};
+
+/* The best token of one block of the head kernel. */
+struct HeadBest {
+  float value;
+  int32_t index;
+};
+
+struct StepBuffers {
+  StepState* state;
+  float* x;             /* (hidden) residual */
+  float* q;             /* (heads, nope + rope) */
+  float* kv_a;          /* (latent + rope) */
+  __nv_bfloat16* query; /* (heads, latent + rope), scaled and rotated */
+  float* part;          /* (kSplits, heads, latent) */
+  float* part_max;      /* (kSplits, heads) */
+  float* part_sum;      /* (kSplits, heads) */
+  float* heads_part;    /* (4, heads * value): one sum per quarter of the latent */
+  float* router;        /* (n_experts) logits */
+  uint32_t* arrived;    /* (2) router blocks that are done; 1 when experts are chosen */
+  int32_t* experts;     /* (top_k) */
+  float* expert_weight; /* (top_k) */
+  Parts hidden;         /* gated hidden values: of top_k experts, of the shared experts, of a dense layer */
+  int32_t expert_units, shared_units; /* of one expert, of the shared ones; a dense layer's follow */
+  float* logits;                      /* (vocab) */
+  HeadBest* best;                     /* (kHeadBlocks) */
+  int32_t* blocks;                    /* (n_blocks) cache block of each 64 tokens */
+  int32_t* list;                      /* (n_blocks) selected blocks of the sequence, ascending */
+  float* score_max;                   /* (score blocks, heads) */
+  float* score_sum;                   /* (score blocks, heads) */
+  float* block_mass;                  /* (score blocks, 16 blocks, heads) */
+  __nv_bfloat16* cache;               /* (layers, n_blocks, 64, row) */
+  __nv_bfloat16* pooled;              /* (layers, n_blocks, 4, row) */
+  const float* inv_freq;              /* (rope / 2) */
+};
+
+struct Step {
+  cudaStream_t stream;
+  const LiteShape& shape;
+  const StepBuffers& b;
+  /* Called after each launch; for timing. May be empty. */
+  std::function<void(const char*)> after;
+};
+
+/* q = W_q h, kv_a = W_kva h with h = rms(x, norm). */
+void launch_project_in(const Step& s, const LiteLayer& layer);
+/* Writes the cache row and its pooled row, and the absorbed, scaled, rotated query. */
+void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index);
+/* Scores of all pooled rows, then the list of blocks to attend to. */
+void launch_select(const Step& s, int32_t layer_index);
+/* Attention of the listed blocks (sparse) or of all, in kSplits parts. */
+void launch_attend(const Step& s, int32_t layer_index, bool sparse);
+/* heads_part = W_UV times the combined latents, in quarters. */
+void launch_combine(const Step& s, const LiteLayer& layer);
+/* x += W_o heads. */
+void launch_project_out(const Step& s, const LiteLayer& layer);
+/* Routes, and hidden = silu(gate h) * up h of shared and chosen experts, h = rms(x, norm). */
+void launch_experts_in(const Step& s, const LiteLayer& layer);
+/* x += sum of weight * down hidden. */
+void launch_experts_out(const Step& s, const LiteLayer& layer);
+/* logits = W_head rms(x, norm). */
+void launch_head(const Step& s, const LiteWeights& weights);
+/* Chooses the token, moves to the next position, and x = its embedding. choose false: x of the state's token.
+ */
+void launch_next(const Step& s, const LiteWeights& weights, bool choose);
+
+/* A launch that may begin while the kernel before it still runs; the kernel waits for it itself. */
+template <class Kernel, class... Args>
+void launch_overlapped(const Step& s, const char* name, Kernel kernel, int blocks, int threads, size_t shared,
+                       Args... args) {
+  if (shared > 48 * 1024) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+          "asking for shared memory");
+  }
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared;
+  config.stream = s.stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, args...), name);
+  if (s.after) s.after(name);
+}
+
+}  // namespace ek::cuda
+#endif

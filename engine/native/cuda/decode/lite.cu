@@ -1,0 +1,235 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "lite.h"
+#include "random.h"
+
+namespace ek::cuda {
+
+struct LiteDecoder::State {
+  std::vector<DeviceMemory> memory;
+  StepBuffers b{};
+  int32_t position = 0;
+  cudaGraphExec_t graphs[2] = {};
+
+  template <class T>
+  T* take(size_t n) {
+    memory.emplace_back(n * sizeof(T));
+    check(cudaMemset(memory.back().as(), 0, memory.back().n_bytes()), "clearing memory");
+    return memory.back().as<T>();
+  }
+  ~State() {
+    for (cudaGraphExec_t graph : graphs) {
+      if (graph != nullptr) cudaGraphExecDestroy(graph);
+    }
+  }
+};
+
+namespace {
+
+void check_shape(const LiteShape& s) {
+  EK_REQUIRE(s.hidden % 16 == 0 && s.ff % 16 == 0 && s.shared_ff % 16 == 0 && s.dense_ff % 16 == 0 &&
+                 s.vocab % 16 == 0,
+             "the decode kernels take rows in multiples of 16, got hidden %d, experts %d, shared %d, dense "
+             "%d, vocabulary "
+             "%d",
+             s.hidden, s.ff, s.shared_ff, s.dense_ff, s.vocab);
+  EK_REQUIRE(s.n_experts <= 256 && s.top_k <= s.n_experts,
+             "at most 256 experts can be chosen from, got %d of %d", s.top_k, s.n_experts);
+}
+
+int32_t units_of(int32_t columns) { return ceil_div(columns, kGroup) * kUnitsPerGroup; }
+
+std::vector<float> rotary_frequencies() {
+  constexpr double kBase = 10000, kFactor = 40, kLow = 10, kHigh = 23; /* YaRN of the released checkpoint */
+  std::vector<float> out;
+  for (int i = 0; i < kRope / 2; i++) {
+    const double plain = std::pow(kBase, -2.0 * i / kRope);
+    const double keep = 1 - std::clamp((i - kLow) / (kHigh - kLow), 0.0, 1.0);
+    out.push_back(static_cast<float>(plain * keep + plain / kFactor * (1 - keep)));
+  }
+  return out;
+}
+
+void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool sparse) {
+  const bool selects = sparse && index >= s.shape.dense_layers;
+  launch_project_in(s, layer);
+  launch_absorb(s, layer, index);
+  if (selects) launch_select(s, index);
+  launch_attend(s, index, selects);
+  launch_combine(s, layer);
+  launch_project_out(s, layer);
+  launch_experts_in(s, layer);
+  launch_experts_out(s, layer);
+}
+
+}  // namespace
+
+LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w)
+    : shape(s), weights(std::move(w)), device_(d), state_(std::make_unique<State>()) {
+  check_shape(s);
+  State& st = *state_;
+  StepBuffers& b = st.b;
+  const size_t blocks = static_cast<size_t>(s.n_blocks), tiles = blocks / 16 + 1;
+  b.state = st.take<StepState>(1);
+  b.x = st.take<float>(static_cast<size_t>(s.hidden));
+  b.q = st.take<float>(kHeads * (kNope + kRope));
+  b.kv_a = st.take<float>(kRow);
+  b.query = st.take<__nv_bfloat16>(kHeads * kRow);
+  b.part = st.take<float>(size_t{kSplits} * kHeads * kLatent);
+  b.part_max = st.take<float>(kSplits * kHeads);
+  b.part_sum = st.take<float>(kSplits * kHeads);
+  b.heads_part = st.take<float>(4 * kHeads * kValue);
+  b.router = st.take<float>(static_cast<size_t>(s.n_experts));
+  b.arrived = st.take<uint32_t>(2);
+  b.experts = st.take<int32_t>(static_cast<size_t>(s.top_k));
+  b.expert_weight = st.take<float>(static_cast<size_t>(s.top_k));
+  b.expert_units = units_of(s.ff);
+  b.shared_units = units_of(s.shared_ff);
+  const size_t units = static_cast<size_t>(s.top_k * b.expert_units + b.shared_units + units_of(s.dense_ff));
+  b.hidden = {st.take<uint4>(units), st.take<uint4>(units), st.take<float>(units)};
+  b.logits = st.take<float>(static_cast<size_t>(s.vocab));
+  b.best = st.take<HeadBest>(kHeadBlocks);
+  b.list = st.take<int32_t>(blocks);
+  b.score_max = st.take<float>(tiles * kHeads);
+  b.score_sum = st.take<float>(tiles * kHeads);
+  b.block_mass = st.take<float>(tiles * 16 * kHeads);
+  const size_t rows = static_cast<size_t>(s.n_layers) * blocks * 64;
+  b.cache = st.take<__nv_bfloat16>(rows * kRow);
+  b.pooled = st.take<__nv_bfloat16>(rows / kPoolStride * kRow);
+  std::vector<int32_t> identity(blocks);
+  for (size_t i = 0; i < blocks; i++) identity[i] = static_cast<int32_t>(i);
+  b.blocks = st.take<int32_t>(blocks);
+  check(cudaMemcpy(b.blocks, identity.data(), blocks * 4, cudaMemcpyHostToDevice),
+        "uploading the block table");
+  const std::vector<float> frequencies = rotary_frequencies();
+  float* inv_freq = st.take<float>(frequencies.size());
+  check(cudaMemcpy(inv_freq, frequencies.data(), frequencies.size() * 4, cudaMemcpyHostToDevice),
+        "uploading rotary frequencies");
+  b.inv_freq = inv_freq;
+}
+
+LiteDecoder::~LiteDecoder() = default;
+
+void LiteDecoder::fill_cache(int32_t n_tokens, uint32_t seed) {
+  EK_REQUIRE(n_tokens <= shape.n_blocks * 64, "the cache holds %d tokens, not %d", shape.n_blocks * 64,
+             n_tokens);
+  fill_cache_rows(device_, shape, state_->b, n_tokens, seed + 77);
+}
+
+void LiteDecoder::set(int32_t token, int32_t position) {
+  EK_REQUIRE(token >= 0 && token < shape.vocab && position >= 0 && position < shape.n_blocks * 64,
+             "token %d at %d is outside vocabulary %d or cache %d", token, position, shape.vocab,
+             shape.n_blocks * 64);
+  const StepState state{token, position, 0};
+  device_.wait();
+  check(cudaMemcpy(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice), "setting the step");
+  state_->position = position;
+  launch_next({device_.stream, shape, state_->b, {}}, weights, false);
+}
+
+void LiteDecoder::launch_step(bool sparse) {
+  const Step s{device_.stream, shape, state_->b, {}};
+  for (int32_t i = 0; i < shape.n_layers; i++)
+    launch_layer(s, weights.layers[static_cast<size_t>(i)], i, sparse);
+  launch_head(s, weights);
+  launch_next(s, weights, true);
+}
+
+void LiteDecoder::capture(bool sparse) {
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamBeginCapture(device_.stream, cudaStreamCaptureModeThreadLocal), "capturing a step");
+  try {
+    launch_step(sparse);
+  } catch (...) {
+    cudaStreamEndCapture(device_.stream, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    throw;
+  }
+  check(cudaStreamEndCapture(device_.stream, &graph), "capturing a step");
+  const cudaError_t made = cudaGraphInstantiate(&state_->graphs[sparse], graph, 0);
+  cudaGraphDestroy(graph);
+  check(made, "making the graph of a step");
+}
+
+void LiteDecoder::run(int32_t n_steps) {
+  require_alive();
+  EK_REQUIRE(state_->position + n_steps <= shape.n_blocks * 64,
+             "%d steps from position %d do not fit into a cache of %d", n_steps, state_->position,
+             shape.n_blocks * 64);
+  for (int32_t i = 0; i < n_steps; i++) {
+    const bool sparse = state_->position >= shape.dense_len;
+    if (state_->graphs[sparse] == nullptr) capture(sparse);
+    check(cudaGraphLaunch(state_->graphs[sparse], device_.stream), "launching a step");
+    state_->position++;
+  }
+}
+
+std::vector<float> LiteDecoder::logits() {
+  device_.wait();
+  std::vector<float> out(static_cast<size_t>(shape.vocab));
+  check(cudaMemcpy(out.data(), state_->b.logits, out.size() * 4, cudaMemcpyDeviceToHost), "reading logits");
+  return out;
+}
+
+int32_t LiteDecoder::token() {
+  device_.wait();
+  StepState state{};
+  check(cudaMemcpy(&state, state_->b.state, sizeof state, cudaMemcpyDeviceToHost), "reading the token");
+  return state.token;
+}
+
+double LiteDecoder::cache_bytes(int32_t position) const {
+  constexpr double kRowBytes = 2.0 * kRow;
+  const double tokens = position + 1, layers = shape.n_layers;
+  if (position < shape.dense_len) return tokens * layers * kRowBytes;
+  const double chosen = std::min(tokens, 64.0 * (1 + shape.local + shape.top)), dense = shape.dense_layers;
+  return kRowBytes * (dense * tokens + (layers - dense) * (tokens / kPoolStride + chosen));
+}
+
+std::vector<float> LiteDecoder::cache_rows(int32_t layer, int32_t n_tokens) {
+  device_.wait();
+  std::vector<uint16_t> bits(static_cast<size_t>(n_tokens) * kRow);
+  const __nv_bfloat16* from =
+      state_->b.cache + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 64 * kRow;
+  check(cudaMemcpy(bits.data(), from, bits.size() * 2, cudaMemcpyDeviceToHost), "reading the cache");
+  std::vector<float> out;
+  for (uint16_t x : bits) out.push_back(bf16_value(x));
+  return out;
+}
+
+void LiteDecoder::time_kernels(int32_t position) {
+  struct Total {
+    double us = 0;
+    int n = 0;
+  };
+  std::map<std::string, Total> totals;
+  std::vector<std::pair<std::string, cudaEvent_t>> marks;
+  const auto mark = [&](const char* name) {
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreate(&event), "creating an event");
+    check(cudaEventRecord(event, device_.stream), "recording an event");
+    marks.emplace_back(name, event);
+  };
+  set(1, position);
+  const Step s{device_.stream, shape, state_->b, mark};
+  const bool sparse = position >= shape.dense_len;
+  mark("");
+  for (int32_t i = 0; i < shape.n_layers; i++)
+    launch_layer(s, weights.layers[static_cast<size_t>(i)], i, sparse);
+  launch_head(s, weights);
+  launch_next(s, weights, true);
+  device_.wait();
+  for (size_t i = 1; i < marks.size(); i++) {
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, marks[i - 1].second, marks[i].second), "reading the time");
+    totals[marks[i].first].us += ms * 1000;
+    totals[marks[i].first].n++;
+  }
+  for (const auto& [name, event] : marks) cudaEventDestroy(event);
+  for (const auto& [name, total] : totals)
+    std::printf("  %-14s %4d x %7.2f us = %8.1f us\n", name.c_str(), total.n, total.us / total.n, total.us);
+}
+
+}  // namespace ek::cuda

@@ -1,0 +1,107 @@
+/* Decoding one sequence with a model of DeepSeek-Coder-V2-Lite's architecture: MLA in absorbed form, a
+ * mixture of experts after a dense first layer, and training-free sparse attention above a length.
+ *
+ * A step is one CUDA graph: every shape is fixed, and position, token and chosen experts are read from device
+ * memory. Seven kernels per layer, nine where attention is sparse. */
+#ifndef EK_CUDA_DECODE_LITE_H
+#define EK_CUDA_DECODE_LITE_H
+#include <memory>
+
+#include "../device/device.h"
+#include "../weights/planes.h"
+
+namespace ek::cuda {
+
+constexpr int kHeads = 16; /* the rows of one matrix-multiply tile */
+constexpr int kLatent = 512;
+constexpr int kRope = 64;
+constexpr int kRow = kLatent + kRope; /* elements of a cache row, bf16 */
+constexpr int kNope = 128;
+constexpr int kValue = 128;
+constexpr int kPoolStride = 16; /* tokens per pooled row */
+
+struct LiteShape {
+  int32_t n_layers, n_dense; /* the first n_dense layers have a dense feed-forward */
+  int32_t hidden, dense_ff, n_experts, top_k, ff, shared_ff, vocab;
+  float eps, softmax_scale;
+  int32_t n_blocks; /* cache capacity, blocks of 64 tokens */
+  /* Sparse attention: dense up to dense_len tokens and in the first dense_layers layers; else block 0, the
+   * last `local` blocks and the `top` best of the others. */
+  int32_t dense_len, dense_layers, local, top;
+};
+
+/* DeepSeek-Coder-V2-Lite with a cache for n_tokens. */
+LiteShape lite_shape(int32_t n_tokens);
+
+/* Types of the weights by role. */
+struct LiteTypes {
+  ek_type main;           /* attn_q, kv_a, attn_output, gate and up of every feed-forward */
+  ek_type absorbed;       /* the two halves of kv_b, per head */
+  ek_type down[2];        /* of the experts and the dense layers: odd and even layers */
+  ek_type shared_down[2]; /* of the shared experts */
+  ek_type head, embedding;
+};
+
+struct LiteLayer {
+  const float *attn_norm, *kv_norm, *ffn_norm;
+  WeightView q;                                   /* (heads * (nope + rope), hidden) */
+  WeightView kv_a;                                /* (latent + rope, hidden) */
+  WeightView k_b;                                 /* heads x (latent, nope): W_UK transposed */
+  WeightView v_b;                                 /* heads x (value, latent) */
+  WeightView out;                                 /* (hidden, heads * value) */
+  WeightView gate, up, down;                      /* n_experts x …; none in a dense layer */
+  WeightView shared_gate, shared_up, shared_down; /* the dense feed-forward in a dense layer */
+  const float* router;                            /* (n_experts, hidden); null in a dense layer */
+};
+
+struct LiteWeights {
+  LiteTypes types;
+  std::vector<LiteLayer> layers;
+  WeightView embedding, head; /* (vocab, hidden) */
+  const float* norm;
+  std::vector<DeviceMemory> memory;
+  double step_bytes; /* that one token reads, without the cache */
+};
+
+/* Random weights that keep the size of activations, made on the device. */
+LiteWeights random_lite_weights(Device& d, const LiteShape& shape, const LiteTypes& types, uint32_t seed);
+
+class LiteDecoder {
+ public:
+  LiteDecoder(Device& d, const LiteShape& shape, LiteWeights weights);
+  ~LiteDecoder();
+  LiteDecoder(const LiteDecoder&) = delete;
+  LiteDecoder& operator=(const LiteDecoder&) = delete;
+
+  /* Random cache rows for positions [0, n), and their pooled rows: as if n tokens had been read. */
+  void fill_cache(int32_t n_tokens, uint32_t seed);
+  /* The next step reads `token` at `position`. */
+  void set(int32_t token, int32_t position);
+  /* Runs n steps, each on the token that the one before chose. */
+  void run(int32_t n_steps);
+  /* Waits; logits (vocab) and the chosen token of the last step. */
+  std::vector<float> logits();
+  int32_t token();
+  /* Microseconds of each kernel of one step without the graph, with their names; for finding what is slow. */
+  void time_kernels(int32_t position);
+
+  /* Bytes of cache that a step at `position` reads. */
+  double cache_bytes(int32_t position) const;
+  /* Cache rows (n_tokens, latent + rope) of a layer, as f32; for tests. */
+  std::vector<float> cache_rows(int32_t layer, int32_t n_tokens);
+
+  const LiteShape shape;
+  const LiteWeights weights;
+
+ private:
+  struct State;
+  /* Launches one step's kernels. sparse: with selection, for positions from dense_len on. */
+  void launch_step(bool sparse);
+  void capture(bool sparse);
+
+  Device& device_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ek::cuda
+#endif

@@ -1,0 +1,133 @@
+/* Random weights and cache rows of the right size and type mix, made on the device: speed does not need a
+ * file. */
+#include <cmath>
+
+#include "kernels.h"
+#include "random.h"
+
+namespace ek::cuda {
+
+namespace {
+
+__device__ uint32_t hash(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+  return static_cast<uint32_t>(x >> 32 ^ x);
+}
+
+/* About normal: the sum of four uniform numbers, deviation 1. */
+__device__ float normal(uint64_t x) {
+  const uint32_t a = hash(x * 2 + 1), b = hash(x * 2 + 2);
+  const float sum = static_cast<float>(a & 0xffff) + static_cast<float>(a >> 16) +
+                    static_cast<float>(b & 0xffff) + static_cast<float>(b >> 16);
+  return (sum / 65536.0f - 2.0f) * 1.7320508f;
+}
+
+__global__ void fill_floats_kernel(float* out, size_t n, float mean, float deviation, uint64_t seed) {
+  const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+    out[i] = mean + deviation * normal(seed + i);
+}
+
+__global__ void fill_bf16_kernel(__nv_bfloat16* out, size_t n, float deviation, uint64_t seed) {
+  const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+    out[i] = __float2bfloat16_rn(deviation * normal(seed + i));
+}
+
+/* Words of random bits; with `and_mask` and `or_mask` some bits are fixed. */
+__global__ void fill_words_kernel(uint32_t* out, size_t n, uint32_t and_mask, uint32_t or_mask,
+                                  uint64_t seed) {
+  const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+    out[i] = (hash(seed + i) & and_mask) | or_mask;
+}
+
+/* Scale bytes of Q4_K and Q5_K: four scales, then the same four as minima. */
+__global__ void fill_scales_kernel(uint2* out, size_t n, uint64_t seed) {
+  const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
+    const uint32_t word = (hash(seed + i) & 0x1f1f1f1fu) | 0x20202020u;
+    out[i] = {word, word};
+  }
+}
+
+constexpr int kBlocks = 1024, kThreads = 256;
+
+uint32_t twice(float value) {
+  const uint32_t half = f32_to_f16(value);
+  return half | half << 16;
+}
+
+/* Pooled rows of a layer from its cache rows: grid (n_blocks * 4). */
+__global__ void pool_rows_kernel(__nv_bfloat16* pooled, const __nv_bfloat16* cache) {
+  const size_t at = blockIdx.x;
+  for (int c = threadIdx.x; c < kRow; c += blockDim.x) {
+    float mean = 0;
+    for (int i = 0; i < kPoolStride; i++) mean += __bfloat162float(cache[(at * kPoolStride + i) * kRow + c]);
+    pooled[at * kRow + c] = __float2bfloat16_rn(mean / kPoolStride);
+  }
+}
+
+}  // namespace
+
+void fill_floats(Device& d, float* out, size_t n, float mean, float deviation, uint64_t seed) {
+  fill_floats_kernel<<<kBlocks, kThreads, 0, d.stream>>>(out, n, mean, deviation, seed << 36);
+  check_launch("fill_floats_kernel");
+}
+
+void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t seed) {
+  const PlaneOffsets o = plane_offsets(shape);
+  const float deviation = 1 / std::sqrt(static_cast<float>(shape.n_cols));
+  const auto words = [&](size_t begin, size_t end, uint32_t and_mask, uint32_t or_mask, uint64_t part) {
+    fill_words_kernel<<<kBlocks, kThreads, 0, d.stream>>>(reinterpret_cast<uint32_t*>(base + begin),
+                                                          (end - begin) / 4, and_mask, or_mask,
+                                                          (seed * 4 + part) << 36);
+  };
+  if (shape.type == EK_BF16) {
+    fill_bf16_kernel<<<kBlocks, kThreads, 0, d.stream>>>(reinterpret_cast<__nv_bfloat16*>(base),
+                                                         (o.high - o.low) / 2, deviation, seed << 36);
+    check_launch("fill_bf16_kernel");
+    return;
+  }
+  words(o.low, o.scale, 0xffffffffu, 0, 0);
+  switch (shape.type) {
+    case EK_Q4_K: {
+      fill_scales_kernel<<<kBlocks, kThreads, 0, d.stream>>>(reinterpret_cast<uint2*>(base + o.scale),
+                                                             (o.super - o.scale) / 8, (seed * 4 + 1) << 36);
+      const float scale = deviation / (48 * 4.6f);
+      words(o.super, o.total, 0, f32_to_f16(scale) | static_cast<uint32_t>(f32_to_f16(7.5f * scale)) << 16,
+            2);
+      break;
+    }
+    case EK_Q6_K:
+      words(o.scale, o.super, 0x1f1f1f1fu, 0x20202020u, 1);
+      words(o.super, o.total, 0, twice(deviation / (48 * 18.5f)), 2);
+      break;
+    case EK_Q5_0:
+      words(o.scale, o.super, 0, twice(deviation / 9.2f), 1);
+      break;
+    case EK_Q8_0:
+      words(o.scale, o.super, 0, twice(deviation / 74), 1);
+      break;
+    default:
+      throw ArgError(format("no random weights of type %d", static_cast<int>(shape.type)));
+  }
+  check_launch("filling a weight");
+}
+
+void fill_cache_rows(Device& d, const LiteShape& shape, const StepBuffers& b, int32_t n_tokens,
+                     uint64_t seed) {
+  const size_t blocks = static_cast<size_t>(ceil_div(n_tokens, 64)),
+               layer = static_cast<size_t>(shape.n_blocks) * 64 * kRow;
+  for (int32_t i = 0; i < shape.n_layers; i++) {
+    __nv_bfloat16* cache = b.cache + static_cast<size_t>(i) * layer;
+    fill_bf16_kernel<<<kBlocks, kThreads, 0, d.stream>>>(cache, blocks * 64 * kRow, 1.0f,
+                                                         (seed * 1000 + static_cast<uint64_t>(i)) << 36);
+    pool_rows_kernel<<<static_cast<int>(blocks * 4), 192, 0, d.stream>>>(
+        b.pooled + static_cast<size_t>(i) * layer / kPoolStride, cache);
+  }
+  check_launch("filling the cache");
+}
+
+}  // namespace ek::cuda

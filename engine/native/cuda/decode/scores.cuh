@@ -1,0 +1,49 @@
+/* Scores of the 16 heads' queries with 64 rows in shared memory, for attention and for block selection. */
+#ifndef EK_CUDA_DECODE_SCORES_CUH
+#define EK_CUDA_DECODE_SCORES_CUH
+#include "kernels.h"
+
+namespace ek::cuda {
+
+constexpr int kTileTokens = 64, kWarps = 8, kThreads = kWarps * kWarp;
+/* Rows lie 4 banks apart, so that the 8 rows of a fragment meet all 32 banks. */
+constexpr int kPitch = kRow + 8;         /* bf16 */
+constexpr int kSPitch = kTileTokens + 4; /* f32, scores */
+
+/* 16 bytes from device to shared memory, zeros unless `valid`. */
+__device__ inline void copy_16(void* to, const void* from, bool valid) {
+  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+               "r"(valid ? 16 : 0));
+}
+
+__device__ inline void load_query(__nv_bfloat16* to, const __nv_bfloat16* query) {
+  constexpr int kChunks = kRow / 8;
+  for (int i = threadIdx.x; i < kHeads * kChunks; i += kThreads) {
+    const int h = i / kChunks, chunk = i % kChunks;
+    *reinterpret_cast<uint4*>(to + h * kPitch + chunk * 8) =
+        *reinterpret_cast<const uint4*>(query + h * kRow + chunk * 8);
+  }
+}
+
+/* score (heads, kSPitch): warp w has rows 8 w to 8 w + 7 of the tile. */
+__device__ inline void score_tile(float* score, const __nv_bfloat16* query, const __nv_bfloat16* tile) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * 8, g = lane / 4, t = lane % 4;
+  const uint32_t* upper = reinterpret_cast<const uint32_t*>(query + g * kPitch) + t;
+  const uint32_t* lower = reinterpret_cast<const uint32_t*>(query + (g + 8) * kPitch) + t;
+  const uint32_t* row = reinterpret_cast<const uint32_t*>(tile + (first + g) * kPitch) + t;
+  float even[4] = {}, odd[4] = {};
+#pragma unroll 6
+  for (int k = 0; k < kRow / 2; k += 16) {
+    mma_bf16(even, upper[k], lower[k], upper[k + 4], lower[k + 4], row[k], row[k + 4]);
+    mma_bf16(odd, upper[k + 8], lower[k + 8], upper[k + 12], lower[k + 12], row[k + 8], row[k + 12]);
+  }
+  float* to = score + g * kSPitch + first + 2 * t;
+  to[0] = even[0] + odd[0];
+  to[1] = even[1] + odd[1];
+  to[8 * kSPitch] = even[2] + odd[2];
+  to[8 * kSPitch + 1] = even[3] + odd[3];
+}
+
+}  // namespace ek::cuda
+#endif

@@ -1,0 +1,118 @@
+/* The fused decoder against a plain one in double on the host, on small random models of the same
+ * architecture, dense and sparse. Needs a GPU: scripts/gpu.sh. */
+#include <algorithm>
+#include <cstring>
+
+#include "cuda_check.h"
+#include "lite_reference.h"
+
+using namespace ek::test;
+using ek::cuda::LiteDecoder;
+using ek::cuda::LiteShape;
+using ek::cuda::LiteTypes;
+
+namespace {
+
+struct Case {
+  const char* name;
+  LiteTypes types;
+  int32_t n_steps;
+  bool sparse;
+};
+
+LiteShape small_shape(bool sparse) {
+  LiteShape s = ek::cuda::lite_shape(1024);
+  s.n_layers = 3;
+  s.hidden = 256;
+  s.dense_ff = 320;
+  s.n_experts = 16;
+  s.top_k = 3;
+  s.ff = 160;
+  s.shared_ff = 512;
+  s.vocab = 512;
+  s.dense_len = sparse ? 128 : 16384;
+  s.dense_layers = 1;
+  s.local = 1;
+  s.top = 1;
+  return s;
+}
+
+/* Largest difference over the deviation of what was expected; NaN when anything is. */
+double error_of(const std::vector<float>& actual, const std::vector<double>& expected, size_t* where) {
+  double square = 0, worst = 0;
+  for (double v : expected) square += v * v;
+  for (size_t i = 0; i < expected.size(); i++) {
+    const double error = std::fabs(actual[i] - expected[i]);
+    if (error <= worst) continue;
+    worst = error;
+    *where = i;
+  }
+  return worst / std::sqrt(square / static_cast<double>(expected.size()));
+}
+
+void compare_caches(const Case& c, LiteDecoder& decoder, const LiteReference& reference, int32_t n) {
+  for (int32_t layer = 0; layer < decoder.shape.n_layers; layer++) {
+    std::vector<double> expected;
+    for (const std::vector<double>& row : reference.rows(layer))
+      expected.insert(expected.end(), row.begin(), row.end());
+    size_t where = 0;
+    const double error = error_of(decoder.cache_rows(layer, n), expected, &where);
+    std::printf("     %s: cache of layer %d: error %.2g of the deviation at row %zu column %zu\n", c.name,
+                layer, error, where / ek::cuda::kRow, where % ek::cuda::kRow);
+  }
+}
+
+void test_case(ek::cuda::Device& d, const Case& c) {
+  constexpr double kMost = 0.05;
+  const LiteShape shape = small_shape(c.sparse);
+  LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, c.types, 5));
+  LiteReference reference(shape, decoder.weights);
+  decoder.set(3, 0);
+  int32_t token = 3, differing = 0, first_bad = -1;
+  double worst = 0;
+  std::vector<float> last;
+  for (int32_t step = 0; step < c.n_steps; step++) {
+    decoder.run(1);
+    last = decoder.logits();
+    const std::vector<double> expected = reference.step(token);
+    size_t where = 0;
+    const double error = error_of(last, expected, &where);
+    if (!(error <= kMost) && first_bad < 0) {
+      first_bad = step;
+      std::printf("     %s: step %d: logit %zu is %g, expected %g; error %.3g of the deviation\n", c.name,
+                  step, where, static_cast<double>(last[where]), expected[where], error);
+      compare_caches(c, decoder, reference, step + 1);
+    }
+    worst = !(error <= worst) ? error : worst;
+    const auto best = std::max_element(expected.begin(), expected.end()) - expected.begin();
+    token = decoder.token();
+    differing += token != static_cast<int32_t>(best);
+  }
+  check(first_bad < 0,
+        std::string(c.name) + ": logits leave the reference at step " + std::to_string(first_bad));
+  std::printf("%s %s: largest error of %d steps %.3g of the deviation, %d tokens differ\n",
+              first_bad < 0 ? "ok  " : "FAIL", c.name, c.n_steps, worst, differing);
+  decoder.set(3, 0);
+  decoder.run(c.n_steps);
+  check(decoder.logits() == last, std::string(c.name) + ": a second run gives other bits");
+}
+
+}  // namespace
+
+int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  try {
+    ek::cuda::Device d(0);
+    const LiteTypes bf16{EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
+    const LiteTypes q8{EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
+    const LiteTypes q4{EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+    for (const Case& c : {Case{"bf16 dense", bf16, 150, false}, Case{"q8_0 dense", q8, 80, false},
+                          Case{"q4_k_m dense", q4, 150, false}, Case{"bf16 sparse", bf16, 420, true},
+                          Case{"q4_k_m sparse", q4, 420, true}}) {
+      test_case(d, c);
+    }
+  } catch (const std::exception& e) {
+    check(false, e.what());
+  }
+  return summary("cuda_decode");
+}

@@ -1,0 +1,241 @@
+#include "lite_reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace ek::test {
+
+using cuda::kHeads;
+using cuda::kLatent;
+using cuda::kNope;
+using cuda::kRope;
+using cuda::kRow;
+using cuda::kValue;
+
+namespace {
+
+std::vector<float> read_floats(const float* device, size_t n) {
+  std::vector<float> out(n);
+  cuda::check(cudaMemcpy(out.data(), device, n * 4, cudaMemcpyDeviceToHost), "reading weights");
+  return out;
+}
+
+HostMatrix read_matrix(const cuda::WeightView& w) {
+  HostMatrix out{w.n_rows, w.n_cols, {}};
+  if (w.low == nullptr) return out;
+  const WeightShape shape{w.type, w.n_matrices, w.n_rows, w.n_cols};
+  std::vector<uint64_t> planes(cuda::plane_offsets(shape).total / 8);
+  cuda::check(cudaMemcpy(planes.data(), w.low, planes.size() * 8, cudaMemcpyDeviceToHost), "reading weights");
+  const cuda::WeightView host = cuda::view_planes(shape, reinterpret_cast<const uint8_t*>(planes.data()));
+  for (size_t r = 0; r < static_cast<size_t>(w.n_matrices) * w.n_rows; r++) {
+    for (int32_t unit = 0; unit * 8 < w.n_cols; unit++) {
+      float v[8];
+      cuda::for_type(w.type, [&]<ek_type F>() { cuda::load_unit<F>(host, r, unit, v); });
+      out.values.insert(out.values.end(), v, v + std::min(8, w.n_cols - unit * 8));
+    }
+  }
+  return out;
+}
+
+double bf16(double x) {
+  float f = static_cast<float>(x);
+  uint32_t u = bits_of(f);
+  u += 0x7fff + (u >> 16 & 1);
+  return float_of(u & 0xffff0000u);
+}
+
+std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& norm, double eps) {
+  double sum = 0;
+  for (double v : x) sum += v * v;
+  const double scale = 1 / std::sqrt(sum / static_cast<double>(x.size()) + eps);
+  std::vector<double> out;
+  for (size_t i = 0; i < x.size(); i++) out.push_back(x[i] * scale * norm[i]);
+  return out;
+}
+
+/* The released checkpoint's YaRN frequencies. */
+double frequency(int pair) {
+  const double plain = std::pow(10000.0, -2.0 * pair / kRope),
+               keep = 1 - std::clamp((pair - 10) / 13.0, 0.0, 1.0);
+  return plain * keep + plain / 40 * (1 - keep);
+}
+
+/* Turns the last kRope numbers of v to `position`. */
+void turn(std::vector<double>& v, int32_t position) {
+  double* at = v.data() + v.size() - kRope;
+  for (int i = 0; i < kRope / 2; i++) {
+    const double angle = static_cast<float>(position) * static_cast<float>(frequency(i));
+    const double c = std::cos(angle), s = std::sin(angle), even = at[2 * i], odd = at[2 * i + 1];
+    at[2 * i] = even * c - odd * s;
+    at[2 * i + 1] = even * s + odd * c;
+  }
+}
+
+double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+}
+
+std::vector<double> softmax(std::vector<double> s) {
+  const double top = *std::max_element(s.begin(), s.end());
+  double sum = 0;
+  for (double& v : s) sum += v = std::exp(v - top);
+  for (double& v : s) v /= sum;
+  return s;
+}
+
+std::vector<double> gated(const HostMatrix& gate, const HostMatrix& up, const HostMatrix& down, int32_t m,
+                          const std::vector<double>& h) {
+  std::vector<double> g = gate.times(m, h);
+  const std::vector<double> u = up.times(m, h);
+  for (size_t i = 0; i < g.size(); i++) g[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
+  return down.times(m, g);
+}
+
+}  // namespace
+
+std::vector<double> HostMatrix::times(int32_t m, const std::vector<double>& x) const {
+  std::vector<double> y(static_cast<size_t>(n_rows), 0.0);
+  const float* row = values.data() + static_cast<size_t>(m) * n_rows * n_cols;
+  for (double& sum : y) {
+    for (int32_t c = 0; c < n_cols; c++) sum += row[c] * x[static_cast<size_t>(c)];
+    row += n_cols;
+  }
+  return y;
+}
+
+LiteReference::LiteReference(const cuda::LiteShape& s, const cuda::LiteWeights& w)
+    : shape_(s), embedding_(read_matrix(w.embedding)), head_(read_matrix(w.head)) {
+  const size_t hidden = static_cast<size_t>(s.hidden);
+  norm_ = read_floats(w.norm, hidden);
+  for (const cuda::LiteLayer& l : w.layers) {
+    HostLayer h{read_floats(l.attn_norm, hidden),
+                read_floats(l.kv_norm, kLatent),
+                read_floats(l.ffn_norm, hidden),
+                read_matrix(l.q),
+                read_matrix(l.kv_a),
+                read_matrix(l.k_b),
+                read_matrix(l.v_b),
+                read_matrix(l.out),
+                read_matrix(l.gate),
+                read_matrix(l.up),
+                read_matrix(l.down),
+                read_matrix(l.shared_gate),
+                read_matrix(l.shared_up),
+                read_matrix(l.shared_down),
+                {},
+                l.router == nullptr,
+                {}};
+    if (!h.dense)
+      h.router = {s.n_experts, s.hidden, read_floats(l.router, static_cast<size_t>(s.n_experts) * hidden)};
+    layers_.push_back(std::move(h));
+  }
+}
+
+std::vector<int32_t> LiteReference::chosen_rows(const HostLayer& layer, int32_t index,
+                                                const std::vector<std::vector<double>>& query) const {
+  const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1, n_blocks = t / 64 + 1;
+  std::vector<uint8_t> marked(static_cast<size_t>(n_blocks), 1);
+  if (t >= shape_.dense_len && index >= shape_.dense_layers) {
+    std::vector<double> mass(marked.size(), 0.0);
+    std::vector<std::vector<double>> pooled;
+    for (int32_t first = 0; first <= t; first += cuda::kPoolStride) {
+      const int32_t end = std::min(first + cuda::kPoolStride, t + 1);
+      std::vector<double> mean(kRow, 0.0);
+      for (int32_t i = first; i < end; i++) {
+        for (size_t c = 0; c < kRow; c++) mean[c] += layer.rows[static_cast<size_t>(i)][c];
+      }
+      for (double& v : mean) v = bf16(v / (end - first));
+      pooled.push_back(mean);
+    }
+    for (const std::vector<double>& q : query) {
+      std::vector<double> score;
+      for (size_t i = 0; i < pooled.size(); i++) {
+        const double tokens =
+            std::min<double>(cuda::kPoolStride, t + 1 - static_cast<double>(i) * cuda::kPoolStride);
+        score.push_back(dot(q, pooled[i]) + std::log(tokens / cuda::kPoolStride));
+      }
+      score = softmax(score);
+      for (size_t i = 0; i < score.size(); i++) mass[i / 4] += score[i];
+    }
+    std::vector<int32_t> free;
+    for (int32_t j = 1; j < n_blocks - shape_.local; j++) free.push_back(j);
+    std::stable_sort(free.begin(), free.end(), [&](int32_t a, int32_t b) {
+      return mass[static_cast<size_t>(a)] > mass[static_cast<size_t>(b)];
+    });
+    for (size_t i = static_cast<size_t>(shape_.top); i < free.size(); i++)
+      marked[static_cast<size_t>(free[i])] = 0;
+  }
+  std::vector<int32_t> out;
+  for (int32_t i = 0; i <= t; i++) {
+    if (marked[static_cast<size_t>(i / 64)]) out.push_back(i);
+  }
+  return out;
+}
+
+void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>& x) {
+  const std::vector<double> h = normed(x, layer.attn_norm, shape_.eps), q = layer.q.times(0, h);
+  const std::vector<double> kv = layer.kv_a.times(0, h);
+  const int32_t t = static_cast<int32_t>(layer.rows.size());
+  std::vector<double> row = normed({kv.begin(), kv.begin() + kLatent}, layer.kv_norm, shape_.eps);
+  row.insert(row.end(), kv.begin() + kLatent, kv.end());
+  turn(row, t);
+  for (double& v : row) v = bf16(v);
+  layer.rows.push_back(row);
+  std::vector<std::vector<double>> query;
+  for (int head = 0; head < kHeads; head++) {
+    const auto from = q.begin() + head * (kNope + kRope);
+    std::vector<double> absorbed = layer.k_b.times(head, {from, from + kNope});
+    absorbed.insert(absorbed.end(), from + kNope, from + kNope + kRope);
+    turn(absorbed, t);
+    for (double& v : absorbed) v = bf16(v * shape_.softmax_scale);
+    query.push_back(absorbed);
+  }
+  const std::vector<int32_t> rows = chosen_rows(layer, index, query);
+  std::vector<double> heads;
+  for (int head = 0; head < kHeads; head++) {
+    std::vector<double> score, latent(kLatent, 0.0);
+    for (int32_t i : rows)
+      score.push_back(dot(query[static_cast<size_t>(head)], layer.rows[static_cast<size_t>(i)]));
+    score = softmax(score);
+    for (size_t i = 0; i < rows.size(); i++) {
+      for (size_t c = 0; c < kLatent; c++)
+        latent[c] += score[i] * layer.rows[static_cast<size_t>(rows[i])][c];
+    }
+    for (double v : layer.v_b.times(head, latent)) heads.push_back(v);
+  }
+  const std::vector<double> out = layer.out.times(0, heads);
+  for (size_t i = 0; i < x.size(); i++) x[i] += out[i];
+}
+
+void LiteReference::feed_forward(const HostLayer& layer, std::vector<double>& x) const {
+  const std::vector<double> h = normed(x, layer.ffn_norm, shape_.eps);
+  std::vector<double> sum = gated(layer.shared_gate, layer.shared_up, layer.shared_down, 0, h);
+  if (!layer.dense) {
+    const std::vector<double> p = softmax(layer.router.times(0, h));
+    std::vector<int32_t> order(p.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return p[static_cast<size_t>(a)] > p[static_cast<size_t>(b)];
+    });
+    for (int32_t k = 0; k < shape_.top_k; k++) {
+      const int32_t e = order[static_cast<size_t>(k)];
+      const std::vector<double> y = gated(layer.gate, layer.up, layer.down, e, h);
+      for (size_t i = 0; i < y.size(); i++) sum[i] += p[static_cast<size_t>(e)] * y[i];
+    }
+  }
+  for (size_t i = 0; i < x.size(); i++) x[i] += sum[i];
+}
+
+std::vector<double> LiteReference::step(int32_t token) {
+  const float* from = embedding_.values.data() + static_cast<size_t>(token) * shape_.hidden;
+  std::vector<double> x(from, from + shape_.hidden);
+  for (size_t i = 0; i < layers_.size(); i++) {
+    attend(layers_[i], static_cast<int32_t>(i), x);
+    feed_forward(layers_[i], x);
+  }
+  return head_.times(0, normed(x, norm_, shape_.eps));
+}
+
+}  // namespace ek::test
