@@ -108,6 +108,7 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w)
   check(cudaMemcpy(inv_freq, frequencies.data(), frequencies.size() * 4, cudaMemcpyHostToDevice),
         "uploading rotary frequencies");
   b.inv_freq = inv_freq;
+  check(cudaDeviceSynchronize(), "preparing the decoder"); /* its stream does not wait for the default one */
 }
 
 LiteDecoder::~LiteDecoder() = default;
@@ -124,7 +125,9 @@ void LiteDecoder::set(int32_t token, int32_t position) {
              shape.n_blocks * 64);
   const StepState state{token, position, 0};
   device_.wait();
-  check(cudaMemcpy(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice), "setting the step");
+  check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
+        "setting the step");
+  device_.wait();
   state_->position = position;
   launch_next({device_.stream, shape, state_->b, {}}, weights, false);
 }
