@@ -57,6 +57,20 @@ async function corpus() {
   return { ...result, ...fromUnittest(result.output, result.code) };
 }
 
+/** The NEON kernels, on a machine that has the cross compiler. */
+async function arm64() {
+  if (!findTool({ commands: ["aarch64-linux-gnu-g++"] })) {
+    const reason = "aarch64-linux-gnu-g++ (g++-aarch64-linux-gnu) is not installed";
+    stages.skip("native for 64-bit ARM", reason, { optional: true });
+    return;
+  }
+  await stages.run("native for 64-bit ARM", async () => {
+    const args = [inRoot("scripts", "native.mjs"), "--arm64"];
+    const result = await runLogged("test-native-arm64", process.execPath, args);
+    return { ...result, ...fromClosingLine("native", result.output, result.code) };
+  });
+}
+
 async function lint({ name, command, args }) {
   await stages.run(name, async () => {
     const result = await runLogged(`lint-${name.replaceAll(" ", "-")}`, command, args);
@@ -75,6 +89,7 @@ async function main() {
   await stages.run("native", () =>
     ownRunner("native", [inRoot("scripts", "native.mjs"), "--test"]),
   );
+  await arm64();
   await stages.run("unit, golden, e2e", vitest);
   if (findTool({ commands: ["python3"] })) await stages.run("corpus", corpus);
   else stages.skip("corpus", "python3 is not installed", { optional: true });

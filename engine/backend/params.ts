@@ -15,7 +15,7 @@ export interface BackendOptions {
   /** 0 (default): all physical cores. The calling thread is one of them. */
   nThreads?: number;
   /** Forces an instruction set of the CPU; default: the best that the machine has. */
-  isa?: "scalar" | "avx2" | "avx512";
+  isa?: "scalar" | "avx2" | "avx512" | "neon";
 }
 
 /** A stack of `nMatrices` matrices (nRows, nCols). */

@@ -42,6 +42,8 @@ const AttentionKernels& attention_kernels(const char* isa) {
 #if defined(__x86_64__)
   if (std::string_view(isa) == kAttentionAvx512.name) return kAttentionAvx512;
   if (std::string_view(isa) == kAttentionAvx2.name) return kAttentionAvx2;
+#elif defined(__aarch64__)
+  if (std::string_view(isa) == kAttentionNeon.name) return kAttentionNeon;
 #endif
   (void)isa;
   return kAttentionScalar;

@@ -91,9 +91,11 @@ extern const AttentionKernels kAttentionScalar;
 #if defined(__x86_64__)
 extern const AttentionKernels kAttentionAvx2;
 extern const AttentionKernels kAttentionAvx512;
+#elif defined(__aarch64__)
+extern const AttentionKernels kAttentionNeon;
 #endif
 
-/* The kernels of an instruction set by its name: scalar, avx2 or avx512. */
+/* The kernels of an instruction set by its name: scalar, avx2, avx512 or neon. */
 const AttentionKernels& attention_kernels(const char* isa);
 
 }  // namespace ek::cpu

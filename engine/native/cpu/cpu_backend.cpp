@@ -77,8 +77,9 @@ namespace {
 
 const Kernels& kernels_for(const char* isa) {
   const std::string wanted = isa == nullptr ? "" : isa;
-  EK_REQUIRE(wanted.empty() || wanted == "scalar" || wanted == "avx2" || wanted == "avx512",
-             "ek_context_create: isa must be scalar, avx2 or avx512, got %s", wanted.c_str());
+  EK_REQUIRE(
+      wanted.empty() || wanted == "scalar" || wanted == "avx2" || wanted == "avx512" || wanted == "neon",
+      "ek_context_create: isa must be scalar, avx2, avx512 or neon, got %s", wanted.c_str());
 #if defined(__x86_64__)
   const bool avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -86,6 +87,8 @@ const Kernels& kernels_for(const char* isa) {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512 && (wanted.empty() || wanted == "avx512")) return kAvx512;
   if (avx2 && (wanted.empty() || wanted == "avx2")) return kAvx2;
+#elif defined(__aarch64__)
+  if (wanted.empty() || wanted == "neon") return kNeon;
 #endif
   if (wanted.empty() || wanted == "scalar") return kScalar;
   throw DeviceError(format("ek_context_create: this machine has no %s", wanted.c_str()));

@@ -40,8 +40,8 @@ typedef struct ek_batch ek_batch;       /* which tokens of which sequences a ste
 uint32_t ek_abi_version(void);
 const char* ek_last_error(void); /* message of this thread's last failed call */
 
-/* n_threads 0: all physical cores. isa NULL: the best the machine has; "scalar", "avx2", "avx512": force one
- * (tests). */
+/* n_threads 0: all physical cores. isa NULL: the best the machine has; "scalar", "avx2", "avx512", "neon":
+ * force one (tests). */
 ek_status ek_context_create(ek_device device, int32_t ordinal, int32_t n_threads, const char* isa,
                             ek_context** out);
 void ek_context_destroy(ek_context* ctx);
