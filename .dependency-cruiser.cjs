@@ -66,6 +66,12 @@ module.exports = {
       to: { path: `^src/(${features})/`, pathNot: "^src/$1/" },
     },
     {
+      name: "replay-measures-and-is-not-used",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(replay|cli)/" },
+      to: { path: "^src/replay/" },
+    },
+    {
       name: "base-is-a-leaf",
       severity: "error",
       from: { path: "^src/base/" },

@@ -3,8 +3,10 @@ import type { EngineEvent } from "./engineMessages.ts";
 import { EventOutbox } from "./eventOutbox.ts";
 import type { GenerationEvent } from "./scheduler/request.ts";
 
+const prompt = { promptTokens: 9, cachedTokens: 8 };
 const delta = (text: string): GenerationEvent => ({
   type: "delta",
+  prompt,
   text,
   tokens: [{ id: text.length, text, logProb: -1, top: [] }],
 });
@@ -36,7 +38,7 @@ describe("EventOutbox", () => {
     nowMs += 3;
     outbox.stepped(false);
     const tokens = ["b", "cd"].map((text) => ({ id: text.length, text, logProb: -1, top: [] }));
-    expect(sent[1]).toEqual([{ id: 1, event: { type: "delta", text: "bcd", tokens } }]);
+    expect(sent[1]).toEqual([{ id: 1, event: { type: "delta", text: "bcd", tokens, prompt } }]);
   });
 
   it("sends everything in order as soon as a request ends", () => {

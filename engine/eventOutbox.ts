@@ -27,7 +27,7 @@ export class EventOutbox {
     const before = this.waiting[at]?.event;
     if (event.type === "delta" && before?.type === "delta") {
       const merged = {
-        type: "delta" as const,
+        ...before,
         text: before.text + event.text,
         tokens: [...before.tokens, ...event.tokens],
       };

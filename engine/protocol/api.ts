@@ -98,6 +98,8 @@ export interface InfillPiece {
   stop: false;
   content: string;
   tokens: number[];
+  tokens_evaluated: number;
+  tokens_cached: number;
   /** Of `tokens`, as in `InfillResponse`. */
   logprobs: number[];
   /** Text of `tokens`; `content` may lag behind it by what a stop string holds back. */

@@ -8,6 +8,7 @@ import type {
   GeneratedToken,
   GenerationRequest,
   GenerationResult,
+  PromptCounts,
 } from "./request.ts";
 import { StopStrings } from "./stopStrings.ts";
 
@@ -114,13 +115,16 @@ export class Generation {
     return { text, token: reported, finish: undefined };
   }
 
+  get prompt(): PromptCounts {
+    return { promptTokens: this.request.prompt.length, cachedTokens: this.cachedTokens };
+  }
+
   result(finish: FinishReason, now: number): GenerationResult {
     const admittedAt = this.admittedAt ?? now;
     const firstTokenAt = this.firstTokenAt ?? now;
     return {
       finish,
-      promptTokens: this.request.prompt.length,
-      cachedTokens: this.cachedTokens,
+      ...this.prompt,
       queueMs: admittedAt - this.arrivedAt,
       promptMs: firstTokenAt - admittedAt,
       predictedMs: now - firstTokenAt,

@@ -37,17 +37,21 @@ export interface GeneratedToken extends WrittenToken {
 
 export type FinishReason = "eos" | "limit" | "word" | "cancelled";
 
-export interface GenerationResult {
+export interface GenerationResult extends PromptCounts {
   finish: FinishReason;
-  promptTokens: number;
-  cachedTokens: number;
   queueMs: number;
   promptMs: number;
   predictedMs: number;
 }
 
+/** Tokens of a prompt, and how many of them were in the cache. */
+export interface PromptCounts {
+  promptTokens: number;
+  cachedTokens: number;
+}
+
 /** A request hears any number of deltas, then exactly one `done` or `error`. */
 export type GenerationEvent =
-  | { type: "delta"; text: string; tokens: GeneratedToken[] }
+  | { type: "delta"; text: string; tokens: GeneratedToken[]; prompt: PromptCounts }
   | { type: "done"; text: string; result: GenerationResult }
   | { type: "error"; code: EngineErrorCode; message: string };

@@ -193,8 +193,10 @@ export class Scheduler {
       if (token === undefined) continue;
       const { text, token: reported, finish } = generation.accept(token, this.now());
       const tokens = reported === undefined ? [] : [reported];
-      if (text !== "" || tokens.length > 0)
-        this.options.onEvent(generation.request.id, { type: "delta", text, tokens });
+      if (text !== "" || tokens.length > 0) {
+        const { prompt, request } = generation;
+        this.options.onEvent(request.id, { type: "delta", text, tokens, prompt });
+      }
       if (finish !== undefined) this.finish(generation, "", finish);
     }
     for (const { generation } of work) {

@@ -14,6 +14,8 @@ const result = {
   predictedMs: 2,
 } as const;
 
+const prompt = { promptTokens: 9, cachedTokens: 8 };
+
 /** An engine that answers "ab" in two tokens; with `hang` it waits to be cancelled. */
 function fake(hang = false) {
   const inputs: GenerationInput[] = [];
@@ -26,8 +28,8 @@ function fake(hang = false) {
       inputs.push(input);
       const later = (event: GenerationEvent) => queueMicrotask(() => onEvent(event));
       if (!hang) {
-        later({ type: "delta", text: "a", tokens: [{ id: 7, text: "a", logProb: -1, top: [] }] });
-        later({ type: "delta", text: "b", tokens: [{ id: 8, text: "b", logProb: -2, top: [] }] });
+        later({ type: "delta", text: "a", tokens: [{ id: 7, text: "a", logProb: -1, top: [] }], prompt });
+        later({ type: "delta", text: "b", tokens: [{ id: 8, text: "b", logProb: -2, top: [] }], prompt });
         later({ type: "done", text: "", result });
       }
       return () => later({ type: "done", text: "", result: { ...result, finish: "cancelled" } });

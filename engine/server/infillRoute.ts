@@ -2,7 +2,7 @@
 import { EngineError } from "../base/errors.ts";
 import type { GenerationInput } from "../engine.ts";
 import type { InfillPiece, InfillResponse, StopType } from "../protocol/api.ts";
-import type { FinishReason, GeneratedToken, GenerationResult } from "../scheduler/request.ts";
+import type { FinishReason, GeneratedToken, GenerationResult, PromptCounts } from "../scheduler/request.ts";
 import { eventStream } from "./eventStream.ts";
 import type { Generations } from "./generate.ts";
 import { errorBody } from "./httpErrors.ts";
@@ -42,7 +42,7 @@ export async function answerInfill(
       else text += event.text;
       if (event.type === "delta") {
         all.push(...event.tokens);
-        sink.send(piece(event.text, event.tokens));
+        sink.send(piece(event.text, event.tokens, event.prompt));
         return;
       }
       if (event.type === "done") sink.send(finalEvent(model, text, all, event.result));
@@ -91,9 +91,15 @@ function inputOf(body: InfillBody): GenerationInput {
   };
 }
 
-function piece(content: string, tokens: readonly GeneratedToken[]): InfillPiece {
+function piece(
+  content: string,
+  tokens: readonly GeneratedToken[],
+  { promptTokens, cachedTokens }: PromptCounts,
+): InfillPiece {
   return {
     content,
+    tokens_evaluated: promptTokens,
+    tokens_cached: cachedTokens,
     tokens: tokens.map((t) => t.id),
     logprobs: tokens.map((t) => t.logProb),
     texts: tokens.map((t) => t.text),

@@ -52,14 +52,15 @@ function connect(
   return connectDaemon(plan, { signal: new AbortController().signal });
 }
 
-async function withPrivateEngine<T>(
-  model: string,
+/** Runs `work` with a daemon of its own, which nobody else can disturb; `model` missing is the bundled one. */
+export async function withPrivateEngine<T>(
+  model: string | undefined,
   work: (link: DaemonLink) => Promise<T>,
 ): Promise<T> {
   const runtimeDir = mkdtempSync(join(tmpdir(), "tidepool-run-"));
   const launch = {
     script: engineScript(),
-    args: ["--model", model, "--idle-exit", "10"],
+    args: [...(model === undefined ? [] : ["--model", model]), "--idle-exit", "10"],
     runtimeDir,
     detached: false,
   };

@@ -7,10 +7,11 @@ import { type ContextOptions, contextCommand } from "./contextCommand.ts";
 import { engineCommand } from "./engineCommand.ts";
 import { listModels, modelInfo } from "./modelsCommand.ts";
 import { productVersion } from "./productFiles.ts";
+import { type ReplayOptions, replayCommand } from "./replayCommand.ts";
 
 const ENGINE_COMMANDS: readonly (readonly [name: string, what: string])[] = [
   ["serve", "run the engine in the foreground"],
-  ["bench", "measure decode, prefill or fim"],
+  ["bench", "measure decode, prefill, fim or fim --replay"],
   ["doctor", "say what is wrong on this machine, and what to do"],
 ];
 
@@ -48,9 +49,29 @@ function program(): Command {
   return root;
 }
 
+/** `bench fim --replay` runs the client's code, which no engine command does. */
+function replayProgram(): Command {
+  const bench = new Command("bench");
+  bench.exitOverride().configureOutput({ writeErr: () => undefined });
+  bench
+    .command("fim")
+    .requiredOption("--replay", "type real source files key by key")
+    .option("--files <folders...>", "folders of source files; the product's own when missing", [])
+    .option("--model <file>", "model file; the bundled one when missing")
+    .option("--sessions <n>", "places to type at", "60")
+    .option("--length <n>", "characters to type at each", "240")
+    .option("--seed <n>", "another number chooses other places", "1")
+    .option("--debounce <ms>", "milliseconds without a keystroke before a request", "20")
+    .option("--json", "write JSON")
+    .action((options: ReplayOptions) => replayCommand(options));
+  return bench;
+}
+
 /** The engine reads its own arguments, so that there is one place that knows them. */
 async function run(args: readonly string[]): Promise<void> {
   const [command] = args;
+  if (command === "bench" && args.includes("--replay"))
+    return void (await replayProgram().parseAsync(args.slice(1), { from: "user" }));
   if (command === undefined)
     throw new UsageError("expected a command, found none: see tidepool --help");
   if (ENGINE_COMMANDS.some(([name]) => name === command)) await engineCommand(args);

@@ -5,7 +5,10 @@ import { fileURLToPath } from "node:url";
 
 const dist = fileURLToPath(new URL(".", import.meta.url));
 
-export const modelsFolder = join(dist, "..", "engine", "models");
+/** Folder that holds the whole product: the checkout, or the installed extension. */
+export const productRoot = join(dist, "..");
+
+export const modelsFolder = join(productRoot, "engine", "models");
 
 /** The engine bundle. Throws when the product was not built. */
 export function engineScript(): string {

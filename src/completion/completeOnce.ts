@@ -18,8 +18,17 @@ export async function completeOnce(
   maxTokens: number,
 ): Promise<OneCompletion> {
   const site = siteOf(snapshot);
-  const plan = { site, mode: modeOf(site, "auto"), extra, maxTokens, stopEarly: false };
-  const end = await new Generation(plan, engine).end;
+  const end = await new Generation(
+    {
+      site,
+      mode: modeOf(site, "auto"),
+      parts: { suffix: site.suffix, extra },
+      maxTokens,
+      stopEarly: false,
+      priority: "completion",
+    },
+    engine,
+  ).end;
   if (end.kind === "answered" && end.response) {
     return { kind: "answered", result: resultAt(end.answer, site), response: end.response };
   }

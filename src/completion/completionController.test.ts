@@ -34,6 +34,8 @@ function query(marked: string, change: Partial<CompletionQuery> = {}): Completio
 
 const ask = (marked: string, signal = new AbortController().signal) =>
   controller.complete(query(marked), signal);
+/** Requests that somebody waits for; what is computed ahead has another priority. */
+const asked = () => engine.requests.filter(({ priority }) => priority === "completion");
 const shown = (text: string, replaceLength = 0) => ({ kind: "shown", text, replaceLength });
 
 test("asks the engine for one line, with context, and shows what it says", async () => {
@@ -60,14 +62,14 @@ test("answers from what it knows while the user types the suggestion", async () 
   await expect(ask("x = f<|>\n")).resolves.toEqual(shown("(a, b)"));
   await expect(ask("x = f(<|>)\n")).resolves.toEqual(shown("a, b"));
   await expect(ask("x = <|>\n")).resolves.toEqual(shown("f(a, b)"));
-  expect(engine.requests).toHaveLength(1);
+  expect(asked()).toHaveLength(1);
 });
 
 test("shows the rest of several lines while their first is typed", async () => {
   engine.script = () => ({ pieces: ["a = 1\n    return a\n"] });
   await expect(ask("def f():\n    <|>")).resolves.toEqual(shown("a = 1\n    return a"));
   await expect(ask("def f():\n    a =<|>")).resolves.toEqual(shown(" 1\n    return a"));
-  expect(engine.requests).toHaveLength(1);
+  expect(asked()).toHaveLength(1);
 });
 
 test("keeps a running generation that agrees with what was typed since", async () => {
@@ -81,7 +83,7 @@ test("keeps a running generation that agrees with what was typed since", async (
   const second = ask("x = va<|>\n");
   hold.resolve();
   await expect(second).resolves.toEqual(shown("lue"));
-  expect(engine.requests).toHaveLength(1);
+  expect(asked()).toHaveLength(1);
   expect(engine.cancelled).toBe(0);
 });
 
@@ -103,7 +105,7 @@ test("stops generation where the block ends", async () => {
   const never = deferred<void>();
   engine.script = () => ({ pieces: ["\n    return 1", "\nprint(2"], hold: never.promise });
   await expect(ask("def f():<|>")).resolves.toEqual(shown("\n    return 1"));
-  await expect.poll(() => engine.cancelled).toBe(1);
+  await expect.poll(() => engine.cancelled).toBeGreaterThanOrEqual(1);
   never.resolve();
 });
 
@@ -130,5 +132,5 @@ test("a reset ends what runs and forgets what was said", async () => {
   await ask("x = <|>");
   controller.reset();
   await ask("x = <|>");
-  expect(engine.requests).toHaveLength(2);
+  expect(asked()).toHaveLength(2);
 });

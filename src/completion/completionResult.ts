@@ -4,6 +4,8 @@ export type NothingReason =
   | "blank"
   | "repeats-following"
   | "repeats-preceding"
+  | "unsure"
+  | "rejected"
   | "superseded"
   | "engine-not-ready"
   | "engine-failed";
@@ -14,6 +16,8 @@ export const reasonText: Record<NothingReason, string> = {
   blank: "the model suggests no text here",
   "repeats-following": "the suggestion repeats the text after the cursor",
   "repeats-preceding": "the suggestion repeats the lines above",
+  unsure: "the model is not sure enough",
+  rejected: "the same text was refused here before",
   superseded: "a newer request took its place",
   "engine-not-ready": "the engine is not ready",
   "engine-failed": "the engine could not answer",

@@ -27,8 +27,25 @@ export interface CursorSite {
 export function siteOf(snapshot: DocumentSnapshot): CursorSite {
   const { text, filename } = snapshot;
   const offset = wholeCharacter(text, snapshot.offset);
-  const prefix = withLf(text.slice(0, offset));
-  const suffix = withLf(text.slice(offset));
+  const eol = text.includes("\r\n") ? "\r\n" : "\n";
+  return siteBetween(filename, withLf(text.slice(0, offset)), withLf(text.slice(offset)), eol);
+}
+
+/** The place behind `text` once it took the place of `replaceLength` units after the cursor. */
+export function siteAfterAccepting(
+  site: CursorSite,
+  { text, replaceLength }: { text: string; replaceLength: number },
+): CursorSite {
+  const prefix = site.prefix + withLf(text);
+  return siteBetween(site.filename, prefix, site.suffix.slice(replaceLength), site.eol);
+}
+
+function siteBetween(
+  filename: string,
+  prefix: string,
+  suffix: string,
+  eol: CursorSite["eol"],
+): CursorSite {
   const lineEnd = suffix.indexOf("\n");
   return {
     filename,
@@ -36,7 +53,7 @@ export function siteOf(snapshot: DocumentSnapshot): CursorSite {
     suffix,
     lineBefore: prefix.slice(prefix.lastIndexOf("\n") + 1),
     lineAfter: lineEnd < 0 ? suffix : suffix.slice(0, lineEnd),
-    eol: text.includes("\r\n") ? "\r\n" : "\n",
+    eol,
   };
 }
 

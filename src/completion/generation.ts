@@ -1,12 +1,14 @@
 // One request to the engine, from its start to its end, independent of who waits for it.
-import type { ExtraChunk, InfillResponse } from "../../engine/protocol/api.ts";
+import type { InfillResponse } from "../../engine/protocol/api.ts";
 import { deferred } from "../base/async.ts";
 import { Emitter } from "../base/emitter.ts";
-import type { EngineApi, InfillOutcome } from "../engineClient/engineApi.ts";
+import type { AnswerToken, EngineApi, InfillOutcome } from "../engineClient/engineApi.ts";
 import type { CompletionMode } from "./completionMode.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
 import { infillRequest } from "./infillRequest.ts";
 import { isComplete } from "./postProcess.ts";
+import type { PromptParts } from "./promptMemory.ts";
+import { isBeyondSure } from "./surePart.ts";
 import { typedSince } from "./typedAhead.ts";
 
 /** What was generated for one site. */
@@ -15,16 +17,20 @@ export interface Answer {
   mode: CompletionMode;
   /** Everything the model said, LF line ends. */
   text: string;
+  /** The tokens that it said; their texts joined begin with `text`, and may go on where a stop string was cut off. */
+  tokens: readonly AnswerToken[];
   cutByLimit: boolean;
 }
 
 export interface GenerationPlan {
   site: CursorSite;
   mode: CompletionMode;
-  extra: readonly ExtraChunk[];
+  parts: PromptParts;
   maxTokens: number;
   /** Stop as soon as more text would not be shown. False reads on to the engine's last event, which has the timings. */
   stopEarly: boolean;
+  /** `completion` for what somebody waits for, `chat` for what somebody may ask for next. */
+  priority: "completion" | "chat";
 }
 
 export type GenerationEnd =
@@ -39,6 +45,7 @@ export class Generation {
   readonly #stop = new AbortController();
   readonly #progress = new Emitter<void>();
   #text = "";
+  readonly #tokens: AnswerToken[] = [];
   #running = true;
   #early = false;
 
@@ -62,6 +69,17 @@ export class Generation {
     return this.#text.startsWith(typed) || (this.#running && typed.startsWith(this.#text));
   }
 
+  /** Whether it was started for exactly this place, and not given up. */
+  isFor(site: CursorSite): boolean {
+    return typedSince(this.#plan.site, site) === "" && !this.#stop.signal.aborted;
+  }
+
+  /** Whether typing at `site` may lead to this generation's place. */
+  mayFollow(site: CursorSite): boolean {
+    const { filename, prefix } = this.#plan.site;
+    return filename === site.filename && prefix.startsWith(site.prefix);
+  }
+
   /** Resolves when the generation has ended or no longer agrees with `site`. */
   async settledFor(site: CursorSite): Promise<void> {
     const diverged = deferred<void>();
@@ -71,33 +89,47 @@ export class Generation {
   }
 
   async #run(engine: EngineApi): Promise<GenerationEnd> {
-    const { site, mode, extra, maxTokens, stopEarly } = this.#plan;
-    const outcome = await engine.infill(infillRequest(site, mode, extra, maxTokens), {
-      signal: this.#stop.signal,
-      onText: (piece) => {
-        this.#text += piece;
-        if (stopEarly && isComplete(this.#text, { site, mode, cutByLimit: false })) {
-          this.#early = true;
-          this.#stop.abort();
-        }
-        this.#progress.emit();
+    const { site, mode, parts, maxTokens, stopEarly, priority } = this.#plan;
+    const outcome = await engine.infill(
+      { ...infillRequest(site, mode, parts, maxTokens), priority },
+      {
+        signal: this.#stop.signal,
+        onText: (piece, tokens) => {
+          this.#text += piece;
+          this.#tokens.push(...tokens);
+          if (stopEarly && this.#isDecided()) {
+            this.#early = true;
+            this.#stop.abort();
+          }
+          this.#progress.emit();
+        },
       },
-    });
+    );
     this.#running = false;
     return this.#endOf(outcome);
   }
 
+  /** Whether more text would not be shown. */
+  #isDecided(): boolean {
+    const { site, mode } = this.#plan;
+    return isBeyondSure(this.#tokens) || isComplete(this.#text, { site, mode, cutByLimit: false });
+  }
+
   #endOf(outcome: InfillOutcome): GenerationEnd {
     const { site, mode } = this.#plan;
+    const tokens = this.#tokens;
     switch (outcome.kind) {
       case "done": {
         const { response, text } = outcome;
-        const answer = { site, mode, text, cutByLimit: response.stop_type === "limit" };
+        const answer = { site, mode, text, tokens, cutByLimit: response.stop_type === "limit" };
         return { kind: "answered", answer, response };
       }
       case "cancelled":
         if (!this.#early) return { kind: "aborted" };
-        return { kind: "answered", answer: { site, mode, text: this.#text, cutByLimit: false } };
+        return {
+          kind: "answered",
+          answer: { site, mode, text: this.#text, tokens, cutByLimit: false },
+        };
       case "failed": {
         const { code, message } = outcome.failure;
         return { kind: "failed", message, notReady: code === "not_ready" };

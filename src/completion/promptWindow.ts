@@ -14,7 +14,7 @@ export interface PromptWindow {
   suffix: string;
 }
 
-export function windowOf(site: CursorSite): PromptWindow {
+export function windowOf(site: Pick<CursorSite, "prefix" | "suffix">): PromptWindow {
   return { prefix: prefixWindow(site.prefix), suffix: suffixWindow(site.suffix) };
 }
 

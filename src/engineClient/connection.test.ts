@@ -76,3 +76,17 @@ test("a daemon that is not there is unreachable", async () => {
     EngineFailure.is(error, "unreachable"),
   );
 });
+
+test("an abort after the last event was sent breaks nothing", async () => {
+  engine.script = () => ({ pieces: ["x", "y", "z"] });
+  for (let i = 0; i < 50; i++) {
+    const stop = new AbortController();
+    const outcome = await connection.infill(request, {
+      signal: stop.signal,
+      onText: () => stop.abort(),
+    });
+    expect(["done", "cancelled"]).toContain(outcome.kind);
+  }
+  const outcome = await connection.infill(request);
+  expect(outcome).toMatchObject({ kind: "done", text: "xyz" });
+});

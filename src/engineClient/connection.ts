@@ -110,12 +110,14 @@ export class EngineConnection implements EngineApi, Disposable {
     const reader = new SseReader();
     let text = "";
     let nTokens = 0;
+    let nEvents = 0;
     let response: InfillResponse | undefined;
     // Read to the end even after the last event, so that the connection can be used again.
     for await (const chunk of textOf(answer)) {
       for (const event of reader.push(chunk)) {
         if (event.name === "error") throw parseErrorBody(event.data, 200, "/infill");
         const said = parseInfillEvent(event.data);
+        if (nEvents++ === 0) options.onPrompt?.(said.tokens_evaluated, said.tokens_cached);
         // The last event has the whole text; of its tokens, all have been heard but those that came with it.
         const piece = said.stop ? said.content.slice(text.length) : said.content;
         const tokens = tokensOf(said).slice(said.stop ? nTokens : 0);

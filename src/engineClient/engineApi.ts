@@ -17,6 +17,8 @@ export interface InfillOptions {
   signal?: AbortSignal;
   /** Called with each new piece of text and the tokens that were chosen for it. */
   onText?: (piece: string, tokens: readonly AnswerToken[]) => void;
+  /** Called once, before the first text, with the tokens of the prompt and how many of them the engine had computed before. */
+  onPrompt?: (tokens: number, cached: number) => void;
 }
 
 /** What the features need of the engine. */

@@ -142,7 +142,8 @@ export class FakeEngine {
     response.writeHead(200, { "content-type": "text/event-stream" });
     const { logProb = -0.1 } = answer;
     for (const content of answer.pieces) {
-      const piece = { content, stop: false, tokens: [1], logprobs: [logProb], texts: [content] };
+      const tokens = { tokens: [1], logprobs: [logProb], texts: [content] };
+      const piece = { content, stop: false, ...tokens, tokens_evaluated: 100, tokens_cached: 64 };
       response.write(`data: ${JSON.stringify(piece)}\n\n`);
     }
     await answer.hold;

@@ -29,6 +29,8 @@ const infillPiece = v.object({
   stop: v.literal(false),
   content: v.string(),
   tokens: v.array(v.number()),
+  tokens_evaluated: v.number(),
+  tokens_cached: v.number(),
   logprobs: v.array(v.number()),
   texts: v.array(v.string()),
 });

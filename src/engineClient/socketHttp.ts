@@ -19,7 +19,7 @@ export class SocketHttp {
 
   /**
    * Sends a request and resolves with the answer's head.
-   * Rejects with `unreachable` when nothing answers, and with the signal's AbortError when it fires.
+   * Rejects with `unreachable` when nothing answers, and with any error when the signal fires.
    */
   async open(call: SocketRequest): Promise<IncomingMessage> {
     try {
@@ -47,9 +47,19 @@ export class SocketHttp {
           host: "tidepool",
           ...(body && { "content-type": "application/json", "content-length": body.length }),
         },
-        ...(call.signal && { signal: call.signal }),
       });
-      sent.once("response", resolve);
+      // Not `request`'s own `signal`: that also destroys a connection that already waits for its next use, where nobody hears the error.
+      let answer: IncomingMessage | undefined;
+      const onAbort = () => {
+        if (answer?.complete !== true) sent.destroy(new Error("the request was cancelled"));
+      };
+      if (call.signal?.aborted) onAbort();
+      else call.signal?.addEventListener("abort", onAbort, { once: true });
+      sent.once("close", () => call.signal?.removeEventListener("abort", onAbort));
+      sent.once("response", (message) => {
+        answer = message;
+        resolve(message);
+      });
       sent.once("error", (cause: NodeJS.ErrnoException) => {
         if (call.signal?.aborted) reject(cause);
         else if (sent.reusedSocket && cause.code === "ECONNRESET") reject(new StaleConnection());

@@ -1,0 +1,83 @@
+// The editor's own path as a source: the same controller and filters, a real engine, and waiting that only counts.
+import type { InfillRequest } from "../../engine/protocol/api.ts";
+import { delay } from "../base/async.ts";
+import { CompletionController } from "../completion/completionController.ts";
+import type { EngineApi, InfillOptions } from "../engineClient/engineApi.ts";
+import type { Offer, Place, Source } from "./idealUser.ts";
+
+/** What the engine had to compute, over all requests that somebody waited for. */
+export interface PromptTally {
+  requests: number;
+  promptTokens: number;
+  cachedTokens: number;
+  /** Prompt tokens that were computed, of every request. */
+  fresh: number[];
+}
+
+export interface ControllerSourceOptions {
+  engine: EngineApi;
+  debounceMs: number;
+  maxTokens: number;
+  /** Time that the user takes for one key: what is computed ahead has that long. */
+  keyMs: number;
+}
+
+export class ControllerSource implements Source {
+  readonly prompts: PromptTally = { requests: 0, promptTokens: 0, cachedTokens: 0, fresh: [] };
+  readonly #options: ControllerSourceOptions;
+  readonly #controller: CompletionController;
+  readonly #signal = new AbortController().signal;
+  /** Time that the controller wanted to wait for in the query that runs. */
+  #virtualMs = 0;
+
+  constructor(options: ControllerSourceOptions) {
+    this.#options = options;
+    this.#controller = new CompletionController(this.#counted(options.engine), (ms) => {
+      this.#virtualMs += ms;
+      return Promise.resolve(true);
+    });
+  }
+
+  async offer({ filename, before, after }: Place): Promise<Offer | undefined> {
+    const { debounceMs, maxTokens } = this.#options;
+    this.#virtualMs = 0;
+    const startedAt = performance.now();
+    const result = await this.#controller.complete(
+      {
+        snapshot: { filename, text: before + after, offset: before.length },
+        trigger: "typing",
+        settings: { debounceMs, maxTokens, multiline: "auto" },
+        context: () => Promise.resolve([]),
+      },
+      this.#signal,
+    );
+    const ms = performance.now() - startedAt + this.#virtualMs;
+    if (result.kind === "shown") return { text: result.text.replaceAll("\r\n", "\n"), ms };
+    if (result.reason === "engine-failed" || result.reason === "engine-not-ready")
+      throw new Error(`the engine could not answer: ${result.detail ?? result.reason}`);
+    return undefined;
+  }
+
+  async pause(): Promise<void> {
+    await Promise.race([this.#controller.settled(), delay(this.#options.keyMs)]);
+  }
+
+  /** Forgets everything, as for another document. */
+  reset(): void {
+    this.#controller.reset();
+  }
+
+  #counted(engine: EngineApi): EngineApi {
+    const onPrompt = (tokens: number, cached: number) => {
+      this.prompts.requests++;
+      this.prompts.promptTokens += tokens;
+      this.prompts.cachedTokens += cached;
+      this.prompts.fresh.push(tokens - cached);
+    };
+    return {
+      infill: (request: InfillRequest, options: InfillOptions = {}) =>
+        engine.infill(request, { ...options, onPrompt }),
+      prefill: (request, signal) => engine.prefill(request, signal),
+    };
+  }
+}
