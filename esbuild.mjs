@@ -1,4 +1,5 @@
 // Bundles the three programs of the product into dist/: extension, CLI and engine. `--minify` is for the package.
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, rename } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,16 +25,23 @@ const common = {
 };
 
 /** Renamed into place: a running engine keeps the old library mapped, and writing into that file would crash it. */
-async function copyAddon() {
-  const target = path.join(root, "dist", "native", "tidepool.node");
+async function copyNative(file) {
+  const target = path.join(root, "dist", "native", file);
   const fresh = `${target}.${process.pid}`;
   await mkdir(path.dirname(target), { recursive: true });
-  await copyFile(path.join(root, "build", "native", "tidepool.node"), fresh);
+  await copyFile(path.join(root, "build", "native", file), fresh);
   await rename(fresh, target);
+}
+
+/** The CUDA kernels are there when nvcc was; the addon loads them from its own folder when a GPU is asked for. */
+async function copyCudaKernels() {
+  const file = "libtidepool_cuda.so";
+  if (existsSync(path.join(root, "build", "native", file))) await copyNative(file);
 }
 
 await Promise.all([
   build({ ...common, entryPoints: { extension: "src/extension.ts" }, external: ["vscode"] }),
   build({ ...common, entryPoints: { cli: "src/cli/main.ts", engine: "engine/main.ts" } }),
-  copyAddon(),
+  copyNative("tidepool.node"),
+  copyCudaKernels(),
 ]);

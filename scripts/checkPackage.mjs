@@ -25,7 +25,10 @@ const REQUIRED = [
   "extension/package.json",
   "extension/readme.md",
 ];
-const OPTIONAL = new Set(["extension/media/icon.png"]);
+const OPTIONAL = new Set([
+  "extension/media/icon.png",
+  "extension/dist/native/libtidepool_cuda.so", // there when the build had nvcc
+]);
 
 const modelFiles = () =>
   readdirSync(inRoot("engine", "models"))
