@@ -158,10 +158,15 @@ void CudaBackend::ffn_swiglu(float* out, const float* x, const ek_weight& gate, 
   device_.scratch.reset();
   const int64_t n = static_cast<int64_t>(n_rows) * gate.shape.n_rows;
   float* h = device_.scratch.take<float>(static_cast<size_t>(n));
-  float* u = device_.scratch.take<float>(static_cast<size_t>(n));
-  cuda::linear(device_, {h, x, weight_view(gate), nullptr, n_rows, false});
-  cuda::linear(device_, {u, x, weight_view(up), nullptr, n_rows, false});
-  silu_mul(device_, h, u, n);
+  constexpr int32_t kMostFewRows = 16; /* above, tiles read the weights less often */
+  if (n_rows <= kMostFewRows && gate.shape.type == up.shape.type) {
+    pair_gated(device_, {h, x, weight_view(gate), weight_view(up), nullptr, n_rows, 1});
+  } else {
+    float* u = device_.scratch.take<float>(static_cast<size_t>(n));
+    cuda::linear(device_, {h, x, weight_view(gate), nullptr, n_rows, false});
+    cuda::linear(device_, {u, x, weight_view(up), nullptr, n_rows, false});
+    silu_mul(device_, h, u, n);
+  }
   cuda::linear(device_, {out, h, weight_view(down), nullptr, n_rows, true});
 }
 
@@ -174,15 +179,12 @@ void CudaBackend::moe(float* out, const float* x, const ek_moe_params& p, int32_
   float* logits = s.take<float>(static_cast<size_t>(n_rows) * static_cast<size_t>(n_experts));
   int32_t* experts = s.take<int32_t>(n_pairs);
   float *weights = s.take<float>(n_pairs), *h = s.take<float>(n_pairs * static_cast<size_t>(ff));
-  float *u = s.take<float>(n_pairs * static_cast<size_t>(ff)),
-        *y = s.take<float>(n_pairs * static_cast<size_t>(dim));
+  float* y = s.take<float>(n_pairs * static_cast<size_t>(dim));
   cuda::linear(device_, {logits, x, weight_view(*p.router), nullptr, n_rows, false});
   route_sigmoid(device_, {experts, weights, logits, static_cast<const float*>(p.router_bias->data), n_rows,
                           n_experts, p.top_k, p.normalize != 0, p.scale});
   const int32_t pairs = static_cast<int32_t>(n_pairs);
-  pair_linear(device_, {h, x, weight_view(*p.gate), experts, pairs, p.top_k});
-  pair_linear(device_, {u, x, weight_view(*p.up), experts, pairs, p.top_k});
-  silu_mul(device_, h, u, static_cast<int64_t>(n_pairs) * ff);
+  pair_gated(device_, {h, x, weight_view(*p.gate), weight_view(*p.up), experts, pairs, p.top_k});
   pair_linear(device_, {y, h, weight_view(*p.down), experts, pairs, 1});
   add_pairs(device_, out, y, weights, n_rows, p.top_k, dim);
   if (p.shared_gate != nullptr) ffn_swiglu(out, x, *p.shared_gate, *p.shared_up, *p.shared_down, n_rows);

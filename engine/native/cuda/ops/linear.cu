@@ -46,6 +46,19 @@ __global__ void __launch_bounds__(kWarps* kWarp) pair_linear_kernel(PairLinearOp
   if (lane == 0) op.out[pair * op.w.n_rows + column] = y;
 }
 
+/* Gate, up and their product at once; grid as above. */
+template <ek_type F>
+__global__ void __launch_bounds__(kWarps* kWarp) pair_gated_kernel(PairGatedOp op) {
+  const int32_t column = blockIdx.x * kWarps + threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  if (column >= op.gate.n_rows) return;
+  const size_t pair = blockIdx.y;
+  const int32_t matrix = op.experts == nullptr ? 0 : op.experts[pair];
+  const float* x = op.x + pair / op.x_per * op.gate.n_cols;
+  const float gate = warp_dot<F>(op.gate, op.gate.row(matrix, column), x, lane);
+  const float up = warp_dot<F>(op.up, op.up.row(matrix, column), x, lane);
+  if (lane == 0) op.h[pair * op.gate.n_rows + column] = gate / (1.0f + expf(-gate)) * up;
+}
+
 /* A tile of 64 rows of x by 64 outputs per block of 256 threads, 4 x 4 outputs per thread. */
 constexpr int kTile = 64, kDepth = 32;
 
@@ -108,19 +121,43 @@ void linear(Device& d, const LinearOp& op) {
   check_launch("linear");
 }
 
+namespace {
+
+/* Calls body(first, n) for parts of n_pairs that fit into a grid's second dimension, at whole rows of x. */
+template <class Body>
+void for_pair_parts(int32_t n_pairs, int32_t x_per, Body&& body) {
+  const int32_t most = 65535 / x_per * x_per;
+  for (int32_t first = 0; first < n_pairs; first += most)
+    body(first, n_pairs - first < most ? n_pairs - first : most);
+}
+
+}  // namespace
+
 void pair_linear(Device& d, const PairLinearOp& op) {
-  const int32_t most = 65535 / op.x_per * op.x_per; /* a grid's second dimension ends at 65535 */
-  for (int32_t first = 0; first < op.n_pairs; first += most) {
+  for_pair_parts(op.n_pairs, op.x_per, [&](int32_t first, int32_t n) {
     PairLinearOp part = op;
-    part.n_pairs = op.n_pairs - first < most ? op.n_pairs - first : most;
     part.out += static_cast<size_t>(first) * op.w.n_rows;
     part.x += static_cast<size_t>(first / op.x_per) * op.w.n_cols;
     if (op.experts != nullptr) part.experts += first;
-    const dim3 grid(ceil_div(op.w.n_rows, kWarps), part.n_pairs);
+    const dim3 grid(ceil_div(op.w.n_rows, kWarps), n);
     for_type(op.w.type,
              [&]<ek_type F>() { pair_linear_kernel<F><<<grid, kWarps * kWarp, 0, d.stream>>>(part); });
-  }
+  });
   check_launch("pair_linear_kernel");
+}
+
+void pair_gated(Device& d, const PairGatedOp& op) {
+  if (op.gate.type != op.up.type) throw ArgError("gate and up must be of one type");
+  for_pair_parts(op.n_pairs, op.x_per, [&](int32_t first, int32_t n) {
+    PairGatedOp part = op;
+    part.h += static_cast<size_t>(first) * op.gate.n_rows;
+    part.x += static_cast<size_t>(first / op.x_per) * op.gate.n_cols;
+    if (op.experts != nullptr) part.experts += first;
+    const dim3 grid(ceil_div(op.gate.n_rows, kWarps), n);
+    for_type(op.gate.type,
+             [&]<ek_type F>() { pair_gated_kernel<F><<<grid, kWarps * kWarp, 0, d.stream>>>(part); });
+  });
+  check_launch("pair_gated_kernel");
 }
 
 }  // namespace ek::cuda

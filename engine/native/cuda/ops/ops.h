@@ -36,6 +36,16 @@ struct PairLinearOp {
 };
 void pair_linear(Device& d, const PairLinearOp& op);
 
+/* Row `pair` of h (n_pairs, gate.n_rows) = silu(gate x) * up x, otherwise as PairLinearOp. */
+struct PairGatedOp {
+  float* h;
+  const float* x;
+  WeightView gate, up;
+  const int32_t* experts;
+  int32_t n_pairs, x_per;
+};
+void pair_gated(Device& d, const PairGatedOp& op);
+
 /* h = silu(h) * up, n numbers. */
 void silu_mul(Device& d, float* h, const float* up, int64_t n);
 
