@@ -10,7 +10,7 @@ const engineLayers = [
   "engine/scheduler/",
   "engine/engine\\.ts$",
   "engine/(engine(Messages|Run|Thread|Worker)|eventOutbox)\\.ts$",
-  "engine/(server|bench|doctor)/",
+  "engine/(server|bench|doctor|modelStore)/",
   "engine/main\\.ts$",
 ];
 const noUpward = engineLayers.slice(0, -1).map((layer, i) => ({

@@ -19,8 +19,8 @@ const common = {
   keepNames: true,
   legalComments: "eof",
   logLevel: "warning",
-  // CommonJS bundles have no import.meta.url; the sources use it to find files beside them.
-  define: { "import.meta.url": "bundleUrl" },
+  // CommonJS bundles have no import.meta; the sources use it to find files beside them.
+  define: { "import.meta.url": "bundleUrl", "import.meta.dirname": "__dirname" },
   banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
 };
 

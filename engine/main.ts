@@ -8,10 +8,13 @@ import type { BenchReport } from "./bench/report.ts";
 import { runDoctor } from "./doctor/doctorCommand.ts";
 import type { EngineWorkerData } from "./engineMessages.ts";
 import { runEngineWorker } from "./engineWorker.ts";
+import { addModelCommands } from "./modelStore/modelsCommand.ts";
+import { resolveModel } from "./protocol/modelNames.ts";
 import { runDaemon, startFailure } from "./server/daemon.ts";
 
 const script = resolve(process.argv[1] ?? "");
-const bundledModel = join(dirname(script), "..", "engine", "models", "tidepool-mini.gguf");
+const bundledFolder = join(dirname(script), "..", "engine", "models");
+const bundledModel = join(bundledFolder, "tidepool-mini.gguf");
 
 interface ModelOptions {
   model?: string;
@@ -42,7 +45,7 @@ function wholeNumber(text: string): number {
 function common({ model, threads }: ModelOptions) {
   return {
     version: packageJson.version,
-    modelPath: resolve(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel),
+    modelPath: resolveModel(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel, bundledFolder),
     threads,
   };
 }
@@ -75,7 +78,10 @@ function addCommand(program: Command, name: string, description: string): Comman
   return program
     .command(name)
     .description(description)
-    .option("--model <file>", "GGUF file of architecture tidepool; the bundled model when missing")
+    .option(
+      "--model <file>",
+      "model file or name (tidepool models list); the bundled model when missing",
+    )
     .option("--threads <n>", "0: all physical cores", wholeNumber, 0);
 }
 
@@ -102,6 +108,11 @@ function engineProgram(): Command {
   addCommand(program, "doctor", "say what is wrong on this machine, and what to do")
     .option("--json", "write JSON", false)
     .action(doctor);
+  addModelCommands(program.command("models").description("list, add and remove models"), {
+    bundled: bundledFolder,
+    print: (text) => process.stdout.write(text),
+    note: (text) => process.stderr.write(process.stderr.isTTY ? `\r${text} ` : `${text}\n`),
+  });
   return program;
 }
 

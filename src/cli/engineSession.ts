@@ -1,12 +1,13 @@
 // A connection to an engine for one command.
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { resolveModel } from "../../engine/protocol/modelNames.ts";
 import { prepareRuntimeDir, readLock, resolveRuntimeDir } from "../../engine/protocol/runtime.ts";
 import { delay } from "../base/async.ts";
 import { connectDaemon, type DaemonLink } from "../engineClient/connectDaemon.ts";
 import { DaemonProcess, type LaunchPlan } from "../engineClient/daemonProcess.ts";
-import { engineScript, productVersion } from "./productFiles.ts";
+import { engineScript, modelsFolder, productVersion } from "./productFiles.ts";
 
 /** Time that a private daemon has to end by itself before it is ended. */
 const GRACE_MS = 2000;
@@ -19,7 +20,7 @@ export async function withEngine<T>(
   model: string | undefined,
   work: (link: DaemonLink) => Promise<T>,
 ): Promise<T> {
-  const wanted = model === undefined ? undefined : resolve(model);
+  const wanted = model === undefined ? undefined : resolveModel(model, modelsFolder);
   if (wanted !== undefined && !existsSync(wanted))
     throw new Error(`expected a model file at ${wanted}, found none`);
   const shared = resolveRuntimeDir();

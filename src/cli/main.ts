@@ -5,7 +5,7 @@ import { UsageError } from "./cliError.ts";
 import { type CompleteOptions, completeCommand } from "./completeCommand.ts";
 import { type ContextOptions, contextCommand } from "./contextCommand.ts";
 import { engineCommand } from "./engineCommand.ts";
-import { listModels, modelInfo } from "./modelsCommand.ts";
+import { modelInfo } from "./modelsCommand.ts";
 import { productVersion } from "./productFiles.ts";
 import { type ReplayOptions, replayCommand } from "./replayCommand.ts";
 
@@ -14,6 +14,9 @@ const ENGINE_COMMANDS: readonly (readonly [name: string, what: string])[] = [
   ["bench", "measure decode, prefill, fim or fim --replay"],
   ["doctor", "say what is wrong on this machine, and what to do"],
 ];
+
+/** The engine reads model files, so it does all but `info`, which asks a running engine. */
+const MODELS = "list, info, add, pull or remove models";
 
 function program(): Command {
   const root = new Command("tidepool")
@@ -29,8 +32,8 @@ function program(): Command {
     .description("complete the code at this place; the text after it is the suffix")
     .option("--workspace <dir>", "folder that the file belongs to")
     .option(
-      "--model <file>",
-      "model file; another than the running engine's gets an engine of its own",
+      "--model <model>",
+      "model file or name; another than the running engine's gets an engine of its own",
     )
     .option("--max-tokens <n>", "most tokens to generate")
     .option("--json", "write text, tokens, finish reason and timings as JSON")
@@ -42,9 +45,7 @@ function program(): Command {
     .option("--workspace <dir>", "folder that the file belongs to")
     .option("--json", "write context, tokens, snippets and time as JSON")
     .action((place: string, options: ContextOptions) => contextCommand(place, options));
-  const models = root.command("models").description("list models, or say what is in one");
-  models.command("list").option("--json", "write JSON").action(listModels);
-  models.command("info <model>").action(modelInfo);
+  root.command("models").description(MODELS).command("info <model>").action(modelInfo);
   for (const [name, what] of ENGINE_COMMANDS) root.command(name).description(what);
   return root;
 }
@@ -74,7 +75,8 @@ async function run(args: readonly string[]): Promise<void> {
     return void (await replayProgram().parseAsync(args.slice(1), { from: "user" }));
   if (command === undefined)
     throw new UsageError("expected a command, found none: see tidepool --help");
-  if (ENGINE_COMMANDS.some(([name]) => name === command)) await engineCommand(args);
+  const isEngines = ENGINE_COMMANDS.some(([name]) => name === command);
+  if (isEngines || (command === "models" && args[1] !== "info")) await engineCommand(args);
   else await program().parseAsync(args, { from: "user" });
 }
 

@@ -1,4 +1,5 @@
 import * as vscode from "vscode";
+import { resolveModel } from "../../engine/protocol/modelNames.ts";
 import { readLock, resolveRuntimeDir } from "../../engine/protocol/runtime.ts";
 import {
   type ConnectOptions,
@@ -18,19 +19,21 @@ export function modelArguments(): string[] {
   return threads > 0 ? [...args, "--threads", String(threads)] : args;
 }
 
-/** Finds or starts the daemon with the settings of this moment. */
-export function connectWithSettings(
+/** Finds or starts the daemon with the settings of this moment. Rejects when the setting names no model. */
+export async function connectWithSettings(
   context: vscode.ExtensionContext,
   options: ConnectOptions,
 ): Promise<DaemonLink> {
   const { modelPath, device, idleExitSeconds } = engineSettings();
   const runtimeDir = resolveRuntimeDir();
   const manifest = context.extension.packageJSON as { version: string };
+  const models = vscode.Uri.joinPath(context.extensionUri, "engine", "models").fsPath;
+  const model = modelPath === "" ? undefined : resolveModel(modelPath, models);
   const args = ["--device", device, "--idle-exit", String(idleExitSeconds), ...modelArguments()];
-  return connectDaemon(
+  return await connectDaemon(
     {
       launch: { script: engineScript(context), args, runtimeDir, detached: true },
-      needed: { version: manifest.version, ...(modelPath !== "" && { model: modelPath }) },
+      needed: { version: manifest.version, ...(model !== undefined && { model }) },
       readLock: () => readLock(runtimeDir),
     },
     options,
