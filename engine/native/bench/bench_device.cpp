@@ -15,8 +15,8 @@ void must(ek_status status) {
   std::exit(1);
 }
 
-Device::Device(int n_threads, const std::string& isa) {
-  must(ek_context_create(EK_CPU, 0, n_threads, isa.empty() ? nullptr : isa.c_str(), &ctx_));
+Device::Device(int n_threads, const std::string& isa, ek_device device) {
+  must(ek_context_create(device, 0, n_threads, isa.empty() ? nullptr : isa.c_str(), &ctx_));
 }
 
 Device::~Device() {

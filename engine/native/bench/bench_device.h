@@ -1,4 +1,4 @@
-/* A CPU context for the benchmark, and what it made: random weights and buffers, freed at the end. */
+/* A context for the benchmark, and what it made: random weights and buffers, freed at the end. */
 #ifndef EK_BENCH_DEVICE_H
 #define EK_BENCH_DEVICE_H
 #include <random>
@@ -15,7 +15,7 @@ void must(ek_status status);
 class Device {
  public:
   /* isa empty: the best of the machine. */
-  Device(int n_threads, const std::string& isa);
+  Device(int n_threads, const std::string& isa, ek_device device = EK_CPU);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
