@@ -1,6 +1,6 @@
 /** What every benchmark opens: the model in this process, source text, and what is known of the machine. */
 import { statSync } from "node:fs";
-import { availableParallelism, cpus, release, type } from "node:os";
+import { availableParallelism, cpus, loadavg, release, type } from "node:os";
 import type { Backend } from "../backend/backend.ts";
 import { type EngineParts, loadEngineParts } from "../engine.ts";
 import type { BenchLimits, BenchMachine, BenchReport } from "./report.ts";
@@ -25,6 +25,7 @@ export class BenchSession {
   readonly options: BenchOptions;
   readonly parts: EngineParts & { backend: Backend };
   readonly source: SourceText;
+  private readonly load = loadavg();
 
   /** Loads the model. Throws `bad_model`, `environment`, or a backend's error. */
   constructor(options: BenchOptions) {
@@ -55,7 +56,7 @@ export class BenchSession {
     return {
       bench,
       version: this.options.version,
-      machine: machineOf(device),
+      machine: machineOf(device, this.load),
       model: { id, path, contextLength },
       limits: this.limits(),
       rows: [],
@@ -84,12 +85,13 @@ export class BenchSession {
   }
 }
 
-function machineOf(device: string): BenchMachine {
+function machineOf(device: string, load: readonly number[]): BenchMachine {
   return {
     cpu: cpus()[0]?.model.trim() ?? "unknown CPU",
     cores: availableParallelism(),
     device,
     system: `${type()} ${release()}`,
     node: process.versions.node,
+    load,
   };
 }

@@ -7,7 +7,14 @@ const MIB = 1024 * 1024;
 const report: BenchReport = {
   bench: "decode",
   version: "1.2.3",
-  machine: { cpu: "Abacus", cores: 2, device: "CPU, beads", system: "linux", node: "v20" },
+  machine: {
+    cpu: "Abacus",
+    cores: 2,
+    device: "CPU, beads",
+    system: "linux",
+    node: "v20",
+    load: [0.25, 1, 2],
+  },
   model: { id: "tiny", path: "/m/tiny.gguf", contextLength: 4096 },
   limits: {
     cacheGbPerS: 50,
@@ -45,6 +52,7 @@ describe("formatReport", () => {
   it("sets measured figures beside the machine's limits, in aligned columns", () => {
     expect(formatReport(report)).toBe(`tidepool 1.2.3 bench decode
 machine  Abacus, 2 cores; CPU, beads; linux; Node v20
+load     0.3 1.0 2.0 at the start (1, 5, 15 minutes)
 model    tiny (/m/tiny.gguf), context 4096
 limits   reads 50.0 GB/s over 24 MiB (the model's size), 20.0 GB/s over 256 MiB, 100 GFLOP/s
 memory   bench 100 MiB, daemon 200 MiB resident

@@ -13,6 +13,7 @@ export function formatReport(report: BenchReport): string {
     [
       `tidepool ${report.version} bench ${report.bench}`,
       `machine  ${machine.cpu}, ${machine.cores} cores; ${machine.device}; ${machine.system}; Node ${machine.node}`,
+      `load     ${machine.load.map((mean) => mean.toFixed(1)).join(" ")} at the start (1, 5, 15 minutes)`,
       `model    ${model.id} (${model.path}), context ${model.contextLength}`,
       `limits   ${limitsLine(limits)}`,
       `memory   bench ${mib(memory.benchRssBytes)}${daemon} resident`,

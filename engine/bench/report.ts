@@ -8,6 +8,8 @@ export interface BenchMachine {
   device: string;
   system: string;
   node: string;
+  /** Programs that wanted a core when the benchmark began: means over 1, 5 and 15 minutes. */
+  load: readonly number[];
 }
 
 /** What the context's threads reach with nothing else to do. */
