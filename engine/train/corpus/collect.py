@@ -57,7 +57,10 @@ def select(package: Package, dropped: Counter[str]) -> list[tuple[str, str, str]
                 dropped[reason or ""] += 1
                 continue
             lang = refine_language(path, text)
-            chosen.append((lang or "", path, text))
+            if lang is None:
+                dropped["other language"] += 1
+                continue
+            chosen.append((lang, path, text))
             used += len(raw)
         if kind == "code":
             limits["test"] = min(int(used * TEST_SHARE / (1 - TEST_SHARE)), STAGED_CAP - used)

@@ -66,6 +66,7 @@ _COMPILED_JS = re.compile(
     r"__webpack_require__|_interopRequire(?:Default|Wildcard)|System\.register\(|"
     r"var __(?:defProp|extends|awaiter|create|decorate)\b|_jsxs?\(|_classCallCheck"
 )
+_OBJECTIVE_C = re.compile(r"^\s*(?:@(?:interface|protocol|class|property|end)\b|#\s*import\b)", re.M)
 _FLOW = re.compile(r"@flow\b")
 _BLOCK_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _LINE_COMMENT = re.compile(r"^\s*(?://|#(?!\s*(?:include|define|if|el|end|pragma|import|\[|!\[))).*$", re.M)
@@ -76,7 +77,7 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 def language_of(path: str) -> str | None:
     """Return the corpus language of a path, or None when it is not source code.
 
-    A `.h` file counts as C here; `refine_language` moves C++ headers over.
+    A `.h` file counts as C here; `refine_language` sorts headers of other languages out.
     """
     name = path.rsplit("/", 1)[-1].lower()
     if "." not in name:
@@ -85,9 +86,11 @@ def language_of(path: str) -> str | None:
 
 
 def refine_language(path: str, text: str) -> str | None:
-    """Return `language_of(path)`, calling a `.h` file C++ when its text is C++."""
+    """Return `language_of(path)`; a `.h` file is C++ when its text is, and None when it is Objective-C."""
     lang = language_of(path)
     if lang == "c" and path.lower().endswith(".h"):
+        if _OBJECTIVE_C.search(text):
+            return None
         if re.search(r"^\s*(?:namespace\b|template\s*<|class \w+|using |public:|private:)", text, re.M):
             return "cpp"
     return lang

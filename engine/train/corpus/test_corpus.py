@@ -68,6 +68,8 @@ class Filters(unittest.TestCase):
         self.assertEqual(language_of("a/b.tsx"), "typescript")
         self.assertIsNone(language_of("Makefile"))
         self.assertEqual(refine_language("a.h", "namespace x {\n}\n"), "cpp")
+        self.assertIsNone(refine_language("a.h", "#import <Foundation/Foundation.h>\n@interface A : NSObject\n@end\n"))
+        self.assertEqual(refine_language("a.h", "/** @class A\n * @property b */\nint f(void);\n"), "c")
         self.assertEqual(decode(b"a\r\nb\r"), "a\nb\n")
         self.assertIsNone(decode(b"\xff\xfe"))
         self.assertTrue(is_test("x/a_test.go") and is_test("tests/a.rs") and not is_test("src/latest.rs"))
