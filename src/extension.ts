@@ -13,6 +13,7 @@ import {
   type OutcomeCounters,
 } from "./vscode/inlineCompletionProvider.ts";
 import { tellEngineFailed, tellInfo } from "./vscode/notifications.ts";
+import { ReadAhead } from "./vscode/readAhead.ts";
 import { StatusBar } from "./vscode/statusBar.ts";
 
 /** What the tests in a real editor look at. */
@@ -31,6 +32,7 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   );
   const controller = store.add(new CompletionController(client));
   const provider = new InlineCompletionProvider(controller, log);
+  store.add(new ReadAhead(controller, log));
   const status = store.add(new StatusBar());
   const showStatus = () => status.update(client.state, isOn(), provider.lastOutcome);
   const follow = () => {

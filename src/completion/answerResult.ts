@@ -1,41 +1,73 @@
+import type { CompletionMode } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
+import type { Guess } from "./copying.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
 import { fitClosers } from "./filters/closers.ts";
 import type { Answer } from "./generation.ts";
 import { postProcess } from "./postProcess.ts";
-import { sureEnd } from "./surePart.ts";
+import { type SurePart, surePart } from "./surePart.ts";
+
+/** A result with the probability that what it shows is right; 0 when nothing is shown. */
+export interface Weighed {
+  result: CompletionResult;
+  probability: number;
+}
+
+const nothing = (reason: "blank" | "unsure"): Weighed => ({
+  result: { kind: "nothing", reason },
+  probability: 0,
+});
 
 /**
  * What is shown of an answer at `site`, which is the answer's own place or one further on in its text.
  * The text is always cut at the answer's own place, so that what is shown does not change under the user's typing;
  * how much of it is sure is decided here, where the text up to the cursor is known to be right.
  */
-export function resultAt(answer: Answer, site: CursorSite): CompletionResult {
+export function resultAt(answer: Answer, site: CursorSite): Weighed {
   const whole = postProcess(answer.text, { ...answer, site: answer.site });
-  if (whole.kind === "nothing") return whole;
+  if (whole.kind === "nothing") return { result: whole, probability: 0 };
   const typed = site.prefix.slice(answer.site.prefix.length);
   const text = whole.text.replaceAll("\r\n", "\n");
-  if (!text.startsWith(typed)) return { kind: "nothing", reason: "blank" };
-  const rest = text.slice(typed.length);
-  if (!/\S/.test(rest)) return { kind: "nothing", reason: "blank" };
-  const sure = text.slice(typed.length, endOfSure(answer, text, typed.length)).trimEnd();
-  if (sure === "") return { kind: "nothing", reason: "unsure" };
-  if (typed === "" && sure === text) return whole;
+  if (!text.startsWith(typed)) return nothing("blank");
+  if (!/\S/.test(text.slice(typed.length))) return nothing("blank");
+  const { end, probability } = sureIn(answer, text, typed.length);
+  const sure = text.slice(typed.length, end).trimEnd();
+  if (sure === "") return nothing("unsure");
+  if (typed === "" && sure === text) return { result: whole, probability };
   const fitted = fitClosers(sure, { ...answer, site });
-  if (!/\S/.test(fitted.text)) return { kind: "nothing", reason: "blank" };
+  if (!/\S/.test(fitted.text)) return nothing("blank");
   return {
-    kind: "shown",
-    text: fitted.text.replaceAll("\n", site.eol),
-    replaceLength: fitted.replaceLength,
+    result: {
+      kind: "shown",
+      text: fitted.text.replaceAll("\n", site.eol),
+      replaceLength: fitted.replaceLength,
+    },
+    probability,
   };
 }
 
-/** Filters mostly cut the end; of a text that they changed elsewhere the tokens' places are those of the answer. */
-function endOfSure(answer: Answer, text: string, from: number): number {
-  let shift = 0;
-  const start = Math.min(...[answer.text.search(/\S/), text.search(/\S/)].filter((at) => at >= 0));
-  if (!answer.text.startsWith(text.slice(0, start + 1)))
-    shift = answer.text.search(/\S/) - text.search(/\S/);
-  const end = sureEnd(answer.text, answer.tokens, Math.max(0, from + shift));
-  return Math.max(from, end - shift);
+/** What is shown of a text copied from elsewhere in the file. */
+export function resultOfGuess(
+  { text, probability }: Guess,
+  site: CursorSite,
+  mode: CompletionMode,
+): Weighed {
+  const result = postProcess(text, { site, mode, cutByLimit: false });
+  return { result, probability: result.kind === "shown" ? probability : 0 };
+}
+
+/** The one that is worth more: probability times length. The first of equals. */
+export function worthMore(a: Weighed, b: Weighed | undefined): Weighed {
+  return b !== undefined && worth(b) > worth(a) ? b : a;
+}
+
+function worth({ result, probability }: Weighed): number {
+  return result.kind === "shown" ? probability * result.text.length : 0;
+}
+
+/** Filters mostly cut the end; of a text whose start they changed, tokens are counted from the first character. */
+function sureIn(answer: Answer, text: string, from: number): SurePart {
+  const shift = answer.text.startsWith(text) ? 0 : answer.text.search(/\S/) - text.search(/\S/);
+  const { end, probability } = surePart(answer.text, answer.tokens, Math.max(0, from + shift));
+  return { end: Math.max(from, end - shift), probability };
 }

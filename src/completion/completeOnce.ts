@@ -30,7 +30,7 @@ export async function completeOnce(
     engine,
   ).end;
   if (end.kind === "answered" && end.response) {
-    return { kind: "answered", result: resultAt(end.answer, site), response: end.response };
+    return { kind: "answered", result: resultAt(end.answer, site).result, response: end.response };
   }
   return {
     kind: "failed",

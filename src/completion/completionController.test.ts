@@ -134,3 +134,90 @@ test("a reset ends what runs and forgets what was said", async () => {
   await ask("x = <|>");
   expect(asked()).toHaveLength(2);
 });
+
+test("a text that was passed over for another is not offered again at that place, unless asked for", async () => {
+  engine.script = () => ({ pieces: ["value"] });
+  await expect(ask("x = <|>\n")).resolves.toEqual(shown("value"));
+  engine.script = () => ({ pieces: ["q"], logProb: -9 });
+  await ask("x = z<|>\n");
+  await expect(ask("x = <|>\n")).resolves.toEqual({ kind: "nothing", reason: "rejected" });
+  const command = query("x = <|>\n", { trigger: "command" });
+  await expect(controller.complete(command, new AbortController().signal)).resolves.toEqual(
+    shown("value"),
+  );
+});
+
+test("deleting and typing again refuses nothing", async () => {
+  engine.script = () => ({ pieces: ["value"] });
+  await ask("x = <|>\n");
+  await ask("x = v<|>\n");
+  await ask("x =<|>\n");
+  await expect(ask("x = <|>\n")).resolves.toEqual(shown("value"));
+});
+
+test("what stands behind an accepted text is computed before it is accepted", async () => {
+  engine.script = ({ input_prefix }) => ({
+    pieces: [input_prefix === "x = " ? "first" : "(rest)"],
+  });
+  await expect(ask("x = <|>\n")).resolves.toEqual(shown("first"));
+  await engine.received(2);
+  expect(engine.requests[1]).toMatchObject({ input_prefix: "x = first", priority: "chat" });
+  await controller.settled();
+  await expect(ask("x = first<|>\n")).resolves.toEqual(shown("(rest)"));
+  expect(asked()).toHaveLength(1);
+});
+
+test("accepting by word and by line leaves the rest on the screen, without the engine", async () => {
+  engine.script = () => ({ pieces: ["alpha = beta\n    gamma()\n"] });
+  await expect(ask("def f():\n    <|>")).resolves.toEqual(shown("alpha = beta\n    gamma()"));
+  await expect(ask("def f():\n    alpha<|>")).resolves.toEqual(shown(" = beta\n    gamma()"));
+  await expect(ask("def f():\n    alpha = beta\n<|>")).resolves.toEqual(shown("    gamma()"));
+  expect(asked()).toHaveLength(1);
+});
+
+test("an unsure answer is not shown, and ends as soon as that is known", async () => {
+  const never = deferred<void>();
+  engine.script = () => ({ pieces: ["maybe", " this"], logProb: -2, hold: never.promise });
+  await expect(ask("x = <|>\n")).resolves.toEqual({ kind: "nothing", reason: "unsure" });
+  await expect.poll(() => engine.cancelled).toBeGreaterThanOrEqual(1);
+  never.resolve();
+});
+
+test("shows what the file says when the model is unsure", async () => {
+  engine.script = () => ({ pieces: ["zzz"], logProb: -4 });
+  await expect(ask("totalAmount = 1\nprint(totalA<|>)")).resolves.toEqual(shown("mount"));
+});
+
+test("offers up to three different texts on request", async () => {
+  engine.script = () => ({ pieces: ["one"], logProb: -5, others: ["two", "one", "three"] });
+  const found = await controller.alternatives(query("x = <|>\n"), new AbortController().signal);
+  expect(found).toEqual([shown("one"), shown("two"), shown("three")]);
+  expect(engine.requests[0]).toMatchObject({ n: 3 });
+});
+
+test("says why there are no alternatives", async () => {
+  engine.script = () => failure("overloaded", "too many requests");
+  await expect(
+    controller.alternatives(query("x = <|>\n"), new AbortController().signal),
+  ).resolves.toEqual([{ kind: "nothing", reason: "engine-failed", detail: "too many requests" }]);
+});
+
+test("has other files read in idle time, and kept under the workspace's name", async () => {
+  await controller.readAhead(query("x = <|>\n"), "/w");
+  expect(engine.prefills).toEqual([
+    {
+      input_prefix: "x = ",
+      input_suffix: "\n",
+      input_extra: [{ filename: "b.py", text: "b" }],
+      filename: "a.py",
+      resident: "/w",
+    },
+  ]);
+});
+
+test("a bracket that the editor closes changes nothing before the typed text in the prompt", async () => {
+  engine.script = () => ({ pieces: ["q"], logProb: -9 });
+  await ask("x = f<|>\n");
+  await ask("x = f(<|>)\n");
+  expect(asked().map(({ input_suffix }) => input_suffix)).toEqual(["\n", "\n"]);
+});

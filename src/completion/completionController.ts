@@ -5,7 +5,7 @@ import type { Disposable } from "../base/lifecycle.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
 import { otherAnswers } from "./alternatives.ts";
 import { AnswerCache } from "./answerCache.ts";
-import { resultAt } from "./answerResult.ts";
+import { resultAt, resultOfGuess, type Weighed, worthMore } from "./answerResult.ts";
 import {
   acceptsCompletion,
   type MultilineSetting,
@@ -13,6 +13,7 @@ import {
   type Trigger,
 } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
+import { Copying } from "./copying.ts";
 import {
   type CursorSite,
   type DocumentSnapshot,
@@ -21,7 +22,9 @@ import {
 } from "./documentSnapshot.ts";
 import { Generation, type GenerationEnd, type GenerationPlan } from "./generation.ts";
 import { PromptMemory } from "./promptMemory.ts";
-import { Rejections } from "./rejections.ts";
+import { windowOf } from "./promptWindow.ts";
+import { ShownText } from "./shownText.ts";
+import { SURE } from "./surePart.ts";
 
 export interface CompletionSettings {
   debounceMs: number;
@@ -37,14 +40,27 @@ export interface CompletionQuery {
   context: () => Promise<readonly ExtraChunk[]>;
 }
 
+/** A query on its way through the controller. */
+interface Asked {
+  query: CompletionQuery;
+  site: CursorSite;
+  /** What the file itself says. */
+  copied: Weighed | undefined;
+}
+
 /** Waits so many milliseconds: true when they passed, false as soon as the signal fires. */
 export type Wait = (ms: number, signal: AbortSignal) => Promise<boolean>;
 
 const SUPERSEDED: CompletionResult = { kind: "nothing", reason: "superseded" };
 
+/** A copied text that is so sure and so long is shown without asking the model. */
+const SURE_COPY = 0.85;
+const LONG_COPY = 6;
+
 /**
  *   query ─ refused by place → nothing
  *         ├ answered before, and typed on as it said → shown
+ *         ├ the file itself says for sure what follows → shown
  *         ├ running generation agrees → wait for it
  *         └ abort it → debounce → context → new generation
  *   shown ─ generation for the place behind the text, should it be taken
@@ -54,10 +70,12 @@ export class CompletionController implements Disposable {
   readonly #wait: Wait;
   readonly #answers = new AnswerCache();
   readonly #memory = new PromptMemory();
-  readonly #rejections = new Rejections();
+  readonly #shownText = new ShownText();
+  readonly #copying = new Copying();
   /** What somebody waits for, and what somebody may ask for next. */
   #generation: Generation | undefined;
   #ahead: Generation | undefined;
+  #reading: AbortController | undefined;
   /** The latest query; an older one that still waits gives way to it. */
   #latest: CompletionQuery | undefined;
 
@@ -69,19 +87,22 @@ export class CompletionController implements Disposable {
 
   /** Never rejects for a failing engine; `signal` ends the wait and leaves the generation to the next query. */
   async complete(query: CompletionQuery, signal: AbortSignal): Promise<CompletionResult> {
-    const site = this.#begin(query);
+    this.#latest = query;
+    const site = siteOf(query.snapshot);
+    this.#shownText.movedTo(site);
     if (!acceptsCompletion(site, query.trigger)) {
       this.#dropDisagreeing(site);
       return { kind: "nothing", reason: "mid-line" };
     }
-    const known = this.#fromAnswers(site);
-    if (known?.kind === "shown") return this.#shown(query, site, known);
+    const at = { query, site, copied: this.#copied(query, site) };
+    const known = this.#known(at);
+    if (known?.kind === "shown") return this.#shown(at, known);
     this.#dropDisagreeing(site);
     const stopped = whenAborted(signal);
     try {
       const ended = stopped.fired.then(() => SUPERSEDED);
-      const result = await Promise.race([ended, this.#generate(query, site, signal)]);
-      return signal.aborted ? SUPERSEDED : this.#shown(query, site, result);
+      const result = await Promise.race([ended, this.#generate(at, signal)]);
+      return signal.aborted ? SUPERSEDED : this.#shown(at, result);
     } finally {
       stopped.dispose();
     }
@@ -89,7 +110,8 @@ export class CompletionController implements Disposable {
 
   /** Up to three different texts for one place, the most likely first; what was refused here before is offered again. */
   async alternatives(query: CompletionQuery, signal: AbortSignal): Promise<CompletionResult[]> {
-    const site = this.#begin(query);
+    this.#latest = query;
+    const site = siteOf(query.snapshot);
     this.#dropDisagreeing(site);
     const parts = await this.#memory.partsFor(site, query.context);
     if (signal.aborted) return [SUPERSEDED];
@@ -97,9 +119,33 @@ export class CompletionController implements Disposable {
     return otherAnswers(this.#engine, plan, signal);
   }
 
+  /**
+   * Has the engine read what a completion at this place will need, when it has nothing else to do: other files, which stay
+   * resident under the name `workspace`, and the file itself. A later call takes the place of an earlier one.
+   */
+  async readAhead(query: CompletionQuery, workspace: string): Promise<void> {
+    this.#reading?.abort();
+    const reading = new AbortController();
+    this.#reading = reading;
+    const site = siteOf(query.snapshot);
+    const { suffix, extra } = await this.#memory.partsFor(site, query.context);
+    if (reading.signal.aborted) return;
+    const window = windowOf({ prefix: site.prefix, suffix });
+    await this.#engine.prefill(
+      {
+        input_prefix: window.prefix,
+        input_suffix: window.suffix,
+        input_extra: [...extra],
+        filename: site.filename,
+        resident: workspace,
+      },
+      reading.signal,
+    );
+  }
+
   /** The user has refused what is shown. */
   reject(snapshot: DocumentSnapshot, text: string): void {
-    this.#rejections.reject(siteOf(snapshot), text);
+    this.#shownText.refuse(siteOf(snapshot), text);
   }
 
   /** Resolves when nothing is computed ahead. */
@@ -114,40 +160,48 @@ export class CompletionController implements Disposable {
     this.#generation = undefined;
     this.#ahead?.abort();
     this.#ahead = undefined;
+    this.#reading?.abort();
     this.#answers.clear();
     this.#memory.forget();
-    this.#rejections.clear();
+    this.#shownText.clear();
   }
 
   dispose(): void {
     this.reset();
   }
 
-  #begin(query: CompletionQuery): CursorSite {
-    this.#latest = query;
-    const site = siteOf(query.snapshot);
-    this.#rejections.movedTo(site);
-    return site;
+  /** What can be shown at once: an answer that was given before, or a copy that needs no model. */
+  #known({ site, copied }: Asked): CompletionResult | undefined {
+    const answered = this.#fromAnswers(site);
+    if (answered?.result.kind === "shown") return worthMore(answered, copied).result;
+    const isSure =
+      copied?.result.kind === "shown" &&
+      copied.probability >= SURE_COPY &&
+      copied.result.text.length >= LONG_COPY;
+    return isSure ? copied.result : undefined;
   }
 
-  async #generate(
-    query: CompletionQuery,
-    site: CursorSite,
-    signal: AbortSignal,
-  ): Promise<CompletionResult> {
+  #copied({ settings }: CompletionQuery, site: CursorSite): Weighed | undefined {
+    const mode = modeOf(site, settings.multiline);
+    const guess = this.#copying.guess(site, SURE, mode === "multi");
+    return guess && resultOfGuess(guess, site, mode);
+  }
+
+  async #generate(at: Asked, signal: AbortSignal): Promise<CompletionResult> {
+    const { query, site, copied } = at;
     const joined = await this.#join(site);
-    if (joined?.kind === "shown") return joined;
+    if (joined?.result.kind === "shown") return worthMore(joined, copied).result;
     const waitMs = query.trigger === "typing" && !joined ? query.settings.debounceMs : 0;
     if (waitMs > 0 && !(await this.#wait(waitMs, signal))) return SUPERSEDED;
     const parts = await this.#memory.partsFor(site, query.context);
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
     this.#generation = this.#start(this.#plan(query, site, parts, "completion"));
-    return this.#resultOf(await this.#generation.end, site);
+    return worthMore(this.#resultOf(await this.#generation.end, site), copied).result;
   }
 
   /** The answer of a running generation, when it still agrees with `site` at its end. */
-  async #join(site: CursorSite): Promise<CompletionResult | undefined> {
+  async #join(site: CursorSite): Promise<Weighed | undefined> {
     const running = [this.#generation, this.#ahead].find((g) => g?.running && g.agreesWith(site));
     if (!running) return undefined;
     await running.settledFor(site);
@@ -175,17 +229,17 @@ export class CompletionController implements Disposable {
   }
 
   /** Passes a result on its way to the user: refused texts stay away, and the place behind a shown one is computed next. */
-  #shown(query: CompletionQuery, site: CursorSite, result: CompletionResult): CompletionResult {
+  #shown({ query, site }: Asked, result: CompletionResult): CompletionResult {
     if (result.kind === "nothing") return result;
-    if (query.trigger === "typing" && this.#rejections.isRejected(site, result.text))
+    if (query.trigger === "typing" && this.#shownText.isRefused(site, result.text))
       return { kind: "nothing", reason: "rejected" };
-    this.#rejections.showed(site, result.text.replaceAll("\r\n", "\n"));
+    this.#shownText.show(site, result.text.replaceAll("\r\n", "\n"));
     void this.#lookAhead(query, siteAfterAccepting(site, result));
     return result;
   }
 
   async #lookAhead(query: CompletionQuery, site: CursorSite): Promise<void> {
-    if (this.#ahead?.isFor(site) || this.#fromAnswers(site)?.kind === "shown") return;
+    if (this.#ahead?.isFor(site) || this.#fromAnswers(site)?.result.kind === "shown") return;
     if (!acceptsCompletion(site, "typing")) return;
     const parts = await this.#memory.partsFor(site, query.context);
     if (this.#latest !== query || this.#generation?.running) return;
@@ -193,22 +247,20 @@ export class CompletionController implements Disposable {
     this.#ahead = this.#start(this.#plan(query, site, parts, "chat"));
   }
 
-  #resultOf(end: GenerationEnd, site: CursorSite): CompletionResult {
+  #resultOf(end: GenerationEnd, site: CursorSite): Weighed {
     switch (end.kind) {
       case "answered":
         return resultAt(end.answer, site);
       case "aborted":
-        return SUPERSEDED;
-      case "failed":
-        return {
-          kind: "nothing",
-          reason: end.notReady ? "engine-not-ready" : "engine-failed",
-          detail: end.message,
-        };
+        return { result: SUPERSEDED, probability: 0 };
+      case "failed": {
+        const reason = end.notReady ? "engine-not-ready" : "engine-failed";
+        return { result: { kind: "nothing", reason, detail: end.message }, probability: 0 };
+      }
     }
   }
 
-  #fromAnswers(site: CursorSite): CompletionResult | undefined {
+  #fromAnswers(site: CursorSite): Weighed | undefined {
     const found = this.#answers.find(site);
     return found && resultAt(found.answer, site);
   }

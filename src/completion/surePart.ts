@@ -1,4 +1,4 @@
-// How much of an answer is worth showing: the part that is likely enough to be what the user is going to write.
+// How much of a text is worth showing: the part that is likely enough to be what the user is going to write.
 import type { AnswerToken } from "../engineClient/engineApi.ts";
 
 /** Least probability of everything that is shown. */
@@ -11,13 +11,19 @@ export function isBeyondSure(tokens: readonly AnswerToken[]): boolean {
   return tokens.reduce((sum, { logProb }) => sum + logProb, 0) < Math.log(SURE);
 }
 
+export interface SurePart {
+  /** Offset in UTF-16 units. */
+  end: number;
+  probability: number;
+}
+
 /**
- * End of the sure part of `text`, which begins at `from`: the place behind which probability times length is largest,
- * of those where the text from `from` on has at least the probability `SURE` and no name is cut apart.
- * Equals `from` when there is none. `tokens` are those of the text from its start; offsets in UTF-16 units.
+ * The sure part of `text`, which begins at `from`: it ends where probability times length is largest, of those places
+ * where the text from `from` on has at least the probability `SURE` and no name is cut apart.
+ * Ends at `from` when there is none. `tokens` are those of the text from its start.
  */
-export function sureEnd(text: string, tokens: readonly AnswerToken[], from: number): number {
-  let best = { end: from, worth: 0 };
+export function surePart(text: string, tokens: readonly AnswerToken[], from: number): SurePart {
+  let best = { end: from, probability: 0 };
   let end = 0;
   let logProb = 0;
   for (const token of tokens) {
@@ -25,10 +31,11 @@ export function sureEnd(text: string, tokens: readonly AnswerToken[], from: numb
     if (end <= from) continue;
     logProb += token.logProb;
     if (!(logProb >= Math.log(SURE))) break;
-    const worth = Math.exp(logProb) * (end - from);
-    if (worth > best.worth && !cutsName(text, end)) best = { end, worth };
+    const probability = Math.exp(logProb);
+    const isWorthMore = probability * (end - from) > best.probability * (best.end - from);
+    if (isWorthMore && !cutsName(text, end)) best = { end, probability };
   }
-  return best.end;
+  return best;
 }
 
 function cutsName(text: string, end: number): boolean {

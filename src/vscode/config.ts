@@ -32,7 +32,7 @@ export function isOnFor(document: vscode.TextDocument): boolean {
 export function completionSettings(document: vscode.TextDocument): CompletionSettings {
   const settings = section(document);
   return {
-    debounceMs: settings.get("completion.debounceMs", 60),
+    debounceMs: settings.get("completion.debounceMs", 20),
     maxTokens: settings.get("completion.maxTokens", 96),
     multiline: settings.get<MultilineSetting>("completion.multiline", "auto"),
   };

@@ -3,8 +3,8 @@ import { errorText } from "../base/errorText.ts";
 import type { Logger } from "../base/logger.ts";
 import type { CompletionController } from "../completion/completionController.ts";
 import { type CompletionResult, reasonText } from "../completion/completionResult.ts";
-import { completionSettings, isOnFor } from "./config.ts";
-import { contextOf, snapshotOf } from "./documentSnapshot.ts";
+import { queryOf } from "./completionQuery.ts";
+import { isOnFor } from "./config.ts";
 
 /** Counts of what the provider was asked and what came of it. */
 export interface OutcomeCounters {
@@ -56,20 +56,23 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     const selected = context.selectedCompletionInfo;
     const started = performance.now();
     const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
-    const result = await this.#controller.complete(
-      {
-        snapshot: snapshotOf(document, position, selected),
-        trigger: invoked ? "command" : "typing",
-        settings: completionSettings(document),
-        context: () => contextOf(document),
-      },
-      signal,
-    );
-    this.#record(result, performance.now() - started);
-    if (result.kind === "nothing" || signal.aborted) return [];
+    const query = queryOf(document, position, {
+      selected,
+      trigger: invoked ? "command" : "typing",
+    });
+    // Asked for by hand, several texts are offered to choose from.
+    const results = invoked
+      ? await this.#controller.alternatives(query, signal)
+      : [await this.#controller.complete(query, signal)];
+    const [first] = results;
+    if (first) this.#record(first, performance.now() - started);
+    if (signal.aborted) return [];
     const start = selected?.range.start ?? position;
-    const range = new vscode.Range(start, position.translate(0, result.replaceLength));
-    return [new vscode.InlineCompletionItem((selected?.text ?? "") + result.text, range)];
+    return results.flatMap((result) => {
+      if (result.kind === "nothing") return [];
+      const range = new vscode.Range(start, position.translate(0, result.replaceLength));
+      return [new vscode.InlineCompletionItem((selected?.text ?? "") + result.text, range)];
+    });
   }
 
   #record(result: CompletionResult, ms: number): void {

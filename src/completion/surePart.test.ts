@@ -1,0 +1,38 @@
+import { expect, test } from "vitest";
+import { isBeyondSure, surePart } from "./surePart.ts";
+
+const tokens = (...said: [text: string, probability: number][]) =>
+  said.map(([text, probability]) => ({ text, logProb: Math.log(probability) }));
+const part = (said: ReturnType<typeof tokens>, from = 0) => {
+  const text = said.map((token) => token.text).join("");
+  return text.slice(from, surePart(text, said, from).end);
+};
+
+test("shows all of a sure text, and nothing of an unsure one", () => {
+  expect(part(tokens(["foo", 0.9], ["(bar", 0.9], [")", 0.99]))).toBe("foo(bar)");
+  expect(part(tokens(["foo", 0.2], ["(bar)", 0.99]))).toBe("");
+});
+
+test("cuts a weak tail", () => {
+  expect(part(tokens(["foo", 0.9], ["(", 0.95], ["bar", 0.3]))).toBe("foo(");
+});
+
+test("never cuts a name apart", () => {
+  expect(part(tokens([" get", 0.9], ["Name", 0.3], ["()", 0.9]))).toBe("");
+  expect(part(tokens([" = get", 0.9], ["Name", 0.8], ["Or", 0.2]))).toBe("");
+});
+
+test("what was typed already counts as right", () => {
+  const said = tokens(["foo", 0.45], ["(bar)", 0.8]);
+  expect(part(said)).toBe("foo");
+  expect(part(said, 3)).toBe("(bar)");
+});
+
+test("a probability that is no number shows nothing", () => {
+  expect(part([{ text: "x", logProb: Number.NaN }])).toBe("");
+});
+
+test("unlikely tokens end a generation", () => {
+  expect(isBeyondSure(tokens(["a", 0.9], ["b", 0.9]))).toBe(false);
+  expect(isBeyondSure(tokens(["a", 0.5], ["b", 0.5]))).toBe(true);
+});

@@ -1,0 +1,25 @@
+import type * as vscode from "vscode";
+import type { CompletionQuery } from "../completion/completionController.ts";
+import type { Trigger } from "../completion/completionMode.ts";
+import { completionSettings } from "./config.ts";
+import { contextOf, snapshotOf } from "./documentSnapshot.ts";
+
+interface Asking {
+  trigger: Trigger;
+  /** Item of the suggest widget that is selected. */
+  selected?: vscode.SelectedCompletionInfo | undefined;
+}
+
+/** What is asked of the controller at a place of a document. */
+export function queryOf(
+  document: vscode.TextDocument,
+  position: vscode.Position,
+  { trigger, selected }: Asking,
+): CompletionQuery {
+  return {
+    snapshot: snapshotOf(document, position, selected),
+    trigger,
+    settings: completionSettings(document),
+    context: () => contextOf(document),
+  };
+}
