@@ -32,6 +32,9 @@ static void misuse_contexts(void) {
   REFUSED(ek_context_create(EK_CPU, 1, 1, NULL, &ctx), "ordinal");
   REFUSED(ek_context_create(EK_CPU, 0, 1, "mmx", &ctx), "mmx");
   REFUSED(ek_context_create((ek_device)3, 0, 1, NULL, &ctx), "got 3");
+  /* No machine has GPU 4096; without a driver, or without CUDA kernels, the message says that. */
+  expect(ek_context_create(EK_CUDA, 4096, 0, NULL, &ctx), EK_ERR_DEVICE, "", "a GPU that is not there");
+  if (strlen(ek_last_error()) < 20) failures++;
   ek_context_destroy(NULL);
   if (strcmp(ek_context_describe(NULL), "") != 0 || ek_abi_version() != EK_ABI_VERSION) failures++;
 }
