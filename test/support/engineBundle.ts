@@ -1,10 +1,11 @@
-/** The engine's bundle as users run it; built when it is missing or older than its sources. */
+/** The bundles as users run them; built when they are missing or older than their sources. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "../..");
 const bundle = join(root, "dist", "engine.js");
+const cli = join(root, "dist", "cli.js");
 const bundledAddon = join(root, "dist", "native", "tidepool.node");
 const builtAddon = join(root, "build", "native", "tidepool.node");
 
@@ -14,15 +15,24 @@ export const tinyModel = join(root, "test", "fixtures", "vectors", "tiny-f32.ggu
 /** Path of an up-to-date `dist/engine.js`. Throws when it cannot be built. */
 export function engineBundle(): string {
   if (!existsSync(builtAddon)) run(["scripts/native.mjs"]);
-  const sourcesAt = Math.max(
-    ...readdirSync(join(root, "engine"), { recursive: true, encoding: "utf8" })
-      .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
-      .map((file) => changedAt(join(root, "engine", file))),
-  );
   const isFresh =
-    changedAt(bundle) >= sourcesAt && changedAt(bundledAddon) >= changedAt(builtAddon);
+    changedAt(bundle) >= sourcesChangedAt("engine") &&
+    changedAt(bundledAddon) >= changedAt(builtAddon);
   if (!isFresh) run(["esbuild.mjs"]);
   return bundle;
+}
+
+/** Path of an up-to-date `dist/cli.js`, with the engine beside it. Throws when it cannot be built. */
+export function cliBundle(): string {
+  engineBundle();
+  if (changedAt(cli) < sourcesChangedAt("src")) run(["esbuild.mjs"]);
+  return cli;
+}
+
+function sourcesChangedAt(folder: string): number {
+  const files = readdirSync(join(root, folder), { recursive: true, encoding: "utf8" });
+  const sources = files.filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"));
+  return Math.max(...sources.map((file) => changedAt(join(root, folder, file))));
 }
 
 function changedAt(file: string): number {
