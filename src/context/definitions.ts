@@ -1,0 +1,122 @@
+// From the matches of a language's query to its definitions. Queries capture the whole definition by its kind and its
+// name as @name; @container names the type of a member that stands outside of it, and @scope is a place that only
+// holds members, as a Rust impl does.
+import type { Node, Query } from "web-tree-sitter";
+
+export const definitionKinds = [
+  "class",
+  "constant",
+  "enum",
+  "field",
+  "function",
+  "interface",
+  "macro",
+  "member",
+  "method",
+  "module",
+  "type",
+  "variable",
+] as const;
+
+export type DefinitionKind = (typeof definitionKinds)[number];
+
+export interface DefinitionFacts {
+  name: string;
+  kind: DefinitionKind;
+  /** Lines from 0: that of the name, the last of the signature, and the last of the whole definition. */
+  line: number;
+  signatureEnd: number;
+  endLine: number;
+  /** First line of the comment above; `line` when there is none. */
+  docLine: number;
+  /** Name of the type or module around it; empty at the top. */
+  container: string;
+}
+
+interface Found extends Omit<DefinitionFacts, "docLine"> {
+  start: number;
+  end: number;
+  isScope: boolean;
+}
+
+const kinds = new Set<string>(definitionKinds);
+/** Whatever stands in these belongs to them. */
+const HOLDERS = new Set<DefinitionKind>(["class", "interface", "enum", "module", "type"]);
+const LONGEST_SIGNATURE = 8;
+
+/** Definitions in the order of the text; one for each name and place. */
+export function definitionsOf(query: Query, root: Node, text: string): DefinitionFacts[] {
+  const found: Found[] = [];
+  for (const { captures } of query.matches(root)) {
+    const definition = fromCaptures(captures);
+    if (definition) found.push(definition);
+  }
+  found.sort((a, b) => a.start - b.start || b.end - a.end);
+  return withContainers(found, text.split("\n"));
+}
+
+function fromCaptures(captures: readonly { name: string; node: Node }[]): Found | undefined {
+  let name: Node | undefined;
+  let whole: Node | undefined;
+  let body: Node | undefined;
+  let kind: string | undefined;
+  let container = "";
+  for (const capture of captures) {
+    if (capture.name === "name") name = capture.node;
+    else if (capture.name === "body") body = capture.node;
+    else if (capture.name === "container") container = capture.node.text;
+    else if (kinds.has(capture.name) || capture.name === "scope") {
+      whole = capture.node;
+      kind = capture.name;
+    }
+  }
+  if (!name || !whole || kind === undefined) return undefined;
+  const line = name.startPosition.row;
+  const endLine = whole.endPosition.row;
+  const bodyNode = body ?? whole.childForFieldName("body");
+  const signatureEnd = bodyNode ? bodyNode.startPosition.row : endLine;
+  return {
+    name: name.text.replace(/^[:"'$]+|["']$/g, ""),
+    kind: kind === "scope" ? "class" : (kind as DefinitionKind),
+    isScope: kind === "scope",
+    line,
+    signatureEnd: Math.max(line, Math.min(signatureEnd, endLine, line + LONGEST_SIGNATURE)),
+    endLine,
+    container,
+    start: whole.startIndex,
+    end: whole.endIndex,
+  };
+}
+
+function withContainers(found: readonly Found[], lines: readonly string[]): DefinitionFacts[] {
+  const around: Found[] = [];
+  const seen = new Set<string>();
+  const definitions: DefinitionFacts[] = [];
+  for (const item of found) {
+    while (around.length > 0 && (around.at(-1)?.end ?? 0) <= item.start) around.pop();
+    const { name, kind, line, signatureEnd, endLine } = item;
+    const container = item.container || nearestHolder(around);
+    const isRepeatedField = kind === "field" || kind === "variable";
+    const key = `${isRepeatedField ? container : line}\n${name}`;
+    if (!item.isScope && !seen.has(key)) {
+      seen.add(key);
+      const docLine = docStart(lines, line);
+      definitions.push({ name, kind, line, signatureEnd, endLine, docLine, container });
+    }
+    if (item.end > item.start && endLine >= line) around.push(item);
+  }
+  return definitions;
+}
+
+function nearestHolder(around: readonly Found[]): string {
+  return around.findLast(({ kind }) => HOLDERS.has(kind))?.name ?? "";
+}
+
+const COMMENT = /^\s*(?:\/\/|\/\*|\*|#(?!\s*(?:include|define|if|endif))|--|@\w|\[\w)/;
+
+/** First line of the comment and annotations above `line`. */
+function docStart(lines: readonly string[], line: number): number {
+  let first = line;
+  while (first > 0 && COMMENT.test(lines[first - 1] ?? "")) first--;
+  return first;
+}

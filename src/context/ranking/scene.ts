@@ -1,0 +1,132 @@
+// What stands around the cursor, in terms of the index: the names near it, the imports, and what the line asks for.
+// Text after the cursor on its own line is not looked at: it is what completion is about to write.
+
+import { resolveImport } from "../importResolution.ts";
+import { type ImportStatement, importStatements } from "../importStatements.ts";
+import { scanNames } from "../nameScan.ts";
+import { namespaceOf } from "../namespace.ts";
+import type { IndexedFile, RepositoryIndex } from "../repositoryIndex.ts";
+import type { ContextCursor } from "../snippet.ts";
+import { languageOf, type SyntaxLanguage } from "../syntax.ts";
+
+export interface Scene {
+  index: RepositoryIndex;
+  path: string;
+  language: SyntaxLanguage | undefined;
+  /** Names of this file outside of its imports, by the weight of the nearest place: 1 at the cursor, falling. */
+  near: Map<number, number>;
+  /** Names in import statements. */
+  imported: Set<number>;
+  importedFiles: Map<IndexedFile, ImportStatement>;
+  /** Names before the cursor on its line, the last first; without the one being typed. */
+  before: number[];
+  /** The name being typed; empty between names. */
+  typed: string;
+  /** The cursor stands after `.`, `->` or `::`. */
+  afterDot: boolean;
+  /** Files that this one sees without an import. */
+  siblings: Set<IndexedFile>;
+  /** Lines of the file, the cursor's line cut at the cursor. */
+  cursorLine: number;
+}
+
+/** Weight falls to half at this many lines from the cursor. */
+const HALF_WEIGHT_LINES = 6;
+/** Files read further than this from the cursor are cut. UTF-16 units. */
+const SEEN_UNITS = 120_000;
+
+export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
+  const { path } = cursor;
+  const language = languageOf(path);
+  const { text, offset } = visibleText(cursor);
+  const statements = language ? importStatements(text, language.imports) : [];
+  const scanned = scanNames(text, index.names);
+  const cursorLine = newlinesIn(text.slice(0, offset));
+  const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
+  const line = text.slice(lineStart, offset);
+  const typed = /[\p{L}_$][\p{L}\d_$]*$/u.exec(line)?.[0] ?? "";
+  const rest = line.slice(0, line.length - typed.length);
+  const scene: Scene = {
+    index,
+    path,
+    language,
+    near: new Map(),
+    imported: new Set(),
+    importedFiles: new Map(),
+    before: namesOf(index, rest).reverse(),
+    typed,
+    afterDot: /(?:\.|->|::)\s*$/.test(rest),
+    siblings: siblingsOf(index, path, text, language),
+    cursorLine,
+  };
+  const importLines = new Set<number>();
+  for (const statement of statements) readImport(scene, statement, importLines);
+  collectNear(scene, scanned, importLines);
+  return scene;
+}
+
+/** The text without the rest of the cursor's line, and without what is far away. */
+function visibleText({ text, offset }: ContextCursor): { text: string; offset: number } {
+  const lineEnd = text.indexOf("\n", offset);
+  const after = lineEnd < 0 ? "" : text.slice(lineEnd, lineEnd + SEEN_UNITS);
+  return { text: text.slice(0, offset) + after, offset };
+}
+
+function newlinesIn(text: string): number {
+  let count = 0;
+  for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) count++;
+  return count;
+}
+
+function namesOf(index: RepositoryIndex, text: string): number[] {
+  return [...scanNames(text, index.names).ids];
+}
+
+function readImport(scene: Scene, statement: ImportStatement, lines: Set<number>): void {
+  const { index, path, language, importedFiles, imported } = scene;
+  for (let line = statement.line; line <= statement.endLine; line++) lines.add(line);
+  for (const name of statement.names) imported.add(index.names.add(name));
+  if (!language) return;
+  for (const file of resolveImport(index, path, language.imports, statement.source))
+    if (!importedFiles.has(file)) importedFiles.set(file, statement);
+}
+
+function collectNear(
+  scene: Scene,
+  { ids, starts }: { ids: Uint32Array; starts: Uint32Array },
+  importLines: ReadonlySet<number>,
+): void {
+  for (let line = 0; line + 1 < starts.length; line++) {
+    if (importLines.has(line)) continue;
+    const distance = Math.abs(line - scene.cursorLine) + (line > scene.cursorLine ? 1 : 0);
+    const weight = HALF_WEIGHT_LINES / (HALF_WEIGHT_LINES + distance);
+    for (let i = starts[line] ?? 0; i < (starts[line + 1] ?? 0); i++) {
+      const id = ids[i] ?? 0;
+      if ((scene.near.get(id) ?? 0) < weight) scene.near.set(id, weight);
+    }
+  }
+}
+
+/** Files of the same folder or namespace, when the language shows them without an import. */
+function siblingsOf(
+  index: RepositoryIndex,
+  path: string,
+  text: string,
+  language: SyntaxLanguage | undefined,
+): Set<IndexedFile> {
+  const found = new Set<IndexedFile>();
+  if (!language || language.visible === "nothing") return found;
+  const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : ".";
+  const namespace = namespaceOf(text, language.imports);
+  const add = (files: Iterable<IndexedFile> | undefined) => {
+    for (const file of files ?? [])
+      if (file.path !== path && file.language?.id === language.id) found.add(file);
+  };
+  if (language.visible === "folder") add(index.folders.get(folder));
+  if (namespace) add(index.namespaces.get(namespace));
+  // An inner namespace sees those around it.
+  if (language.imports === "csharp")
+    for (let at = namespace.lastIndexOf("."); at > 0; at = namespace.lastIndexOf(".", at - 1))
+      add(index.namespaces.get(namespace.slice(0, at)));
+  return found;
+}

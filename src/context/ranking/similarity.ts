@@ -1,0 +1,150 @@
+// Names that stand where the surroundings look like those of the cursor.
+import type { IndexedFile } from "../repositoryIndex.ts";
+import type { Evidence } from "./features.ts";
+import type { Scene } from "./scene.ts";
+
+const MOST_QUERY_NAMES = 48;
+/** Names in more files than this tell places apart no more. */
+const MOST_POSTINGS = 1500;
+const SCANNED_FILES = 48;
+const SIMILAR_FILES = 16;
+/** Lines before and after that make up a line's surroundings. */
+const LINES_BEFORE = 7;
+const LINES_AFTER = 4;
+const MOST_OCCURRENCES = 4000;
+
+interface Query {
+  /** By name id; 0 for names that are not asked for. */
+  weights: Float32Array;
+  names: number[];
+  total: number;
+}
+
+/** Rarity of a name: high when few files have it. */
+function rarity(scene: Scene, name: number): number {
+  const files = scene.index.postings[name]?.length ?? 0;
+  return Math.log(1 + (scene.index.files.size + 1) / (files + 0.5));
+}
+
+function queryOf(scene: Scene): Query {
+  const scored: [number, number][] = [];
+  for (const [name, weight] of scene.near) {
+    const files = scene.index.postings[name]?.length ?? 0;
+    if (files === 0 || files > MOST_POSTINGS) continue;
+    scored.push([name, weight * rarity(scene, name) ** 1.5]);
+  }
+  scored.sort((a, b) => b[1] - a[1]);
+  const weights = new Float32Array(scene.index.names.size);
+  const names: number[] = [];
+  let total = 0;
+  for (const [name, weight] of scored.slice(0, MOST_QUERY_NAMES)) {
+    weights[name] = weight;
+    total += weight;
+    names.push(name);
+  }
+  return { weights, names, total: total || 1 };
+}
+
+/** Files by the sum of the weights of the names that they hold, the best first. */
+function bestFiles(
+  scene: Scene,
+  weighted: Iterable<[number, number]>,
+  most: number,
+): [IndexedFile, number][] {
+  const scores = new Map<IndexedFile, number>();
+  for (const [name, weight] of weighted)
+    for (const file of scene.index.postings[name] ?? [])
+      if (file.path !== scene.path) scores.set(file, (scores.get(file) ?? 0) + weight);
+  return [...scores].sort((a, b) => b[1] - a[1]).slice(0, most);
+}
+
+/** Votes of lines whose surroundings share names with those of the cursor. */
+export function voteByLines(scene: Scene, evidence: Evidence): IndexedFile[] {
+  const query = queryOf(scene);
+  const weighted = query.names.map((name): [number, number] => [name, query.weights[name] ?? 0]);
+  const files = bestFiles(scene, weighted, SCANNED_FILES);
+  const votes = new Map<number, number>();
+  for (const [file] of files) voteInFile(file, query, votes);
+  for (const [name, vote] of votes) evidence.raise(name, "similarLines", Math.log1p(vote * 40));
+  return files.map(([file]) => file);
+}
+
+function voteInFile({ ids, starts }: IndexedFile, query: Query, votes: Map<number, number>): void {
+  const lines = starts.length - 1;
+  const sums = new Float32Array(lines + 1);
+  for (let line = 0; line < lines; line++) {
+    let weight = 0;
+    for (let i = starts[line] ?? 0; i < (starts[line + 1] ?? 0); i++)
+      weight += query.weights[ids[i] ?? 0] ?? 0;
+    sums[line + 1] = (sums[line] ?? 0) + weight;
+  }
+  for (let line = 0; line < lines; line++) {
+    const from = Math.max(0, line - LINES_BEFORE);
+    const to = Math.min(lines, line + LINES_AFTER + 1);
+    const around = ((sums[to] ?? 0) - (sums[from] ?? 0)) / query.total;
+    if (around < 0.02) continue;
+    for (let i = starts[line] ?? 0; i < (starts[line + 1] ?? 0); i++) {
+      const name = ids[i] ?? 0;
+      votes.set(name, (votes.get(name) ?? 0) + around * around);
+    }
+  }
+}
+
+/** Votes of whole files that share rare names with this one. */
+export function voteByFiles(scene: Scene, evidence: Evidence): void {
+  const weighted: [number, number][] = [];
+  for (const name of [...scene.near.keys(), ...scene.imported]) {
+    const files = scene.index.postings[name]?.length ?? 0;
+    if (files > 0 && files <= 60) weighted.push([name, rarity(scene, name)]);
+  }
+  const files = bestFiles(scene, weighted, SIMILAR_FILES);
+  const best = files[0]?.[1] ?? 1;
+  const votes = new Map<number, number>();
+  for (const [file, score] of files)
+    for (const name of file.distinct) votes.set(name, (votes.get(name) ?? 0) + (score / best) ** 2);
+  for (const [name, vote] of votes) evidence.raise(name, "similarFiles", Math.log1p(vote));
+}
+
+/** Names that follow the last names of the line elsewhere in the repository. */
+export function voteByPrecedingNames(scene: Scene, evidence: Evidence): void {
+  for (const [rank, name] of scene.before.slice(0, 3).entries()) {
+    const next = new Map<number, number>();
+    const later = new Map<number, number>();
+    let seen = 0;
+    for (const file of scene.index.postings[name] ?? []) {
+      if (file.path === scene.path) continue;
+      seen += followers(file, name, next, later);
+      if (seen > MOST_OCCURRENCES) break;
+    }
+    const share = 1 / (rank + 1);
+    for (const [follower, count] of next)
+      evidence.raise(
+        follower,
+        rank === 0 ? "nextName" : "sameLine",
+        share * Math.log1p((20 * count) / (seen + 3)),
+      );
+    for (const [follower, count] of later)
+      evidence.raise(follower, "sameLine", share * Math.log1p((20 * count) / (seen + 3)));
+  }
+}
+
+function followers(
+  { ids, starts }: IndexedFile,
+  name: number,
+  next: Map<number, number>,
+  later: Map<number, number>,
+): number {
+  let seen = 0;
+  let line = 0;
+  for (let i = ids.indexOf(name); i >= 0; i = ids.indexOf(name, i + 1)) {
+    seen++;
+    while ((starts[line + 1] ?? 0) <= i) line++;
+    const end = starts[line + 1] ?? 0;
+    for (let j = i + 1; j < end && j < i + 8; j++) {
+      const counts = j === i + 1 ? next : later;
+      const follower = ids[j] ?? 0;
+      counts.set(follower, (counts.get(follower) ?? 0) + 1);
+    }
+  }
+  return seen;
+}

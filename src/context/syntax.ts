@@ -1,0 +1,112 @@
+// Loads grammars and their queries, and turns source text into definitions.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as v from "valibot";
+import { Language, type Node, Parser, Query } from "web-tree-sitter";
+import { type DefinitionFacts, definitionsOf } from "./definitions.ts";
+import { type ImportForm, importForms } from "./importStatements.ts";
+
+const languageSchema = v.strictObject({
+  extensions: v.array(v.string()),
+  /** Module path of the grammar, where the product was not packed. */
+  grammar: v.string(),
+  imports: v.picklist(importForms),
+  /** What a file sees without an import: all of its folder, all of its namespace, or nothing. */
+  visible: v.picklist(["folder", "namespace", "nothing"]),
+});
+
+export interface SyntaxLanguage {
+  id: string;
+  grammar: string;
+  imports: ImportForm;
+  visible: "folder" | "namespace" | "nothing";
+}
+
+/** Longer parses are given up: such files are generated or hostile. Milliseconds. */
+const LONGEST_PARSE_MS = 2000;
+
+const folder = fileURLToPath(new URL("./languages/", import.meta.url));
+const modules = createRequire(import.meta.url);
+
+/** A packed product has the wasm files beside the queries, a checkout has them in node_modules. */
+function wasmFile(packed: string, modulePath: string): string {
+  const beside = join(folder, packed);
+  return existsSync(beside) ? beside : modules.resolve(modulePath);
+}
+
+function readLanguages(): Map<string, SyntaxLanguage> {
+  const found = new Map<string, SyntaxLanguage>();
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    const json: unknown = JSON.parse(
+      readFileSync(join(folder, entry.name, "language.json"), "utf8"),
+    );
+    const { extensions, ...rest } = v.parse(languageSchema, json);
+    for (const extension of extensions) found.set(extension, { id: entry.name, ...rest });
+  }
+  return found;
+}
+
+let languages: Map<string, SyntaxLanguage> | undefined;
+
+/** The language of a file by its extension; undefined for text without a grammar. */
+export function languageOf(path: string): SyntaxLanguage | undefined {
+  languages ??= readLanguages();
+  return languages.get(path.slice(path.lastIndexOf(".") + 1).toLowerCase());
+}
+
+interface LoadedGrammar {
+  parser: Parser;
+  query: Query;
+}
+
+/** Grammars in use, each loaded once. */
+export class Syntax {
+  readonly #grammars = new Map<string, LoadedGrammar>();
+
+  /** Loads the grammars that `paths` need. */
+  async load(paths: Iterable<string>): Promise<void> {
+    const wanted = new Map<string, SyntaxLanguage>();
+    for (const path of paths) {
+      const language = languageOf(path);
+      if (language && !this.#grammars.has(language.id)) wanted.set(language.id, language);
+    }
+    if (wanted.size === 0) return;
+    await Parser.init({
+      locateFile: () => wasmFile("web-tree-sitter.wasm", "web-tree-sitter/web-tree-sitter.wasm"),
+    });
+    for (const language of wanted.values())
+      this.#grammars.set(language.id, await loadGrammar(language));
+  }
+
+  /** Definitions in `text`, in the order of its lines; none when the grammar is not loaded or the parse takes too long. */
+  definitions(path: string, text: string): DefinitionFacts[] {
+    const language = languageOf(path);
+    const grammar = language && this.#grammars.get(language.id);
+    if (!grammar) return [];
+    const deadline = performance.now() + LONGEST_PARSE_MS;
+    const tree = grammar.parser.parse(text, null, {
+      progressCallback: () => performance.now() > deadline,
+    });
+    if (!tree) {
+      grammar.parser.reset();
+      return [];
+    }
+    try {
+      return definitionsOf(grammar.query, tree.rootNode satisfies Node, text);
+    } finally {
+      tree.delete();
+    }
+  }
+}
+
+async function loadGrammar({ id, grammar }: SyntaxLanguage): Promise<LoadedGrammar> {
+  const wasm = readFileSync(wasmFile(join(id, "grammar.wasm"), grammar));
+  const language = await Language.load(new Uint8Array(wasm));
+  const parser = new Parser();
+  parser.setLanguage(language);
+  const source = readFileSync(join(folder, id, "definitions.scm"), "utf8");
+  return { parser, query: new Query(language, source) };
+}
