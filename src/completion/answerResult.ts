@@ -5,7 +5,7 @@ import type { CursorSite } from "./documentSnapshot.ts";
 import { fitClosers } from "./filters/closers.ts";
 import type { Answer } from "./generation.ts";
 import { postProcess } from "./postProcess.ts";
-import { type SurePart, surePart } from "./surePart.ts";
+import { type SurePart, surePart, worthOf } from "./surePart.ts";
 
 /** A result with the probability that what it shows is right; 0 when nothing is shown. */
 export interface Weighed {
@@ -21,20 +21,20 @@ const nothing = (reason: "blank" | "unsure"): Weighed => ({
 /**
  * What is shown of an answer at `site`, which is the answer's own place or one further on in its text.
  * The text is always cut at the answer's own place, so that what is shown does not change under the user's typing;
- * how much of it is sure is decided here, where the text up to the cursor is known to be right.
+ * how much of it is shown is decided here, where the text up to the cursor is known to be right: it is at least `sure`.
  */
-export function resultAt(answer: Answer, site: CursorSite): Weighed {
+export function resultAt(answer: Answer, site: CursorSite, sure: number): Weighed {
   const whole = postProcess(answer.text, { ...answer, site: answer.site });
   if (whole.kind === "nothing") return { result: whole, probability: 0 };
   const typed = site.prefix.slice(answer.site.prefix.length);
   const text = whole.text.replaceAll("\r\n", "\n");
   if (!text.startsWith(typed)) return nothing("blank");
   if (!/\S/.test(text.slice(typed.length))) return nothing("blank");
-  const { end, probability } = sureIn(answer, text, typed.length);
-  const sure = text.slice(typed.length, end).trimEnd();
-  if (sure === "") return nothing("unsure");
-  if (typed === "" && sure === text) return { result: whole, probability };
-  const fitted = fitClosers(sure, { ...answer, site });
+  const { end, probability } = sureIn(answer, text, typed.length, sure);
+  const part = text.slice(typed.length, end).trimEnd();
+  if (part === "") return nothing("unsure");
+  if (typed === "" && part === text) return { result: whole, probability };
+  const fitted = fitClosers(part, { ...answer, site });
   if (!/\S/.test(fitted.text)) return nothing("blank");
   return {
     result: {
@@ -56,18 +56,23 @@ export function resultOfGuess(
   return { result, probability: result.kind === "shown" ? probability : 0 };
 }
 
-/** The one that is worth more: probability times length. The first of equals. */
+/** The one that is worth more; the first of equals. */
 export function worthMore(a: Weighed, b: Weighed | undefined): Weighed {
   return b !== undefined && worth(b) > worth(a) ? b : a;
 }
 
 function worth({ result, probability }: Weighed): number {
-  return result.kind === "shown" ? probability * result.text.length : 0;
+  return result.kind === "shown" ? worthOf(probability, result.text.length) : 0;
 }
 
 /** Filters mostly cut the end; of a text whose start they changed, tokens are counted from the first character. */
-function sureIn(answer: Answer, text: string, from: number): SurePart {
+function sureIn(answer: Answer, text: string, from: number, sure: number): SurePart {
   const shift = answer.text.startsWith(text) ? 0 : answer.text.search(/\S/) - text.search(/\S/);
-  const { end, probability } = surePart(answer.text, answer.tokens, Math.max(0, from + shift));
+  const { end, probability } = surePart(
+    answer.text,
+    answer.tokens,
+    Math.max(0, from + shift),
+    sure,
+  );
   return { end: Math.max(from, end - shift), probability };
 }

@@ -6,6 +6,7 @@ import { modeOf } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import { type DocumentSnapshot, siteOf } from "./documentSnapshot.ts";
 import { Generation } from "./generation.ts";
+import { leastSure } from "./surePart.ts";
 
 export type OneCompletion =
   | { kind: "answered"; result: CompletionResult; response: InfillResponse }
@@ -30,7 +31,11 @@ export async function completeOnce(
     engine,
   ).end;
   if (end.kind === "answered" && end.response) {
-    return { kind: "answered", result: resultAt(end.answer, site).result, response: end.response };
+    return {
+      kind: "answered",
+      result: resultAt(end.answer, site, leastSure(0)).result,
+      response: end.response,
+    };
   }
   return {
     kind: "failed",

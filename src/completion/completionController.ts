@@ -24,7 +24,7 @@ import { Generation, type GenerationEnd, type GenerationPlan } from "./generatio
 import { PromptMemory } from "./promptMemory.ts";
 import { windowOf } from "./promptWindow.ts";
 import { ShownText } from "./shownText.ts";
-import { SURE } from "./surePart.ts";
+import { leastSure } from "./surePart.ts";
 
 export interface CompletionSettings {
   debounceMs: number;
@@ -44,6 +44,8 @@ export interface CompletionQuery {
 interface Asked {
   query: CompletionQuery;
   site: CursorSite;
+  /** Least probability of what is shown. */
+  sure: number;
   /** What the file itself says. */
   copied: Weighed | undefined;
 }
@@ -94,7 +96,8 @@ export class CompletionController implements Disposable {
       this.#dropDisagreeing(site);
       return { kind: "nothing", reason: "mid-line" };
     }
-    const at = { query, site, copied: this.#copied(query, site) };
+    const sure = leastSure(this.#shownText.nPassedOver);
+    const at = { query, site, sure, copied: this.#copied(query, site, sure) };
     const known = this.#known(at);
     if (known?.kind === "shown") return this.#shown(at, known);
     this.#dropDisagreeing(site);
@@ -171,8 +174,8 @@ export class CompletionController implements Disposable {
   }
 
   /** What can be shown at once: an answer that was given before, or a copy that needs no model. */
-  #known({ site, copied }: Asked): CompletionResult | undefined {
-    const answered = this.#fromAnswers(site);
+  #known({ site, sure, copied }: Asked): CompletionResult | undefined {
+    const answered = this.#fromAnswers(site, sure);
     if (answered?.result.kind === "shown") return worthMore(answered, copied).result;
     const isSure =
       copied?.result.kind === "shown" &&
@@ -181,15 +184,15 @@ export class CompletionController implements Disposable {
     return isSure ? copied.result : undefined;
   }
 
-  #copied({ settings }: CompletionQuery, site: CursorSite): Weighed | undefined {
+  #copied({ settings }: CompletionQuery, site: CursorSite, sure: number): Weighed | undefined {
     const mode = modeOf(site, settings.multiline);
-    const guess = this.#copying.guess(site, SURE, mode === "multi");
+    const guess = this.#copying.guess(site, sure, mode === "multi");
     return guess && resultOfGuess(guess, site, mode);
   }
 
   async #generate(at: Asked, signal: AbortSignal): Promise<CompletionResult> {
-    const { query, site, copied } = at;
-    const joined = await this.#join(site);
+    const { query, site, sure, copied } = at;
+    const joined = await this.#join(site, sure);
     if (joined?.result.kind === "shown") return worthMore(joined, copied).result;
     const waitMs = query.trigger === "typing" && !joined ? query.settings.debounceMs : 0;
     if (waitMs > 0 && !(await this.#wait(waitMs, signal))) return SUPERSEDED;
@@ -197,16 +200,16 @@ export class CompletionController implements Disposable {
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
     this.#generation = this.#start(this.#plan(query, site, parts, "completion"));
-    return worthMore(this.#resultOf(await this.#generation.end, site), copied).result;
+    return worthMore(this.#resultOf(await this.#generation.end, site, sure), copied).result;
   }
 
   /** The answer of a running generation, when it still agrees with `site` at its end. */
-  async #join(site: CursorSite): Promise<Weighed | undefined> {
+  async #join(site: CursorSite, sure: number): Promise<Weighed | undefined> {
     const running = [this.#generation, this.#ahead].find((g) => g?.running && g.agreesWith(site));
     if (!running) return undefined;
     await running.settledFor(site);
     if (!running.agreesWith(site)) return undefined;
-    return this.#resultOf(await running.end, site);
+    return this.#resultOf(await running.end, site, sure);
   }
 
   #plan(
@@ -239,7 +242,8 @@ export class CompletionController implements Disposable {
   }
 
   async #lookAhead(query: CompletionQuery, site: CursorSite): Promise<void> {
-    if (this.#ahead?.isFor(site) || this.#fromAnswers(site)?.result.kind === "shown") return;
+    if (this.#ahead?.isFor(site) || this.#fromAnswers(site, leastSure(0))?.result.kind === "shown")
+      return;
     if (!acceptsCompletion(site, "typing")) return;
     const parts = await this.#memory.partsFor(site, query.context);
     if (this.#latest !== query || this.#generation?.running) return;
@@ -247,10 +251,10 @@ export class CompletionController implements Disposable {
     this.#ahead = this.#start(this.#plan(query, site, parts, "chat"));
   }
 
-  #resultOf(end: GenerationEnd, site: CursorSite): Weighed {
+  #resultOf(end: GenerationEnd, site: CursorSite, sure: number): Weighed {
     switch (end.kind) {
       case "answered":
-        return resultAt(end.answer, site);
+        return resultAt(end.answer, site, sure);
       case "aborted":
         return { result: SUPERSEDED, probability: 0 };
       case "failed": {
@@ -260,9 +264,9 @@ export class CompletionController implements Disposable {
     }
   }
 
-  #fromAnswers(site: CursorSite): Weighed | undefined {
+  #fromAnswers(site: CursorSite, sure: number): Weighed | undefined {
     const found = this.#answers.find(site);
-    return found && resultAt(found.answer, site);
+    return found && resultAt(found.answer, site, sure);
   }
 
   /** Ends what no typing from here on could make use of. */

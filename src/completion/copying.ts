@@ -1,6 +1,7 @@
 // What the file itself says about the text at the cursor: the place that reads most like it, and what follows there.
 // Code repeats itself; where it does, this is right more often than a small model, and takes no time.
 import type { CursorSite } from "./documentSnapshot.ts";
+import { worthOf } from "./surePart.ts";
 
 /** A text for the cursor with the probability that it is what the user writes. */
 export interface Guess {
@@ -8,9 +9,9 @@ export interface Guess {
   probability: number;
 }
 
-/** Text that is searched, in UTF-16 units: about 700 lines before the cursor and 250 behind it. */
-const UNITS_BEFORE = 24_000;
-const UNITS_AFTER = 8_000;
+/** Text that is searched, in UTF-16 units: about 1400 lines before the cursor and 700 behind it. */
+const UNITS_BEFORE = 48_000;
+const UNITS_AFTER = 24_000;
 /** More tokens that agree do not make a place likelier. */
 const LONGEST_MATCH = 10;
 const LONGEST_COPY = 24;
@@ -59,7 +60,7 @@ export class Copying {
   #afterTokens: readonly string[] = [];
 
   /**
-   * The likeliest continuation, cut where probability times length is largest among texts that are at least `sure`;
+   * The likeliest continuation, cut where it is worth most among texts that are at least `sure`;
    * undefined when there is none. `lines` allows it to go on beyond the end of the line.
    */
   guess(site: CursorSite, sure: number, lines: boolean): Guess | undefined {
@@ -155,9 +156,10 @@ function cutWhereSure(
   let best: Guess | undefined;
   for (let i = 1; probability >= sure; i++) {
     if (text.includes("\n") && !lines) break;
-    const worth = probability * text.trimEnd().length;
-    if (/\S/.test(text) && worth > (best ? best.probability * best.text.length : 0))
-      best = { text: text.trimEnd(), probability };
+    const shown = text.trimEnd();
+    const worth = worthOf(probability, shown.length);
+    if (worth > (best ? worthOf(best.probability, best.text.length) : 0))
+      best = { text: shown, probability };
     const token = all[at + i];
     if (token === undefined || token === BETWEEN || i > LONGEST_COPY) break;
     probability *= MORE_RIGHT[kindOf(token)][rowOf(agreeing + Math.floor(i / 2))] ?? 0;

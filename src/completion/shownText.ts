@@ -10,6 +10,9 @@ export class ShownText {
   readonly #refused = new LRUCache<string, Set<string>>({ max: PLACES });
   #shown: { site: CursorSite; text: string } | undefined;
 
+  /** Keys in a row that were typed into what was shown, instead of taking it. */
+  nPassedOver = 0;
+
   show(site: CursorSite, text: string): void {
     this.#shown = { site, text };
   }
@@ -18,8 +21,11 @@ export class ShownText {
   movedTo(site: CursorSite): void {
     const shown = this.#shown;
     const typed = shown && typedSince(shown.site, site);
+    if (shown === undefined) this.nPassedOver = 0;
     if (shown === undefined || typed === "") return;
     this.#shown = undefined;
+    const isTypedInto = typed?.length === 1 && typed !== shown.text && shown.text.startsWith(typed);
+    this.nPassedOver = isTypedInto ? this.nPassedOver + 1 : 0;
     // Deleting and going elsewhere say nothing about the text.
     if (typed !== undefined && !shown.text.startsWith(typed) && !typed.startsWith(shown.text))
       this.refuse(shown.site, shown.text);
@@ -37,6 +43,7 @@ export class ShownText {
 
   clear(): void {
     this.#refused.clear();
+    this.nPassedOver = 0;
     this.#shown = undefined;
   }
 }

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
-import { isBeyondSure, surePart } from "./surePart.ts";
+import { isBeyondSure, leastSure, surePart, worthOf } from "./surePart.ts";
 
 const tokens = (...said: [text: string, probability: number][]) =>
   said.map(([text, probability]) => ({ text, logProb: Math.log(probability) }));
 const part = (said: ReturnType<typeof tokens>, from = 0) => {
   const text = said.map((token) => token.text).join("");
-  return text.slice(from, surePart(text, said, from).end);
+  return text.slice(from, surePart(text, said, from, 0.4).end);
 };
 
 test("shows all of a sure text, and nothing of an unsure one", () => {
@@ -35,4 +35,14 @@ test("a probability that is no number shows nothing", () => {
 test("unlikely tokens end a generation", () => {
   expect(isBeyondSure(tokens(["a", 0.9], ["b", 0.9]))).toBe(false);
   expect(isBeyondSure(tokens(["a", 0.5], ["b", 0.5]))).toBe(true);
+});
+
+test("every key typed into a text asks for a surer one", () => {
+  expect(leastSure(1)).toBeGreaterThan(leastSure(0));
+  expect(leastSure(100)).toBeLessThan(1);
+});
+
+test("a short text that is right is worth more than a long one that seldom is", () => {
+  expect(worthOf(0.9, 6)).toBeGreaterThan(worthOf(0.4, 20));
+  expect(worthOf(0.9, 20)).toBeGreaterThan(worthOf(0.9, 6));
 });

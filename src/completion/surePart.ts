@@ -2,7 +2,20 @@
 import type { AnswerToken } from "../engineClient/engineApi.ts";
 
 /** Least probability of everything that is shown. */
-export const SURE = 0.4;
+const SURE = 0.33;
+/** By so much more must be sure what is shown on, with every key that is typed into it instead of taking it. */
+const DOUBT = 1.4;
+const MOST_SURE = 0.9;
+
+/** Least probability of a text to show, when `nPassedOver` keys in a row were typed into what was shown before. */
+export function leastSure(nPassedOver: number): number {
+  return Math.min(MOST_SURE, SURE * DOUBT ** nPassedOver);
+}
+
+/** What showing so many characters is worth: rather a shorter text that is right. */
+export function worthOf(probability: number, length: number): number {
+  return probability ** 2 * length;
+}
 
 const NAME_CHARACTER = /[\p{L}\p{N}_$]/u;
 
@@ -18,11 +31,16 @@ export interface SurePart {
 }
 
 /**
- * The sure part of `text`, which begins at `from`: it ends where probability times length is largest, of those places
- * where the text from `from` on has at least the probability `SURE` and no name is cut apart.
+ * The sure part of `text`, which begins at `from`: it ends where it is worth most, of those places where the text
+ * from `from` on has at least the probability `sure` and no name is cut apart.
  * Ends at `from` when there is none. `tokens` are those of the text from its start.
  */
-export function surePart(text: string, tokens: readonly AnswerToken[], from: number): SurePart {
+export function surePart(
+  text: string,
+  tokens: readonly AnswerToken[],
+  from: number,
+  sure: number,
+): SurePart {
   let best = { end: from, probability: 0 };
   let end = 0;
   let logProb = 0;
@@ -30,9 +48,10 @@ export function surePart(text: string, tokens: readonly AnswerToken[], from: num
     end = Math.min(end + token.text.length, text.length);
     if (end <= from) continue;
     logProb += token.logProb;
-    if (!(logProb >= Math.log(SURE))) break;
+    if (!(logProb >= Math.log(sure))) break;
     const probability = Math.exp(logProb);
-    const isWorthMore = probability * (end - from) > best.probability * (best.end - from);
+    const isWorthMore =
+      worthOf(probability, end - from) > worthOf(best.probability, best.end - from);
     if (isWorthMore && !cutsName(text, end)) best = { end, probability };
   }
   return best;
