@@ -1,6 +1,7 @@
 import { completeOnce, type OneCompletion } from "../completion/completeOnce.ts";
 import { reasonText } from "../completion/completionResult.ts";
 import { DEFAULT_MAX_TOKENS } from "../completion/infillRequest.ts";
+import { refusalText } from "../context/guard/contextGuard.ts";
 import { DEFAULT_CONTEXT_TOKENS, repositoryContext } from "../context/repositoryContext.ts";
 import { withEngine } from "./engineSession.ts";
 import { openDocument, parseCount, parseLocation } from "./location.ts";
@@ -20,8 +21,10 @@ export async function completeCommand(place: string, options: CompleteOptions): 
       ? DEFAULT_MAX_TOKENS
       : parseCount(options.maxTokens, "--max-tokens", 1);
   const started = performance.now();
-  const { snapshot, workspace } = await openDocument(location, options.workspace);
-  const { filename, text } = snapshot;
+  const { snapshot, workspace, guard } = await openDocument(location, options.workspace);
+  const { filename, text, offset } = snapshot;
+  const refusal = await guard.refusalOfOpenFile(filename, text, offset);
+  if (refusal) return tellRefused(refusalText[refusal], options.json);
   const extra =
     workspace === undefined
       ? []
@@ -31,6 +34,7 @@ export async function completeCommand(place: string, options: CompleteOptions): 
             filename,
             text,
             budgetTokens: DEFAULT_CONTEXT_TOKENS,
+            guard,
           })
         ).chunks;
   const contextMs = performance.now() - started;
@@ -43,6 +47,12 @@ export async function completeCommand(place: string, options: CompleteOptions): 
     process.stdout.write(`${JSON.stringify(report(completion, contextMs, totalMs))}\n`);
   else if (completion.result.kind === "shown") process.stdout.write(`${completion.result.text}\n`);
   else process.stderr.write(`tidepool: no suggestion: ${reasonText[completion.result.reason]}\n`);
+}
+
+/** The engine is not asked, and not even started. */
+function tellRefused(reason: string, json = false): void {
+  if (json) process.stdout.write(`${JSON.stringify({ text: "", tokens: 0, refused: reason })}\n`);
+  else process.stderr.write(`tidepool: no suggestion: ${reason}\n`);
 }
 
 /** The `--json` form. `replace` stands there only when the text takes the place of that many units after the cursor. */

@@ -1,6 +1,11 @@
-import { repositoryContext } from "../context/repositoryContext.ts";
+import { buildRepositoryIndex } from "../context/buildIndex.ts";
+import { ContextGuard, refusalText } from "../context/guard/contextGuard.ts";
+import { defaultStoreFolder } from "../context/indexStore.ts";
+import { retrieve } from "../context/retrieve.ts";
+import type { Retrieval } from "../context/snippet.ts";
 import { rounded } from "./completeCommand.ts";
 import { openDocument, parseCount, parseLocation } from "./location.ts";
+import type { OpenedDocument } from "./location.ts";
 
 export interface ContextOptions {
   workspace?: string;
@@ -12,17 +17,31 @@ export interface ContextOptions {
 export async function contextCommand(place: string, options: ContextOptions): Promise<void> {
   const location = parseLocation(place);
   const budgetTokens = parseCount(options.budget, "--budget", 0);
-  const started = performance.now();
-  const { snapshot, workspace } = await openDocument(location, options.workspace);
-  const { filename, text } = snapshot;
-  const found =
-    workspace === undefined
-      ? { chunks: [], snippets: [], tokens: 0 }
-      : await repositoryContext({ workspace, filename, text, budgetTokens });
-  const context = found.chunks.map((chunk) => `#${chunk.filename}\n${chunk.text}\n\n`).join("");
-  const { snippets, tokens } = found;
-  const ms = rounded(performance.now() - started);
-  process.stdout.write(
-    options.json ? `${JSON.stringify({ context, tokens, snippets, ms })}\n` : context,
+  const opened = await openDocument(location, options.workspace);
+  const found = await contextOf(opened, budgetTokens);
+  if (!options.json) {
+    process.stdout.write(found.context);
+    return;
+  }
+  const snippets = found.snippets.map(({ text: _, ...where }) => where);
+  const { context, tokens } = found;
+  process.stdout.write(`${JSON.stringify({ context, tokens, snippets, ms: rounded(found.ms) })}\n`);
+}
+
+/** What a completion in this document would see of other files; `ms` is the retrieval, without reading the index. */
+export async function contextOf(
+  { snapshot, workspace }: OpenedDocument,
+  budgetTokens: number,
+): Promise<Retrieval> {
+  const nothing = { snippets: [], context: "", tokens: 0, ms: 0 };
+  if (workspace === undefined || budgetTokens === 0) return nothing;
+  const { filename, text, offset } = snapshot;
+  const refusal = await new ContextGuard({ root: workspace }).refusalOfOpenFile(
+    filename,
+    text,
+    offset,
   );
+  if (refusal) throw new Error(`no context for ${filename}: ${refusalText[refusal]}`);
+  const index = await buildRepositoryIndex({ root: workspace, storeFolder: defaultStoreFolder() });
+  return retrieve(index, { path: filename, text, offset }, budgetTokens);
 }

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { errorText } from "../base/errorText.ts";
 import type { DocumentSnapshot } from "../completion/documentSnapshot.ts";
+import { ContextGuard } from "../context/guard/contextGuard.ts";
 import { UsageError } from "./cliError.ts";
 
 /** A place in a file; line and column count from 1, columns in UTF-16 units. */
@@ -36,6 +37,8 @@ export interface OpenedDocument {
   snapshot: DocumentSnapshot;
   /** Absolute path of the workspace; undefined when the file lies outside of it. */
   workspace: string | undefined;
+  /** Of the workspace, else of the file's own folder. */
+  guard: ContextGuard;
 }
 
 /** Reads the file and finds its workspace: `workspace`, else the nearest folder with `.git`, else the file's own. */
@@ -55,6 +58,7 @@ export async function openDocument(
       offset: offsetOf(text, location),
     },
     workspace: outside ? undefined : root,
+    guard: new ContextGuard({ root: outside ? dirname(path) : root }),
   };
 }
 

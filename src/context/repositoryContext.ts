@@ -1,8 +1,8 @@
 // The files that the current file imports, for the prompt.
 import type { ExtraChunk } from "../../engine/protocol/api.ts";
 import { candidatePaths } from "./candidatePaths.ts";
+import { type AllowedFile, ContextGuard } from "./guard/contextGuard.ts";
 import { importsOf, languageOf } from "./imports.ts";
-import { type WorkspaceFile, WorkspaceReader } from "./workspaceReader.ts";
 
 /** Bytes of source text to a token, by the bundled vocabulary. */
 const BYTES_PER_TOKEN = 3.5;
@@ -33,9 +33,11 @@ export interface ContextQuery {
   filename: string;
   text: string;
   budgetTokens: number;
+  /** What may be read; the workspace folder's own rules when missing. */
+  guard?: ContextGuard;
 }
 
-interface Found extends WorkspaceFile {
+interface Found extends AllowedFile {
   path: string;
   reason: string;
 }
@@ -65,14 +67,15 @@ function tokensOf(text: string): number {
 async function findImports(query: ContextQuery): Promise<Found[]> {
   const language = languageOf(query.filename);
   if (!language || query.budgetTokens <= 0) return [];
-  const reader = new WorkspaceReader(query.workspace);
+  const guard = query.guard ?? new ContextGuard({ root: query.workspace });
   const found = new Map<string, Found>();
   for (const { name, line } of importsOf(query.text, language)) {
     if (found.size === MOST_FILES) break;
     for (const path of candidatePaths(name, query.filename, language)) {
-      const file = found.has(path) ? undefined : await reader.read(path);
-      if (!file) continue;
-      found.set(path, { ...file, path, reason: `imported in line ${line} as ${name}` });
+      if (found.has(path)) continue;
+      const guarded = await guard.read(path);
+      if (guarded.kind === "refused") continue;
+      found.set(path, { ...guarded.file, path, reason: `imported in line ${line} as ${name}` });
       break;
     }
   }

@@ -4,6 +4,7 @@ import type { ExtraChunk } from "../../engine/protocol/api.ts";
 import type { DocumentSnapshot } from "../completion/documentSnapshot.ts";
 import { repositoryContext } from "../context/repositoryContext.ts";
 import { contextTokens } from "./config.ts";
+import { guardOf } from "./fileGuard.ts";
 
 /** The document as it would stand with the suggest widget's selected item inserted, when there is one. */
 export function snapshotOf(
@@ -32,6 +33,7 @@ export async function contextOf(document: vscode.TextDocument): Promise<readonly
   if (!place) return [];
   const context = await repositoryContext({
     ...place,
+    guard: guardOf(place.workspace),
     text: document.getText(),
     budgetTokens: contextTokens(document),
   });

@@ -3,8 +3,10 @@ import { errorText } from "../base/errorText.ts";
 import type { Logger } from "../base/logger.ts";
 import type { CompletionController } from "../completion/completionController.ts";
 import { type CompletionResult, reasonText } from "../completion/completionResult.ts";
+import { refusalText } from "../context/guard/contextGuard.ts";
 import { queryOf } from "./completionQuery.ts";
 import { isOnFor } from "./config.ts";
+import { refusalOf } from "./fileGuard.ts";
 
 /** Counts of what the provider was asked and what came of it. */
 export interface OutcomeCounters {
@@ -36,6 +38,8 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     const listening = token.onCancellationRequested(() => abort.abort());
     if (token.isCancellationRequested) abort.abort();
     try {
+      const refusal = await refusalOf(document, position);
+      if (refusal) return this.#refused(refusalText[refusal]);
       return await this.#items(document, position, context, abort.signal);
     } catch (error) {
       // A failure here is ours; the user is typing and can do nothing about it.
@@ -44,6 +48,11 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     } finally {
       listening.dispose();
     }
+  }
+
+  #refused(reason: string): [] {
+    this.lastOutcome = `nothing is asked here: ${reason}`;
+    return [];
   }
 
   async #items(

@@ -5,6 +5,7 @@ import type { Logger } from "../base/logger.ts";
 import type { CompletionController } from "../completion/completionController.ts";
 import { queryOf } from "./completionQuery.ts";
 import { isOnFor } from "./config.ts";
+import { refusalOf } from "./fileGuard.ts";
 
 /** A cursor that rests for so long is where the user is going to type. */
 const REST_MS = 400;
@@ -41,6 +42,7 @@ export class ReadAhead implements vscode.Disposable {
 
   async #read({ document, selection }: vscode.TextEditor): Promise<void> {
     if (document.isClosed || !isOnFor(document)) return;
+    if (await refusalOf(document, selection.active)) return;
     const folder = vscode.workspace.getWorkspaceFolder(document.uri);
     const query = queryOf(document, selection.active, { trigger: "typing" });
     try {

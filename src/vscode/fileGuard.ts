@@ -1,0 +1,41 @@
+// Which of the editor's files may be read and completed in.
+import { dirname } from "node:path";
+import * as vscode from "vscode";
+import { ContextGuard, type Refusal } from "../context/guard/contextGuard.ts";
+import { hasSecretName } from "../context/guard/secretNames.ts";
+
+/** By folders and trust, because both may change while the editor runs. */
+const guards = new Map<string, ContextGuard>();
+
+/** The guard of a workspace folder, or of the folder of a file that lies in none. */
+export function guardOf(root: string): ContextGuard {
+  const roots = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
+  const trusted = vscode.workspace.isTrusted;
+  const key = JSON.stringify([root, trusted, roots]);
+  let guard = guards.get(key);
+  if (!guard) {
+    guard = new ContextGuard({
+      root,
+      trusted,
+      otherRoots: roots.filter((other) => other !== root),
+    });
+    guards.set(key, guard);
+  }
+  return guard;
+}
+
+/** Why nothing may be asked for in this document; undefined when nothing speaks against it. */
+export async function refusalOf(
+  document: vscode.TextDocument,
+  position: vscode.Position,
+): Promise<Refusal | undefined> {
+  const { uri } = document;
+  const place = uri.scheme === "vscode-notebook-cell" ? uri.with({ scheme: "file" }) : uri;
+  const text = document.getText();
+  const offset = document.offsetAt(position);
+  const folder = vscode.workspace.getWorkspaceFolder(place);
+  const root = folder?.uri.fsPath ?? dirname(place.fsPath);
+  const path = folder ? vscode.workspace.asRelativePath(place, false) : place.fsPath;
+  if (!folder && hasSecretName(place.path)) return "secret-name";
+  return guardOf(root).refusalOfOpenFile(path, text, offset);
+}
