@@ -1,9 +1,11 @@
-// Bundles the three programs of the product into dist/: extension, CLI and engine. `--minify` is for the package.
+// Bundles the programs of the product into dist/: extension with its context thread, CLI and engine. `--minify` is for
+// the package.
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, rename } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { copyLanguages } from "./scripts/lib/languages.mjs";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
 
@@ -41,7 +43,15 @@ async function copyCudaKernels() {
 
 await Promise.all([
   build({ ...common, entryPoints: { extension: "src/extension.ts" }, external: ["vscode"] }),
-  build({ ...common, entryPoints: { cli: "src/cli/main.ts", engine: "engine/main.ts" } }),
+  build({
+    ...common,
+    entryPoints: {
+      cli: "src/cli/main.ts",
+      engine: "engine/main.ts",
+      contextWorker: "src/context/contextWorker.ts",
+    },
+  }),
+  copyLanguages(path.join(root, "dist", "languages")),
   copyNative("tidepool.node"),
   copyCudaKernels(),
 ]);

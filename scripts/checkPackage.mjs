@@ -6,6 +6,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { makeRuntimeDir, stopEngine } from "./lib/engineProcess.mjs";
+import { languageFileNames } from "./lib/languages.mjs";
 import { inRoot } from "./lib/paths.mjs";
 import { lastLine } from "./lib/runCommand.mjs";
 import { copySample, samplePlace } from "./lib/sample.mjs";
@@ -18,6 +19,7 @@ const REQUIRED = [
   "extension/LICENSE.txt",
   "extension/changelog.md",
   "extension/dist/cli.js",
+  "extension/dist/contextWorker.js",
   "extension/dist/engine.js",
   "extension/dist/extension.js",
   "extension/dist/native/tidepool.node",
@@ -55,7 +57,8 @@ function run(command, args, options = {}) {
 
 function checkFiles(unpacked) {
   const found = listFiles(unpacked).filter((file) => !OPTIONAL.has(file));
-  assert.deepEqual(found.sort(), [...REQUIRED, ...modelFiles()].sort());
+  const languages = languageFileNames().map((file) => `extension/dist/languages/${file}`);
+  assert.deepEqual(found.sort(), [...REQUIRED, ...languages, ...modelFiles()].sort());
 }
 
 function checkSize() {

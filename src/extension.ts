@@ -14,7 +14,9 @@ import {
 } from "./vscode/inlineCompletionProvider.ts";
 import { tellEngineFailed, tellInfo } from "./vscode/notifications.ts";
 import { ReadAhead } from "./vscode/readAhead.ts";
+import { CONTEXT_SCHEME, ContextDocuments, showContext } from "./vscode/showContext.ts";
 import { StatusBar } from "./vscode/statusBar.ts";
+import { WorkspaceContext } from "./vscode/workspaceContext.ts";
 
 /** What the tests in a real editor look at. */
 export interface TestApi {
@@ -31,8 +33,10 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
     new EngineClient((options) => connectWithSettings(context, options), log),
   );
   const controller = store.add(new CompletionController(client));
-  const provider = new InlineCompletionProvider(controller, log);
-  store.add(new ReadAhead(controller, log));
+  const files = store.add(new WorkspaceContext(context, log));
+  const shown = store.add(new ContextDocuments());
+  const provider = new InlineCompletionProvider(controller, files, log);
+  store.add(new ReadAhead(controller, files, log));
   const status = store.add(new StatusBar());
   const showStatus = () => status.update(client.state, isOn(), provider.lastOutcome);
   const follow = () => {
@@ -52,11 +56,13 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
     onChange((changed) => (changed === "engine" && isOn() ? void client.restart() : follow())),
   );
   store.add(vscode.languages.registerInlineCompletionItemProvider({ pattern: "**" }, provider));
+  store.add(vscode.workspace.registerTextDocumentContentProvider(CONTEXT_SCHEME, shown));
   store.add(
     registerCommands({
       toggle: async () => void (await toggle()),
       complete: async () =>
         void (await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
+      showContext: () => showContext(files, shown),
       restart: () => (isOn() ? client.restart() : tellInfo("it is off; switch it on first.")),
       showLog: () => log.show(),
       doctor: async () => {

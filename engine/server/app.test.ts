@@ -28,8 +28,18 @@ function fake(hang = false) {
       inputs.push(input);
       const later = (event: GenerationEvent) => queueMicrotask(() => onEvent(event));
       if (!hang) {
-        later({ type: "delta", text: "a", tokens: [{ id: 7, text: "a", logProb: -1, top: [] }], prompt });
-        later({ type: "delta", text: "b", tokens: [{ id: 8, text: "b", logProb: -2, top: [] }], prompt });
+        later({
+          type: "delta",
+          text: "a",
+          tokens: [{ id: 7, text: "a", logProb: -1, top: [] }],
+          prompt,
+        });
+        later({
+          type: "delta",
+          text: "b",
+          tokens: [{ id: 8, text: "b", logProb: -2, top: [] }],
+          prompt,
+        });
         later({ type: "done", text: "", result });
       }
       return () => later({ type: "done", text: "", result: { ...result, finish: "cancelled" } });

@@ -2,7 +2,12 @@
 import { EngineError } from "../base/errors.ts";
 import type { GenerationInput } from "../engine.ts";
 import type { InfillPiece, InfillResponse, StopType } from "../protocol/api.ts";
-import type { FinishReason, GeneratedToken, GenerationResult, PromptCounts } from "../scheduler/request.ts";
+import type {
+  FinishReason,
+  GeneratedToken,
+  GenerationResult,
+  PromptCounts,
+} from "../scheduler/request.ts";
 import { eventStream } from "./eventStream.ts";
 import type { Generations } from "./generate.ts";
 import { errorBody } from "./httpErrors.ts";

@@ -6,9 +6,14 @@ import { mustRun } from "./runCommand.mjs";
 import { ensureTools, installHint } from "./systemPackages.mjs";
 
 /** The files that make the product; all exist after a build. */
-export const products = ["extension.js", "cli.js", "engine.js", "native/tidepool.node"].map(
-  (file) => inRoot("dist", file),
-);
+export const products = [
+  "extension.js",
+  "contextWorker.js",
+  "cli.js",
+  "engine.js",
+  "native/tidepool.node",
+  "languages/web-tree-sitter.wasm",
+].map((file) => inRoot("dist", file));
 
 /** Whether every file of a build is there; says nothing about its age. */
 export const isBuilt = () => products.every((file) => existsSync(file));

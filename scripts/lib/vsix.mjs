@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { buildProduct, products } from "./build.mjs";
+import { languageFileNames } from "./languages.mjs";
 import { cacheDir, inRoot } from "./paths.mjs";
 import { localBin, mustRun } from "./runCommand.mjs";
 import { writeThirdPartyLicenses } from "./thirdPartyLicenses.mjs";
@@ -36,6 +37,7 @@ function contentHash() {
   const texts = [".vscodeignore", "package.json", "README.md", "LICENSE", "CHANGELOG.md"];
   const files = [
     ...products,
+    ...languageFileNames().map((file) => inRoot("dist", "languages", file)),
     ...models.map((file) => inRoot("engine", "models", file)),
     ...texts.map((file) => inRoot(file)),
   ];

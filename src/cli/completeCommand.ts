@@ -2,9 +2,11 @@ import { completeOnce, type OneCompletion } from "../completion/completeOnce.ts"
 import { reasonText } from "../completion/completionResult.ts";
 import { DEFAULT_MAX_TOKENS } from "../completion/infillRequest.ts";
 import { refusalText } from "../context/guard/contextGuard.ts";
-import { DEFAULT_CONTEXT_TOKENS, repositoryContext } from "../context/repositoryContext.ts";
+import { chunksOf, DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
+import { contextOf } from "./contextCommand.ts";
 import { withEngine } from "./engineSession.ts";
 import { openDocument, parseCount, parseLocation } from "./location.ts";
+import { rounded } from "./rounded.ts";
 
 export interface CompleteOptions {
   workspace?: string;
@@ -21,22 +23,12 @@ export async function completeCommand(place: string, options: CompleteOptions): 
       ? DEFAULT_MAX_TOKENS
       : parseCount(options.maxTokens, "--max-tokens", 1);
   const started = performance.now();
-  const { snapshot, workspace, guard } = await openDocument(location, options.workspace);
-  const { filename, text, offset } = snapshot;
-  const refusal = await guard.refusalOfOpenFile(filename, text, offset);
+  const opened = await openDocument(location, options.workspace);
+  const { snapshot, guard } = opened;
+  const refusal = await guard.refusalOfOpenFile(snapshot.filename, snapshot.text, snapshot.offset);
   if (refusal) return tellRefused(refusalText[refusal], options.json);
-  const extra =
-    workspace === undefined
-      ? []
-      : (
-          await repositoryContext({
-            workspace,
-            filename,
-            text,
-            budgetTokens: DEFAULT_CONTEXT_TOKENS,
-            guard,
-          })
-        ).chunks;
+  const { snippets } = await contextOf(opened, DEFAULT_CONTEXT_TOKENS);
+  const extra = chunksOf(snippets);
   const contextMs = performance.now() - started;
   const completion = await withEngine(options.model, ({ connection }) =>
     completeOnce(connection, snapshot, extra, maxTokens),
@@ -76,9 +68,4 @@ function report(
     },
     ...(result.kind === "shown" && result.replaceLength > 0 && { replace: result.replaceLength }),
   };
-}
-
-/** Milliseconds with two decimals. */
-export function rounded(ms: number): number {
-  return Math.round(ms * 100) / 100;
 }

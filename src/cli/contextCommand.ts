@@ -1,11 +1,11 @@
 import { buildRepositoryIndex } from "../context/buildIndex.ts";
-import { ContextGuard, refusalText } from "../context/guard/contextGuard.ts";
+import { refusalText } from "../context/guard/contextGuard.ts";
 import { defaultStoreFolder } from "../context/indexStore.ts";
 import { retrieve } from "../context/retrieve.ts";
 import type { Retrieval } from "../context/snippet.ts";
-import { rounded } from "./completeCommand.ts";
-import { openDocument, parseCount, parseLocation } from "./location.ts";
 import type { OpenedDocument } from "./location.ts";
+import { openDocument, parseCount, parseLocation } from "./location.ts";
+import { rounded } from "./rounded.ts";
 
 export interface ContextOptions {
   workspace?: string;
@@ -18,6 +18,9 @@ export async function contextCommand(place: string, options: ContextOptions): Pr
   const location = parseLocation(place);
   const budgetTokens = parseCount(options.budget, "--budget", 0);
   const opened = await openDocument(location, options.workspace);
+  const { filename, text, offset } = opened.snapshot;
+  const refusal = await opened.guard.refusalOfOpenFile(filename, text, offset);
+  if (refusal) throw new Error(`no context for ${filename}: ${refusalText[refusal]}`);
   const found = await contextOf(opened, budgetTokens);
   if (!options.json) {
     process.stdout.write(found.context);
@@ -28,20 +31,17 @@ export async function contextCommand(place: string, options: ContextOptions): Pr
   process.stdout.write(`${JSON.stringify({ context, tokens, snippets, ms: rounded(found.ms) })}\n`);
 }
 
-/** What a completion in this document would see of other files; `ms` is the retrieval, without reading the index. */
+/**
+ * What a completion in this document sees of other files; nothing for a file outside of its workspace. The caller has
+ * asked the guard about the document. `ms` is the retrieval, without reading the index.
+ */
 export async function contextOf(
   { snapshot, workspace }: OpenedDocument,
   budgetTokens: number,
 ): Promise<Retrieval> {
-  const nothing = { snippets: [], context: "", tokens: 0, ms: 0 };
-  if (workspace === undefined || budgetTokens === 0) return nothing;
+  if (workspace === undefined || budgetTokens === 0)
+    return { snippets: [], context: "", tokens: 0, ms: 0 };
   const { filename, text, offset } = snapshot;
-  const refusal = await new ContextGuard({ root: workspace }).refusalOfOpenFile(
-    filename,
-    text,
-    offset,
-  );
-  if (refusal) throw new Error(`no context for ${filename}: ${refusalText[refusal]}`);
   const index = await buildRepositoryIndex({ root: workspace, storeFolder: defaultStoreFolder() });
   return retrieve(index, { path: filename, text, offset }, budgetTokens);
 }

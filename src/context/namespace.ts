@@ -9,5 +9,5 @@ const patterns: Partial<Record<ImportForm, RegExp>> = {
 /** The namespace or package that a text says it belongs to; empty when it names none. */
 export function namespaceOf(text: string, form: ImportForm | undefined): string {
   const pattern = form && patterns[form];
-  return (pattern && pattern.exec(text)?.[1]) ?? "";
+  return pattern?.exec(text)?.[1] ?? "";
 }

@@ -29,12 +29,15 @@ export interface IndexedFile extends ScannedNames {
   imports: ImportStatement[];
   /** The file's names without repetition. */
   distinct: Uint32Array;
+  /** Last change on disk, milliseconds since 1970; 0 for text that was never saved. */
+  changedMs: number;
 }
 
 /** What a file is indexed from; the parts that take a parse may come from another thread or the disk. */
 export interface FileSource {
   path: string;
   text: string;
+  changedMs: number;
   definitions: readonly DefinitionFacts[];
 }
 
@@ -54,9 +57,17 @@ export class RepositoryIndex {
   /** Adds the file, or takes its new text in place of the old one. */
   update(source: FileSource): void {
     this.remove(source.path);
-    const file = this.#read(source);
+    this.insert(this.#read(source));
+  }
+
+  /** Adds a file that is not known yet and was made of this index's names. */
+  insert(file: IndexedFile): void {
     this.files.set(file.path, file);
-    for (const name of file.distinct) (this.postings[name] ??= []).push(file);
+    for (const name of file.distinct) {
+      const files = this.postings[name];
+      if (files) files.push(file);
+      else this.postings[name] = [file];
+    }
     for (const definition of file.definitions) {
       push(this.definitions, definition.name, definition);
       if (definition.container >= 0) push(this.members, definition.container, definition);
@@ -81,13 +92,14 @@ export class RepositoryIndex {
     removeFrom(this.stems, stemOf(path), file);
   }
 
-  #read({ path, text, definitions }: FileSource): IndexedFile {
+  #read({ path, text, changedMs, definitions }: FileSource): IndexedFile {
     const language = languageOf(path);
     const scanned = scanNames(text, this.names);
     const lines = text.split("\n");
     const file: IndexedFile = {
       path,
       folder: posix.dirname(path),
+      changedMs,
       language,
       namespace: namespaceOf(text, language?.imports),
       definitions: [],

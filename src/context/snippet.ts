@@ -3,6 +3,9 @@
 /** Bytes of source text to a token, by the bundled vocabulary. */
 const BYTES_PER_TOKEN = 3.5;
 
+/** Tokens for other files when the user sets nothing else. */
+export const DEFAULT_CONTEXT_TOKENS = 1024;
+
 /** Where completion is asked for: the file as it stands in the editor, saved or not. */
 export interface ContextCursor {
   /** Path in the workspace, with forward slashes. */
@@ -40,4 +43,15 @@ export function tokensOfBytes(bytes: number): number {
 /** UTF-8 bytes that fit into `tokens`. */
 export function bytesOfTokens(tokens: number): number {
   return Math.floor(tokens * BYTES_PER_TOKEN);
+}
+
+/** Snippets as the engine takes them: one chunk for each file, in their order. */
+export function chunksOf(snippets: readonly Snippet[]): { filename: string; text: string }[] {
+  const chunks: { filename: string; text: string }[] = [];
+  for (const { path, text } of snippets) {
+    const last = chunks.at(-1);
+    if (last?.filename === path) last.text += `\n${text}`;
+    else chunks.push({ filename: path, text });
+  }
+  return chunks;
 }

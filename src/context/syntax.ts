@@ -10,7 +10,7 @@ import { type ImportForm, importForms } from "./importStatements.ts";
 
 const languageSchema = v.strictObject({
   extensions: v.array(v.string()),
-  /** Module path of the grammar, where the product was not packed. */
+  /** Module path of the grammar. */
   grammar: v.string(),
   imports: v.picklist(importForms),
   /** What a file sees without an import: all of its folder, all of its namespace, or nothing. */
@@ -30,7 +30,7 @@ const LONGEST_PARSE_MS = 2000;
 const folder = fileURLToPath(new URL("./languages/", import.meta.url));
 const modules = createRequire(import.meta.url);
 
-/** A packed product has the wasm files beside the queries, a checkout has them in node_modules. */
+/** A build puts the wasm files beside the queries (scripts/lib/languages.mjs); the sources run with those of node_modules. */
 function wasmFile(packed: string, modulePath: string): string {
   const beside = join(folder, packed);
   return existsSync(beside) ? beside : modules.resolve(modulePath);

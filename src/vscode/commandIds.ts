@@ -2,6 +2,7 @@
 export const commandIds = {
   toggle: "tidepool.toggle",
   complete: "tidepool.complete",
+  showContext: "tidepool.showContext",
   restart: "tidepool.restartEngine",
   showLog: "tidepool.showLog",
   doctor: "tidepool.doctor",

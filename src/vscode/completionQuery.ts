@@ -2,10 +2,13 @@ import type * as vscode from "vscode";
 import type { CompletionQuery } from "../completion/completionController.ts";
 import type { Trigger } from "../completion/completionMode.ts";
 import { completionSettings } from "./config.ts";
-import { contextOf, snapshotOf } from "./documentSnapshot.ts";
+import { snapshotOf } from "./documentSnapshot.ts";
+import type { WorkspaceContext } from "./workspaceContext.ts";
 
 interface Asking {
   trigger: Trigger;
+  /** Where other files come from. */
+  files: WorkspaceContext;
   /** Item of the suggest widget that is selected. */
   selected?: vscode.SelectedCompletionInfo | undefined;
 }
@@ -14,12 +17,12 @@ interface Asking {
 export function queryOf(
   document: vscode.TextDocument,
   position: vscode.Position,
-  { trigger, selected }: Asking,
+  { trigger, files, selected }: Asking,
 ): CompletionQuery {
   return {
     snapshot: snapshotOf(document, position, selected),
     trigger,
     settings: completionSettings(document),
-    context: () => contextOf(document),
+    context: () => files.chunks(document, position),
   };
 }

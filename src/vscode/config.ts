@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import type { CompletionSettings } from "../completion/completionController.ts";
 import type { MultilineSetting } from "../completion/completionMode.ts";
+import { DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
 
 const SECTION = "tidepool";
 
@@ -39,7 +40,7 @@ export function completionSettings(document: vscode.TextDocument): CompletionSet
 }
 
 export function contextTokens(document: vscode.TextDocument): number {
-  return section(document).get("context.budgetTokens", 1024);
+  return section(document).get("context.budgetTokens", DEFAULT_CONTEXT_TOKENS);
 }
 
 export function engineSettings(): EngineSettings {

@@ -8,7 +8,7 @@ import { hasSecretName } from "../context/guard/secretNames.ts";
 const guards = new Map<string, ContextGuard>();
 
 /** The guard of a workspace folder, or of the folder of a file that lies in none. */
-export function guardOf(root: string): ContextGuard {
+function guardOf(root: string): ContextGuard {
   const roots = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
   const trusted = vscode.workspace.isTrusted;
   const key = JSON.stringify([root, trusted, roots]);

@@ -7,6 +7,7 @@ import { refusalText } from "../context/guard/contextGuard.ts";
 import { queryOf } from "./completionQuery.ts";
 import { isOnFor } from "./config.ts";
 import { refusalOf } from "./fileGuard.ts";
+import type { WorkspaceContext } from "./workspaceContext.ts";
 
 /** Counts of what the provider was asked and what came of it. */
 export interface OutcomeCounters {
@@ -19,10 +20,12 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
   readonly counters: OutcomeCounters = { asked: 0, shown: 0, nothing: 0 };
   lastOutcome = "";
   readonly #controller: CompletionController;
+  readonly #files: WorkspaceContext;
   readonly #log: Logger;
 
-  constructor(controller: CompletionController, log: Logger) {
+  constructor(controller: CompletionController, files: WorkspaceContext, log: Logger) {
     this.#controller = controller;
+    this.#files = files;
     this.#log = log;
   }
 
@@ -67,6 +70,7 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
     const query = queryOf(document, position, {
       selected,
+      files: this.#files,
       trigger: invoked ? "command" : "typing",
     });
     // Asked for by hand, several texts are offered to choose from.

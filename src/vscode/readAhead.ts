@@ -6,18 +6,21 @@ import type { CompletionController } from "../completion/completionController.ts
 import { queryOf } from "./completionQuery.ts";
 import { isOnFor } from "./config.ts";
 import { refusalOf } from "./fileGuard.ts";
+import type { WorkspaceContext } from "./workspaceContext.ts";
 
 /** A cursor that rests for so long is where the user is going to type. */
 const REST_MS = 400;
 
 export class ReadAhead implements vscode.Disposable {
   readonly #controller: CompletionController;
+  readonly #files: WorkspaceContext;
   readonly #log: Logger;
   readonly #listening: vscode.Disposable;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(controller: CompletionController, log: Logger) {
+  constructor(controller: CompletionController, files: WorkspaceContext, log: Logger) {
     this.#controller = controller;
+    this.#files = files;
     this.#log = log;
     this.#listening = vscode.Disposable.from(
       vscode.window.onDidChangeActiveTextEditor((editor) => this.#later(editor)),
@@ -44,7 +47,10 @@ export class ReadAhead implements vscode.Disposable {
     if (document.isClosed || !isOnFor(document)) return;
     if (await refusalOf(document, selection.active)) return;
     const folder = vscode.workspace.getWorkspaceFolder(document.uri);
-    const query = queryOf(document, selection.active, { trigger: "typing" });
+    const query = queryOf(document, selection.active, {
+      trigger: "typing",
+      files: this.#files,
+    });
     try {
       await this.#controller.readAhead(query, folder?.uri.toString() ?? "no folder");
     } catch (error) {

@@ -9,6 +9,8 @@ import { secretIn } from "./secretText.ts";
 export const LARGEST_FILE_BYTES = 1024 * 1024;
 /** Of the open file, so much on both sides of the cursor is searched for secrets: more than any prompt takes. UTF-16 units. */
 const SEARCHED_AROUND = 128 * 1024;
+/** More files than these are more than one project; those nearest to the folder are taken. */
+const MOST_FILES = 30_000;
 /** Never part of a project's own sources, ignored by git or not. */
 const NOT_SOURCES = new Set([".git", ".hg", ".svn", "node_modules"]);
 
@@ -20,6 +22,7 @@ export type Refusal =
   | "secret-text"
   | "git-ignored"
   | "tidepool-ignored"
+  | "not-source"
   | "large"
   | "binary"
   | "unreadable";
@@ -33,6 +36,7 @@ export const refusalText: Record<Refusal, string> = {
   "secret-text": "the file holds a key or a password",
   "git-ignored": "git ignores the file",
   "tidepool-ignored": ".tidepoolignore names the file",
+  "not-source": "the file belongs to git or to an installed package",
   large: "the file is larger than 1 MB",
   binary: "the file is not text",
   unreadable: "the file cannot be read",
@@ -91,29 +95,52 @@ export class ContextGuard {
     );
   }
 
+  /** Why an editor's unsaved text must not get into the prompts of other files; undefined when nothing speaks against it. */
+  async refusalOfUnsaved(path: string, text: string): Promise<Refusal | undefined> {
+    if (Buffer.byteLength(text) > LARGEST_FILE_BYTES) return "large";
+    if (text.includes("\0")) return "binary";
+    const { root } = await this.#open();
+    const target = await realpath(join(root, path)).catch(() => root);
+    if (!isInside(target, root)) return "outside";
+    return (
+      (await this.#refusalOfPath(path)) ??
+      (await this.#refusalOfTarget(path)) ??
+      (secretIn(text) ? "secret-text" : undefined)
+    );
+  }
+
+  /** Why nothing in a folder is read; undefined when nothing speaks against it. */
+  refusalOfFolder(path: string): Promise<Refusal | undefined> {
+    return this.#refusalOfPath(`${path}/`);
+  }
+
   /** Every file that may be read as far as its name tells, sorted; empty in an untrusted workspace. */
   async list(): Promise<string[]> {
     if (this.#options.trusted === false) return [];
     const found: string[] = [];
     const folders = [""];
-    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    // Grows while it is read, so that the nearest folders come first.
+    for (const folder of folders) {
+      if (found.length >= MOST_FILES) break;
       const entries = await readdir(join(this.#options.root, folder), {
         withFileTypes: true,
       }).catch(() => []);
       for (const entry of entries) {
         const path = folder + entry.name;
         // What a symbolic link leads to is either in the list by its own name or lies outside.
-        if (entry.isDirectory() && !NOT_SOURCES.has(entry.name)) {
-          if (!(await this.#refusalOfName(`${path}/`))) folders.push(`${path}/`);
+        if (entry.isDirectory()) {
+          if (!(await this.refusalOfFolder(path))) folders.push(`${path}/`);
         } else if (entry.isFile() && !(await this.#refusalOfName(path))) found.push(path);
       }
     }
-    return found.sort();
+    return found.slice(0, MOST_FILES).sort();
   }
 
   async #refusalOfPath(path: string): Promise<Refusal | undefined> {
     if (this.#options.trusted === false) return "untrusted";
-    return this.#refusalOfName(path);
+    const reason = await this.#refusalOfName(path);
+    if (reason) return reason;
+    return path.split("/").some((part) => NOT_SOURCES.has(part)) ? "not-source" : undefined;
   }
 
   async #refusalOfName(path: string): Promise<Refusal | undefined> {
@@ -142,7 +169,7 @@ export class ContextGuard {
     if (!isInside(target, root)) return refused("outside");
     const inside = relative(root, target).split(sep).join("/");
     // The name that a symbolic link gives a file does not take away what the file's own name says.
-    const reason = inside === path ? undefined : await this.#refusalOfName(inside);
+    const reason = inside === path ? undefined : await this.#refusalOfPath(inside);
     if (reason) return refused(reason);
     const found = await stat(target);
     const { size, mtimeMs } = found;

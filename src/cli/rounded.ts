@@ -1,0 +1,4 @@
+/** Milliseconds with two decimals. */
+export function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}

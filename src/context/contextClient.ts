@@ -1,0 +1,93 @@
+/** The index of one workspace folder as its user sees it: a thread does the work, so nothing here waits for a parse. */
+import { Worker } from "node:worker_threads";
+import { assertNever } from "../base/assertNever.ts";
+import type { ContextWorkerData, FromContext, ToContext } from "./contextMessages.ts";
+import type { ContextCursor, Retrieval } from "./snippet.ts";
+
+/** A context that comes later than this is not waited for. */
+const LONGEST_WAIT_MS = 150;
+
+export class ContextClient {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, (retrieval: Retrieval | undefined) => void>();
+  #nextId = 1;
+  #isClosed = false;
+
+  /** Starts the thread. `script` is the bundle of contextWorker.ts; `onNews` hears of indexing and of failures. */
+  constructor(
+    script: string,
+    options: Omit<ContextWorkerData, "role">,
+    onNews: (text: string) => void,
+  ) {
+    const workerData: ContextWorkerData = { role: "tidepool-context", ...options };
+    this.#worker = new Worker(script, { workerData, argv: [] });
+    this.#worker.unref();
+    this.#worker.on("message", (message: FromContext) => this.#receive(message, onNews));
+    this.#worker.on("error", (error) => {
+      onNews(`the index of ${options.root} stopped: ${error.message}`);
+      this.#end();
+    });
+    this.#worker.on("exit", () => this.#end());
+  }
+
+  /** What the index knows so far; undefined when it takes longer than a completion can wait. */
+  retrieve(cursor: ContextCursor, budgetTokens: number): Promise<Retrieval | undefined> {
+    if (this.#isClosed) return Promise.resolve(undefined);
+    const id = this.#nextId++;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#settle(id, undefined), LONGEST_WAIT_MS);
+      this.#waiting.set(id, (retrieval) => {
+        clearTimeout(timer);
+        resolve(retrieval);
+      });
+      this.#post({ kind: "retrieve", id, cursor, budgetTokens });
+    });
+  }
+
+  /** Files that were made, changed or removed; `paths` are relative to the folder. */
+  changed(paths: string[]): void {
+    this.#post({ kind: "changed", paths });
+  }
+
+  /** The unsaved text of an editor. */
+  edited(path: string, text: string): void {
+    this.#post({ kind: "edited", path, text });
+  }
+
+  async close(): Promise<void> {
+    this.#end();
+    await this.#worker.terminate();
+  }
+
+  #post(message: ToContext): void {
+    if (!this.#isClosed) this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromContext, onNews: (text: string) => void): void {
+    switch (message.kind) {
+      case "retrieved":
+        this.#settle(message.id, message.retrieval);
+        break;
+      case "failed":
+        onNews(`no context: ${message.message}`);
+        if (message.id !== undefined) this.#settle(message.id, undefined);
+        break;
+      case "indexed":
+        onNews(`indexed ${message.files} files in ${message.ms.toFixed(0)} ms`);
+        break;
+      default:
+        assertNever(message);
+    }
+  }
+
+  #settle(id: number, retrieval: Retrieval | undefined): void {
+    const resolve = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    resolve?.(retrieval);
+  }
+
+  #end(): void {
+    this.#isClosed = true;
+    for (const id of [...this.#waiting.keys()]) this.#settle(id, undefined);
+  }
+}

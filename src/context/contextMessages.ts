@@ -1,0 +1,23 @@
+// What passes between a client and the thread that holds its index.
+import type { ContextCursor, Retrieval } from "./snippet.ts";
+
+/** How the thread is started. */
+export interface ContextWorkerData {
+  role: "tidepool-context";
+  root: string;
+  otherRoots: string[];
+  storeFolder: string;
+}
+
+export type ToContext =
+  | { kind: "retrieve"; id: number; cursor: ContextCursor; budgetTokens: number }
+  /** Paths relative to the root whose files were made, changed or removed. */
+  | { kind: "changed"; paths: string[] }
+  /** Text of an editor that is not saved. */
+  | { kind: "edited"; path: string; text: string };
+
+export type FromContext =
+  | { kind: "retrieved"; id: number; retrieval: Retrieval }
+  /** With the id of the retrieval that failed; without one, indexing did. */
+  | { kind: "failed"; id?: number; message: string }
+  | { kind: "indexed"; files: number; ms: number };

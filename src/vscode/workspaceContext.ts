@@ -1,0 +1,102 @@
+// Other files for a place in a document: one index for each workspace folder, in a thread of its own.
+import { relative, sep } from "node:path";
+import * as vscode from "vscode";
+import type { ExtraChunk } from "../../engine/protocol/api.ts";
+import type { Logger } from "../base/logger.ts";
+import { ContextClient } from "../context/contextClient.ts";
+import { chunksOf, type Retrieval } from "../context/snippet.ts";
+import { contextTokens, isOnFor } from "./config.ts";
+import { placeOf } from "./documentSnapshot.ts";
+
+export class WorkspaceContext implements vscode.Disposable {
+  readonly #script: string;
+  readonly #storeFolder: string;
+  readonly #log: Logger;
+  readonly #clients = new Map<string, ContextClient>();
+  readonly #listening: vscode.Disposable;
+
+  constructor(context: vscode.ExtensionContext, log: Logger) {
+    this.#script = vscode.Uri.joinPath(context.extensionUri, "dist", "contextWorker.js").fsPath;
+    this.#storeFolder = vscode.Uri.joinPath(context.globalStorageUri, "context").fsPath;
+    this.#log = log;
+    const files = vscode.workspace.createFileSystemWatcher("**/*");
+    const changed = (uri: vscode.Uri) => this.#changed(uri);
+    this.#listening = vscode.Disposable.from(
+      files,
+      files.onDidCreate(changed),
+      files.onDidChange(changed),
+      files.onDidDelete(changed),
+      // A text that is left unsaved is what the next file sees.
+      vscode.window.onDidChangeActiveTextEditor(() => this.#takeUnsaved()),
+      vscode.workspace.onDidChangeWorkspaceFolders(() => this.#closeAll()),
+    );
+  }
+
+  /** What the index of the document's folder gives for a place; undefined where nothing may or can be read. */
+  async retrieve(
+    document: vscode.TextDocument,
+    position: vscode.Position,
+    budgetTokens = contextTokens(document),
+  ): Promise<Retrieval | undefined> {
+    // Nothing of an untrusted workspace is read but the file that its user opened.
+    if (!vscode.workspace.isTrusted || budgetTokens <= 0) return undefined;
+    const place = placeOf(document);
+    if (!place) return undefined;
+    return await this.#clientOf(place.folder).retrieve(
+      {
+        path: place.filename,
+        text: document.getText(),
+        offset: document.offsetAt(position),
+      },
+      budgetTokens,
+    );
+  }
+
+  /** The same as chunks for a prompt. */
+  async chunks(
+    document: vscode.TextDocument,
+    position: vscode.Position,
+  ): Promise<readonly ExtraChunk[]> {
+    const retrieval = await this.retrieve(document, position);
+    return retrieval ? chunksOf(retrieval.snippets) : [];
+  }
+
+  dispose(): void {
+    this.#listening.dispose();
+    this.#closeAll();
+  }
+
+  #clientOf(folder: vscode.WorkspaceFolder): ContextClient {
+    const root = folder.uri.fsPath;
+    const known = this.#clients.get(root);
+    if (known) return known;
+    const folders = vscode.workspace.workspaceFolders ?? [];
+    const otherRoots = folders.map(({ uri }) => uri.fsPath).filter((path) => path !== root);
+    const options = { root, otherRoots, storeFolder: this.#storeFolder };
+    const client = new ContextClient(this.#script, options, (news) =>
+      this.#log.info(`context: ${news}`),
+    );
+    this.#clients.set(root, client);
+    return client;
+  }
+
+  #changed(uri: vscode.Uri): void {
+    const root = vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath;
+    if (root === undefined) return;
+    const path = relative(root, uri.fsPath).split(sep).join("/");
+    this.#clients.get(root)?.changed([path]);
+  }
+
+  #takeUnsaved(): void {
+    for (const document of vscode.workspace.textDocuments) {
+      const place = document.isDirty && isOnFor(document) ? placeOf(document) : undefined;
+      const client = place && this.#clients.get(place.folder.uri.fsPath);
+      if (place && client) client.edited(place.filename, document.getText());
+    }
+  }
+
+  #closeAll(): void {
+    for (const client of this.#clients.values()) void client.close();
+    this.#clients.clear();
+  }
+}
