@@ -82,7 +82,10 @@ function inputOf(body: CompletionBody, index: number): GenerationInput {
     prompt:
       suffix === undefined
         ? { kind: "text", text: prompt }
-        : { kind: "infill", parts: { prefix: prompt, suffix, filename: undefined, extra: [] } },
+        : {
+            kind: "infill",
+            parts: { prefix: prompt, suffix, filename: undefined, extra: [], heal: true },
+          },
     maxTokens: body.max_tokens,
     sampling: { temperature: body.temperature, topK: 0, topP: body.top_p, seed: body.seed + index },
     stop: typeof body.stop === "string" ? [body.stop] : body.stop,
