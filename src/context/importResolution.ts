@@ -126,7 +126,9 @@ function folderByEnd(
   for (const folder of index.folders.keys()) {
     const count = commonEnd(folder.split("/"), segments);
     const isBetter =
-      count > bestCount || (count === bestCount && nearness(folder, path) > nearness(best, path));
+      count > bestCount ||
+      (count === bestCount &&
+        (nearness(folder, path) - nearness(best, path) || (folder < best ? 1 : -1)) > 0);
     if (count > 0 && isBetter) {
       best = folder;
       bestCount = count;
@@ -165,7 +167,10 @@ function crateFiles(index: RepositoryIndex, crate: string, rest: readonly string
   const folders = [...index.folders.keys()].filter((folder) =>
     folder.replaceAll("-", "_").endsWith(`${crate}/src`),
   );
-  return folders.slice(0, 2).flatMap((folder) => atPath(index, posix.join(folder, ...rest)));
+  return folders
+    .sort()
+    .slice(0, 2)
+    .flatMap((folder) => atPath(index, posix.join(folder, ...rest)));
 }
 
 function crateRoot(path: string): string {

@@ -2,6 +2,7 @@
 // but the defining lines; whoever wants more reads the file.
 import { posix } from "node:path";
 import type { DefinitionFacts } from "./definitions.ts";
+import { FileLists, putIn, takeOut } from "./fileLists.ts";
 import { type ImportStatement, importStatements } from "./importStatements.ts";
 import { type ScannedNames, scanNames } from "./nameScan.ts";
 import { namespaceOf } from "./namespace.ts";
@@ -46,13 +47,13 @@ export class RepositoryIndex {
   readonly files = new Map<string, IndexedFile>();
   /** Files in which a name stands. */
   readonly postings: (IndexedFile[] | undefined)[] = [];
-  readonly definitions = new Map<number, Definition[]>();
+  readonly definitions = new FileLists<number, Definition>();
   /** By the name of the type or module around them. */
-  readonly members = new Map<number, Definition[]>();
-  readonly folders = new Map<string, Set<IndexedFile>>();
-  readonly namespaces = new Map<string, Set<IndexedFile>>();
-  /** By the last part of the path, without extension; folders too, by their files. */
-  readonly stems = new Map<string, Set<IndexedFile>>();
+  readonly members = new FileLists<number, Definition>();
+  readonly folders = new FileLists<string, IndexedFile>();
+  readonly namespaces = new FileLists<string, IndexedFile>();
+  /** By the last part of the path, without extension. */
+  readonly stems = new FileLists<string, IndexedFile>();
 
   /** Adds the file, or takes its new text in place of the old one. */
   update(source: FileSource): void {
@@ -65,16 +66,16 @@ export class RepositoryIndex {
     this.files.set(file.path, file);
     for (const name of file.distinct) {
       const files = this.postings[name];
-      if (files) files.push(file);
+      if (files) putIn(files, file);
       else this.postings[name] = [file];
     }
     for (const definition of file.definitions) {
-      push(this.definitions, definition.name, definition);
-      if (definition.container >= 0) push(this.members, definition.container, definition);
+      this.definitions.put(definition.name, definition);
+      if (definition.container >= 0) this.members.put(definition.container, definition);
     }
-    addTo(this.folders, file.folder, file);
-    if (file.namespace) addTo(this.namespaces, file.namespace, file);
-    addTo(this.stems, stemOf(file.path), file);
+    this.folders.put(file.folder, file);
+    if (file.namespace) this.namespaces.put(file.namespace, file);
+    this.stems.put(stemOf(file.path), file);
   }
 
   /** Forgets the file; nothing happens when it is not known. */
@@ -82,14 +83,14 @@ export class RepositoryIndex {
     const file = this.files.get(path);
     if (!file) return;
     this.files.delete(path);
-    for (const name of file.distinct) drop(this.postings[name], file);
+    for (const name of file.distinct) takeOut(this.postings[name] ?? [], file);
     for (const definition of file.definitions) {
-      dropFrom(this.definitions, definition.name, definition);
-      if (definition.container >= 0) dropFrom(this.members, definition.container, definition);
+      this.definitions.take(definition.name, definition);
+      if (definition.container >= 0) this.members.take(definition.container, definition);
     }
-    removeFrom(this.folders, file.folder, file);
-    if (file.namespace) removeFrom(this.namespaces, file.namespace, file);
-    removeFrom(this.stems, stemOf(path), file);
+    this.folders.take(file.folder, file);
+    if (file.namespace) this.namespaces.take(file.namespace, file);
+    this.stems.take(stemOf(path), file);
   }
 
   #read({ path, text, changedMs, definitions }: FileSource): IndexedFile {
@@ -126,33 +127,4 @@ export function stemOf(path: string): string {
 /** A slice keeps the whole text that it was cut from alive; a copy does not. */
 function detached(text: string): string {
   return Buffer.from(text).toString();
-}
-
-function push<K, T>(map: Map<K, T[]>, key: K, value: T): void {
-  const list = map.get(key);
-  if (list) list.push(value);
-  else map.set(key, [value]);
-}
-
-function drop<T>(list: T[] | undefined, value: T): void {
-  const at = list?.indexOf(value) ?? -1;
-  if (at >= 0) list?.splice(at, 1);
-}
-
-function dropFrom<K, T>(map: Map<K, T[]>, key: K, value: T): void {
-  const list = map.get(key);
-  drop(list, value);
-  if (list?.length === 0) map.delete(key);
-}
-
-function addTo<T>(map: Map<string, Set<T>>, key: string, value: T): void {
-  const set = map.get(key);
-  if (set) set.add(value);
-  else map.set(key, new Set([value]));
-}
-
-function removeFrom<T>(map: Map<string, Set<T>>, key: string, value: T): void {
-  const set = map.get(key);
-  set?.delete(value);
-  if (set?.size === 0) map.delete(key);
 }

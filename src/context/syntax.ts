@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
-import { Language, type Node, Parser, Query } from "web-tree-sitter";
+import { Language, Parser, Query, type Tree } from "web-tree-sitter";
 import { type DefinitionFacts, definitionsOf } from "./definitions.ts";
 import { type ImportForm, importForms } from "./importStatements.ts";
 
@@ -87,18 +87,18 @@ export class Syntax {
     const grammar = language && this.#grammars.get(language.id);
     if (!grammar) return [];
     const deadline = performance.now() + LONGEST_PARSE_MS;
-    const tree = grammar.parser.parse(text, null, {
-      progressCallback: () => performance.now() > deadline,
-    });
-    if (!tree) {
-      grammar.parser.reset();
-      return [];
-    }
+    const options = { progressCallback: () => performance.now() > deadline };
+    let tree: Tree | null = null;
     try {
-      return definitionsOf(grammar.query, tree.rootNode satisfies Node, text);
+      tree = grammar.parser.parse(text, null, options);
+      if (tree) return definitionsOf(grammar.query, tree.rootNode, text);
+    } catch {
+      // A scanner that traps on some text must not cost the other files their index.
     } finally {
-      tree.delete();
+      tree?.delete();
     }
+    grammar.parser.reset();
+    return [];
   }
 }
 

@@ -2,7 +2,7 @@
 import { nearness } from "../importResolution.ts";
 import type { Definition } from "../repositoryIndex.ts";
 import { Evidence, FEATURES, type Feature, featureIndex, featureNames } from "./features.ts";
-import type { Scene } from "./scene.ts";
+import { filesWith, type Scene } from "./scene.ts";
 import { voteByFiles, voteByLines, voteByPrecedingNames } from "./similarity.ts";
 import { isTypeDefinition, voteByImports, voteByModule, voteByTypes } from "./structure.ts";
 import { weights } from "./weights.ts";
@@ -90,8 +90,9 @@ function describe(
   const text = index.names.textOf(name);
   const isTop = definition.container < 0;
   set("bias", 1);
-  set("usedInFiles", Math.log(index.postings[name]?.length ?? 1));
-  set("isDefinedOnly", (index.postings[name]?.length ?? 0) < 2 ? 1 : 0);
+  const files = filesWith(scene, name);
+  set("usedInFiles", Math.log(Math.max(files, 1)));
+  set("isDefinedOnly", files < 2 ? 1 : 0);
   set("sharedWords", sharedWords(index.names.partsOf(name), near));
   set("nearness", nearness(file.path, scene.path) / (scene.path.split("/").length || 1));
   set("isType", isTypeDefinition(definition) ? 1 : 0);

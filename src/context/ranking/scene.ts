@@ -3,7 +3,7 @@
 
 import { resolveImport } from "../importResolution.ts";
 import { type ImportStatement, importStatements } from "../importStatements.ts";
-import { scanNames } from "../nameScan.ts";
+import { type ScannedNames, scanNames } from "../nameScan.ts";
 import { namespaceOf } from "../namespace.ts";
 import type { IndexedFile, RepositoryIndex } from "../repositoryIndex.ts";
 import type { ContextCursor } from "../snippet.ts";
@@ -12,6 +12,11 @@ import { languageOf, type SyntaxLanguage } from "../syntax.ts";
 export interface Scene {
   index: RepositoryIndex;
   path: string;
+  /** This file as far as it is looked at, and its names. */
+  scanned: ScannedNames;
+  own: ReadonlySet<number>;
+  /** Names of this file as the index knows it, which may be older or not at all. */
+  indexed: ReadonlySet<number>;
   language: SyntaxLanguage | undefined;
   /** Names of this file outside of its imports, by the weight of the nearest place: 1 at the cursor, falling. */
   near: Map<number, number>;
@@ -49,6 +54,9 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
   const scene: Scene = {
     index,
     path,
+    scanned,
+    own: new Set(scanned.ids),
+    indexed: new Set(index.files.get(path)?.distinct),
     language,
     near: new Map(),
     imported: new Set(),
@@ -63,6 +71,12 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
   for (const statement of statements) readImport(scene, statement, importLines);
   collectNear(scene, scanned, importLines);
   return scene;
+}
+
+/** Files in which a name stands, this one as it now is among them. */
+export function filesWith({ index, own, indexed }: Scene, name: number): number {
+  const files = index.postings[name]?.length ?? 0;
+  return files + (own.has(name) ? 1 : 0) - (indexed.has(name) ? 1 : 0);
 }
 
 /** The text without the rest of the cursor's line, and without what is far away. */

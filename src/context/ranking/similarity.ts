@@ -1,7 +1,7 @@
 // Names that stand where the surroundings look like those of the cursor.
 import type { IndexedFile } from "../repositoryIndex.ts";
 import type { Evidence } from "./features.ts";
-import type { Scene } from "./scene.ts";
+import { filesWith, type Scene } from "./scene.ts";
 
 const MOST_QUERY_NAMES = 48;
 /** Names in more files than this tell places apart no more. */
@@ -22,15 +22,15 @@ interface Query {
 
 /** Rarity of a name: high when few files have it. */
 function rarity(scene: Scene, name: number): number {
-  const files = scene.index.postings[name]?.length ?? 0;
-  return Math.log(1 + (scene.index.files.size + 1) / (files + 0.5));
+  const { files } = scene.index;
+  const all = files.has(scene.path) ? files.size : files.size + 1;
+  return Math.log(1 + (all + 1) / (filesWith(scene, name) + 0.5));
 }
 
 function queryOf(scene: Scene): Query {
   const scored: [number, number][] = [];
   for (const [name, weight] of scene.near) {
-    const files = scene.index.postings[name]?.length ?? 0;
-    if (files === 0 || files > MOST_POSTINGS) continue;
+    if (filesWith(scene, name) > MOST_POSTINGS) continue;
     scored.push([name, weight * rarity(scene, name) ** 1.5]);
   }
   scored.sort((a, b) => b[1] - a[1]);
@@ -94,8 +94,7 @@ function voteInFile({ ids, starts }: IndexedFile, query: Query, votes: Map<numbe
 export function voteByFiles(scene: Scene, evidence: Evidence): void {
   const weighted: [number, number][] = [];
   for (const name of [...scene.near.keys(), ...scene.imported]) {
-    const files = scene.index.postings[name]?.length ?? 0;
-    if (files > 0 && files <= 60) weighted.push([name, rarity(scene, name)]);
+    if (filesWith(scene, name) <= 60) weighted.push([name, rarity(scene, name)]);
   }
   const files = bestFiles(scene, weighted, SIMILAR_FILES);
   const best = files[0]?.[1] ?? 1;

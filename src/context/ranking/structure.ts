@@ -26,11 +26,10 @@ export function voteByImports(scene: Scene, evidence: Evidence): void {
   for (const file of [...scene.siblings].slice(0, MOST_SIBLING_FILES))
     voteForFile(file, evidence, "siblingDefinition", "siblingMember");
   const folder = scene.path.includes("/") ? scene.path.slice(0, scene.path.lastIndexOf("/")) : ".";
-  const near = [...(scene.index.folders.get(folder) ?? [])].slice(0, MOST_SIBLING_FILES);
-  for (const file of near) {
-    if (file.path === scene.path) continue;
-    for (const name of file.distinct) evidence.add(name, "sameFolder", 1 / Math.sqrt(near.length));
-  }
+  const near = (scene.index.folders.get(folder) ?? []).filter(({ path }) => path !== scene.path);
+  const share = 1 / Math.sqrt(Math.min(near.length + 1, MOST_SIBLING_FILES));
+  for (const file of near.slice(0, MOST_SIBLING_FILES))
+    for (const name of file.distinct) evidence.add(name, "sameFolder", share);
 }
 
 function voteForFile(file: IndexedFile, evidence: Evidence, top: Feature, member: Feature): void {
@@ -71,7 +70,7 @@ export function voteByTypes(scene: Scene, evidence: Evidence): void {
 }
 
 /** Types that the name before the dot may have: those that stand beside it wherever this file declares it. */
-function receiverTypes({ index, path, before, afterDot, language }: Scene): Set<number> {
+function receiverTypes({ index, scanned, before, afterDot, language }: Scene): Set<number> {
   const types = new Set<number>();
   const [receiver] = before;
   if (!afterDot || receiver === undefined) return types;
@@ -80,9 +79,7 @@ function receiverTypes({ index, path, before, afterDot, language }: Scene): Set<
     if (definition.file.language?.id === language?.id)
       for (const inside of scanNames(definition.text, index.names).ids)
         if (index.members.has(inside)) types.add(inside);
-  const file = index.files.get(path);
-  if (!file) return types;
-  const { ids, starts } = file;
+  const { ids, starts } = scanned;
   let line = 0;
   for (let i = ids.indexOf(receiver); i >= 0; i = ids.indexOf(receiver, i + 1)) {
     while ((starts[line + 1] ?? 0) <= i) line++;

@@ -1,0 +1,83 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { ContextClient } from "./contextClient.ts";
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "tidepool-client-"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A thread that runs `body`; `port` speaks to the client. */
+function clientOf(name: string, body: string) {
+  const script = join(folder, `${name}.cjs`);
+  writeFileSync(
+    script,
+    `const { parentPort: port, workerData } = require("node:worker_threads");\n${body}`,
+  );
+  const news: string[] = [];
+  const options = { root: "/project", otherRoots: ["/other"], storeFolder: "/store" };
+  const client = new ContextClient(script, options, (text) => news.push(text));
+  return { client, news };
+}
+
+const cursor = { path: "a.ts", text: "let a;", offset: 3 };
+const ECHO = `port.on("message", (message) => port.postMessage({
+  kind: "retrieved", id: message.id,
+  retrieval: { snippets: [], context: JSON.stringify([message, workerData]), tokens: 0, ms: 0 },
+}));`;
+
+test("asks the thread, and starts it with its folder", async () => {
+  const { client } = clientOf("echo", ECHO);
+  const [one, two] = await Promise.all([client.retrieve(cursor, 100), client.retrieve(cursor, 7)]);
+  expect(JSON.parse(one?.context ?? "")).toEqual([
+    { kind: "retrieve", id: 1, cursor, budgetTokens: 100 },
+    {
+      role: "tidepool-context",
+      root: "/project",
+      otherRoots: ["/other"],
+      storeFolder: "/store",
+    },
+  ]);
+  expect(two?.context).toContain('"budgetTokens":7');
+  await client.close();
+});
+
+test("does not wait for a thread that is busy", async () => {
+  const { client } = clientOf("busy", `port.on("message", () => undefined);`);
+  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+  await client.close();
+  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+});
+
+test("passes on what the thread says", async () => {
+  const { client, news } = clientOf(
+    "news",
+    `port.postMessage({ kind: "indexed", files: 3, ms: 12.3 });
+    port.postMessage({ kind: "failed", message: "no parser" });
+    port.on("message", ({ id }) => port.postMessage({ kind: "failed", id, message: "no index" }));`,
+  );
+  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+  expect(news).toEqual([
+    "indexed 3 files in 12 ms",
+    "no context: no parser",
+    "no context: no index",
+  ]);
+  await client.close();
+});
+
+test("a thread that dies is told once, and asked no more", async () => {
+  const { client, news } = clientOf(
+    "dying",
+    `port.on("message", () => { throw new Error("out of memory"); });`,
+  );
+  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+  await vi.waitFor(() => expect(news).toEqual(["the index of /project stopped: out of memory"]));
+  client.changed(["a.ts"]);
+  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+  await client.close();
+});

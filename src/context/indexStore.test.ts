@@ -1,0 +1,73 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { deserialize, serialize } from "node:v8";
+import { crc32 } from "node:zlib";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { TempWorkspace } from "../../test/support/tempWorkspace.ts";
+import { buildRepositoryIndex } from "./buildIndex.ts";
+import { restoreIndex } from "./indexStore.ts";
+import { RepositoryIndex } from "./repositoryIndex.ts";
+
+let workspace: TempWorkspace;
+
+beforeEach(async () => {
+  workspace = new TempWorkspace({ "a.ts": "export const alpha = 1;\n", "b.ts": "let beta;\n" });
+  await build();
+});
+
+afterEach(() => workspace.clean());
+
+const build = () =>
+  buildRepositoryIndex({ root: workspace.root, storeFolder: workspace.storeFolder });
+
+function stored(): string {
+  const [name = ""] = readdirSync(workspace.storeFolder);
+  return join(workspace.storeFolder, name);
+}
+
+async function restored(listed = ["a.ts", "b.ts"], root = workspace.root): Promise<string[]> {
+  const index = new RepositoryIndex();
+  await restoreIndex(index, { folder: workspace.storeFolder, root, listed: new Set(listed) });
+  return [...index.files.keys()];
+}
+
+test("gives back what was kept, in a file that only its user may read", async () => {
+  await expect(restored()).resolves.toEqual(["a.ts", "b.ts"]);
+  expect(readdirSync(workspace.storeFolder)).toHaveLength(1);
+  expect(statSync(stored()).mode & 0o777).toBe(0o600);
+  expect(statSync(workspace.storeFolder).mode & 0o777).toBe(0o700);
+});
+
+test("leaves on disk what may no longer be read", async () => {
+  await expect(restored(["b.ts"])).resolves.toEqual(["b.ts"]);
+});
+
+test("gives nothing for another folder", async () => {
+  await expect(restored(["a.ts"], join(workspace.root, "other"))).resolves.toEqual([]);
+});
+
+test.each([
+  ["is cut short", (bytes: Buffer) => bytes.subarray(0, bytes.length / 2)],
+  ["is empty", () => Buffer.alloc(0)],
+  ["has one wrong byte", (bytes: Buffer) => withByte(bytes, bytes.length - 20)],
+  ["is of another format", (bytes: Buffer) => reformatted(bytes)],
+])("is built again when the file %s", async (_, change) => {
+  writeFileSync(stored(), change(readFileSync(stored())));
+  await expect(restored()).resolves.toEqual([]);
+  expect((await build()).files.size).toBe(2);
+  await expect(restored()).resolves.toEqual(["a.ts", "b.ts"]);
+});
+
+function withByte(bytes: Buffer, at: number): Buffer {
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  return bytes;
+}
+
+/** Whole, but written by another version. */
+function reformatted(bytes: Buffer): Buffer {
+  const index = deserialize(bytes.subarray(4)) as { format: number };
+  const content = serialize({ ...index, format: index.format + 1 });
+  const checksum = Buffer.alloc(4);
+  checksum.writeUInt32LE(crc32(content));
+  return Buffer.concat([checksum, content]);
+}
