@@ -1,21 +1,22 @@
-"""From a checkpoint to the model file, and to 8-bit weights that a later leg resumes from.
+"""From a checkpoint to the model file, and back to a checkpoint that a further training goes on from.
 
-    python3 export.py --checkpoint checkpoint.pt --tokenizer tokenizer.json --gguf tidepool-mini.gguf [--resume resume.npz]
-    python3 export.py --unpack resume.npz --checkpoint checkpoint.pt
+    python3 export.py pack CHECKPOINT.pt TOKENIZER.json MODEL.gguf
+    python3 export.py unpack MODEL.gguf CHECKPOINT.pt
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import gguf
 from config import ModelConfig
+from model import Model
 from samples import SPECIALS
 
 ATTENTION = {
@@ -97,55 +98,22 @@ def read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return cfg, {own: torch.from_numpy(tensors[name].copy()) for own, name in names(cfg).items()}
 
 
-def pack_8bit(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Large tensors as int8 with an f16 scale per 32 values, the rest as f32."""
-    out = {}
-    for name, value in state.items():
-        x = value.detach().float().cpu().numpy()
-        if x.size < 65536:
-            out[name] = x
-            continue
-        groups = x.reshape(-1, 32)
-        scale = np.abs(groups).max(1, keepdims=True).astype(np.float16)
-        out[name + ":q"] = np.round(groups / np.maximum(scale.astype(np.float32), 1e-8) * 127).clip(-127, 127).astype(np.int8)
-        out[name + ":s"] = scale
-        out[name + ":shape"] = np.array(x.shape)
-    return out
-
-
-def unpack_8bit(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Inverse of `pack_8bit`."""
-    out = {}
-    for name, value in arrays.items():
-        if name.endswith(":q"):
-            base = name[:-2]
-            groups = value.astype(np.float32) * arrays[base + ":s"].astype(np.float32) / 127
-            out[base] = torch.from_numpy(groups.reshape(arrays[base + ":shape"]))
-        elif ":" not in name:
-            out[name] = torch.from_numpy(value)
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--gguf", type=Path)
-    parser.add_argument("--resume", type=Path)
-    parser.add_argument("--unpack", type=Path)
+    parser.add_argument("direction", choices=("pack", "unpack"))
+    parser.add_argument("files", type=Path, nargs="+")
     args = parser.parse_args()
-    if args.unpack:
-        packed = dict(np.load(args.unpack))
-        tokens = int(packed.pop("tokens"))
-        torch.save({"model": unpack_8bit(packed), "tokens": tokens}, args.checkpoint)
+    if args.direction == "unpack":
+        source, target = args.files
+        cfg, state = read_model(source)
+        model = Model(cfg)
+        model.load_state_dict(state, strict=False)  # the file has no loads of experts
+        torch.save({"model": model.state_dict(), "tokens": 0, "config": dataclasses.asdict(cfg)}, target)
         return
-    saved = torch.load(args.checkpoint, map_location="cpu", weights_only=False)
-    if args.gguf:
-        write_model(ModelConfig(**saved["config"]), saved["model"], tokenizer_metadata(args.tokenizer), args.gguf)
-        print(f"{args.gguf}: {args.gguf.stat().st_size / 2**20:.2f} MiB")
-    if args.resume:
-        np.savez_compressed(args.resume, tokens=saved["tokens"], **pack_8bit(saved["model"]))
-        print(f"{args.resume}: {args.resume.stat().st_size / 2**20:.2f} MiB")
+    source, tokenizer, target = args.files
+    saved = torch.load(source, map_location="cpu", weights_only=False)
+    write_model(ModelConfig(**saved["config"]), saved["model"], tokenizer_metadata(tokenizer), target)
+    print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import triton.language as tl
 
 CONFIGS = [
     triton.Config({"BQ": bq, "BK": bk}, num_warps=warps, num_stages=stages)
-    for bq, bk, warps, stages in ((64, 64, 4, 2), (64, 64, 4, 3), (128, 64, 4, 3), (128, 64, 8, 3), (128, 128, 8, 2))
+    for bq, bk, warps, stages in ((64, 64, 4, 3), (128, 64, 4, 3), (128, 64, 8, 3))
 ]
 KEY = ["length", "pooled"]
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from attention import pool_rows, reference_attention, rotate
 from config import ModelConfig
-from quant import fake_q4_0
 
 try:
     import fast
@@ -21,18 +20,14 @@ except ImportError:  # no Triton: only the reference paths exist
 
 
 class Matrix(nn.Module):
-    """y = W x with W (rows, columns), or a stack of such; rounded to Q4_0 in the forward pass when `qat` is set."""
+    """y = W x with W (rows, columns), or a stack of such. These are what the model file holds in Q4_0."""
 
     def __init__(self, *shape: int, std: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(*shape) * std)
-        self.qat = False
-
-    def value(self) -> Tensor:
-        return fake_q4_0(self.weight) if self.qat else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.value())
+        return F.linear(x, self.weight)
 
 
 class RmsNorm(nn.Module):
@@ -71,7 +66,7 @@ class Attention(nn.Module):
         """Per-head keys and values of latent rows. c, c_v (batch, n, latent), k_rot (batch, n, rope)."""
         cfg = self.cfg
         batch, n, _ = c.shape
-        w = self.kv_b.value().view(cfg.heads, cfg.nope + cfg.value, cfg.latent)
+        w = self.kv_b.weight.view(cfg.heads, cfg.nope + cfg.value, cfg.latent)
         w_k, w_v = w[:, : cfg.nope].flatten(0, 1), w[:, cfg.nope :].flatten(0, 1)
         k_nope = F.linear(c, w_k).view(batch, n, cfg.heads, cfg.nope)
         v = F.linear(c_v, w_v).view(batch, n, cfg.heads, cfg.value)
@@ -149,7 +144,7 @@ class MixtureOfExperts(nn.Module):
         flat = x.flatten(0, -2)
         ids, weights = self.route(flat)
         if fast is not None and x.is_cuda:
-            routed, counts = fast.experts(flat, ids, weights, self.gate.value(), self.up.value(), self.down.value())
+            routed, counts = fast.experts(flat, ids, weights, self.gate.weight, self.up.weight, self.down.weight)
         else:
             routed, counts = self.routed_reference(flat, ids, weights)
         if self.training:
@@ -158,7 +153,7 @@ class MixtureOfExperts(nn.Module):
 
     def routed_reference(self, x: Tensor, ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Loop over experts; x (tokens, hidden). Returns the sum and the tokens per expert."""
-        gate, up, down = self.gate.value(), self.up.value(), self.down.value()
+        gate, up, down = self.gate.weight, self.up.weight, self.down.weight
         out = torch.zeros_like(x)
         for e in range(self.cfg.experts):
             token, slot = (ids == e).nonzero(as_tuple=True)
@@ -213,7 +208,7 @@ class Model(nn.Module):
         return MixtureOfExperts(cfg) if cfg.ffn == "moe" else SwiGlu(cfg, cfg.active_ff)
 
     def forward(self, tokens: Tensor, doc_start: Tensor, doc_end: Tensor) -> Tensor:
-        x = F.embedding(tokens, self.embed.value())
+        x = F.embedding(tokens, self.embed.weight)
         for block in self.blocks:
             x = block(x, doc_start, doc_end, self.inv_freq)
         return x
@@ -221,7 +216,7 @@ class Model(nn.Module):
     def mtp_hidden(self, hidden: Tensor, tokens: Tensor, doc_start: Tensor, doc_end: Tensor) -> Tensor:
         """Normalised states that predict token t+2; the last position of the row sees token 0 and has no target."""
         following = F.pad(tokens[:, 1:], (0, 1))
-        joined = torch.cat((self.mtp.enorm(F.embedding(following, self.embed.value())), self.mtp.hnorm(hidden)), -1)
+        joined = torch.cat((self.mtp.enorm(F.embedding(following, self.embed.weight)), self.mtp.hnorm(hidden)), -1)
         x = self.mtp.block(self.mtp.eh_proj(joined.to(hidden.dtype)), doc_start, doc_end, self.inv_freq)
         return self.mtp.norm(x)
 
@@ -248,8 +243,6 @@ class Model(nn.Module):
                 moe.load.zero_()
         return torch.stack(peaks) if peaks else torch.zeros(1)
 
-    def set_qat(self, on: bool) -> None:
-        """Rounds every matrix to Q4_0 in the forward pass from now on."""
-        for module in self.modules():
-            if isinstance(module, Matrix):
-                module.qat = on
+    def matrices(self) -> list[Tensor]:
+        """Every weight that the model file holds in Q4_0."""
+        return [m.weight for m in self.modules() if isinstance(m, Matrix)]

@@ -1,4 +1,4 @@
-"""Time of one training step on random tokens, and the kernels it goes to: `python3 profile_step.py [--dense] [--qat]`."""
+"""Time of one training step on random tokens, and the kernels it goes to: `python3 profile_step.py [--dense] [--rounded]`."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import time
 import torch
 
 import train
+from batches import random_batch, to_gpu
 from config import ModelConfig
 from model import Model
+from quant import rounded
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dense", action="store_true")
-    parser.add_argument("--qat", action="store_true")
+    parser.add_argument("--rounded", action="store_true")
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--length", type=int, default=4096)
     args = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     model = Model(ModelConfig(attention="dense" if args.dense else "nsa")).cuda().train()
-    model.set_qat(args.qat)
-    options = argparse.Namespace(muon_lr=0.02, adam_lr=3e-3)
-    muon, adam = train.optimizers(model, options)
+    matrices, device = model.matrices(), torch.device("cuda")
+    muon, adam = train.optimizers(model, 0.02, 3e-3)
     head = train.compile_blocks(model)
 
     def step(seed: int) -> None:
-        with torch.autocast("cuda", torch.bfloat16):
-            main_loss, ahead = train.losses(model, head, *train.to_gpu(train.random_batch(args.rows, args.length, seed)))
-        (main_loss + ahead).backward()
+        batch = to_gpu(random_batch(args.rows, args.length, seed), device)
+        with rounded(matrices, args.rounded):
+            with torch.autocast("cuda", torch.bfloat16):
+                main_loss, ahead = train.losses(model, head, *batch)
+            (main_loss + ahead).backward()
         for optimizer in (muon, adam):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

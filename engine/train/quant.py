@@ -1,6 +1,9 @@
-"""Q4_0 and Q8_0 of GGUF: rounding as in the file, straight-through gradients, and the packed bytes."""
+"""Q4_0 and Q8_0 of GGUF: rounding as in the file, training through it, and the packed bytes."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,12 +22,29 @@ def round_q4_0(w: Tensor) -> Tensor:
     return (q * d.half().float()).flatten(-2).to(w.dtype)
 
 
-def fake_q4_0(w: Tensor) -> Tensor:
-    """Rounded in the forward pass, straight through in the backward pass.
+@contextlib.contextmanager
+def rounded(matrices: list[Tensor], on: bool = True) -> Iterator[None]:
+    """Inside, the matrices hold what Q4_0 would store of them; afterwards their own values again.
 
-    Written with `detach`: as an autograd.Function it silently lost its gradient inside compiled layers.
+    A forward and a backward pass inside give straight-through gradients. Nothing of it is seen by compiled layers,
+    where rounding once lost its gradient, and a step rounds once instead of in both passes.
     """
-    return w + (round_q4_0(w) - w).detach()
+    if not on:
+        yield
+        return
+    with torch.no_grad():
+        own = torch.cat([m.reshape(-1) for m in matrices])
+        _assign(matrices, round_q4_0(own))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            _assign(matrices, own)
+
+
+def _assign(matrices: list[Tensor], flat: Tensor) -> None:
+    pieces = flat.split([m.numel() for m in matrices])
+    torch._foreach_copy_(matrices, [p.view_as(m) for p, m in zip(pieces, matrices)])
 
 
 def pack_q4_0(w: np.ndarray) -> bytes:

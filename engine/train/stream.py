@@ -170,15 +170,17 @@ def produce(docs: list[Document], tokenizer_path: str, mix: Mix, shares: dict[st
 
 
 class Stream:
-    """Endless batches from background processes; `close` ends them."""
+    """Endless batches from background processes; `close` ends them. `part`: this is one of so many streams, from 0."""
 
     def __init__(self, docs: list[Document], tokenizer_path: str, mix: Mix, shares: dict[str, float], rows: int,
-                 seed: int, workers: int) -> None:
+                 seed: int, workers: int, part: tuple[int, int] = (0, 1)) -> None:
         context = mp.get_context("fork")
         self.queue: mp.Queue = context.Queue(maxsize=4 * workers)
         args = (docs, tokenizer_path, mix, shares, rows, seed)
+        first, total = part[0] * workers, part[1] * workers
         self.processes = [
-            context.Process(target=produce, args=(*args, i, workers, self.queue), daemon=True) for i in range(workers)
+            context.Process(target=produce, args=(*args, first + i, total, self.queue), daemon=True)
+            for i in range(workers)
         ]
         for process in self.processes:
             process.start()

@@ -14,7 +14,6 @@ from filters import path_reason
 from licences import is_permissive
 from split import is_held_out, project_of
 
-PACKS = 2
 MIN_PACKAGE = 2_000
 
 
@@ -75,10 +74,10 @@ def main_language(record: dict) -> str:
     return sizes.most_common(1)[0][0]
 
 
-def assign(chosen: list[dict]) -> list[list[dict]]:
-    """Spread packages over the packs, each language and split evenly."""
-    packs: list[list[dict]] = [[] for _ in range(PACKS)]
-    weight: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0] * PACKS)
+def assign(chosen: list[dict], count: int) -> list[list[dict]]:
+    """Spread packages over so many packs, each language and split evenly."""
+    packs: list[list[dict]] = [[] for _ in range(count)]
+    weight: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0] * count)
     for record in sorted(chosen, key=lambda r: hashlib.md5(b"pack" + r["pkg"].encode()).digest()):
         load_of = weight[main_language(record), record["heldout"]]
         lightest = load_of.index(min(load_of))
@@ -97,7 +96,7 @@ def write_pack(pack: list[dict], target: Path) -> subprocess.Popen[bytes]:
                 row = {"lang": lang, "pkg": record["pkg"], "path": path, "text": text,
                        "heldout": record["heldout"]}
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return subprocess.Popen(["xz", "--force", "--threads=1", "--lzma2=preset=9,dict=192MiB", str(target)])
+    return subprocess.Popen(["xz", "--force", "--threads=1", "--lzma2=preset=9,dict=512MiB", str(target)])
 
 
 def write_manifest(chosen: list[dict], target: Path) -> None:
@@ -112,14 +111,14 @@ def write_manifest(chosen: list[dict], target: Path) -> None:
     target.write_text("\n".join([head, *sorted(rows)]) + "\n", encoding="utf-8")
 
 
-def build(data: Path, manifest: Path, scale: float) -> None:
+def build(data: Path, manifest: Path, scale: float, packs: int) -> None:
     """Build the packs and the manifest from the staged packages."""
     chosen, dropped = choose(load(data / "stage"), scale)
     for reason, count in dropped.most_common():
         print(f"{count:9d} {reason}")
     write_manifest(chosen, manifest)
     waiting = [write_pack(pack, data / f"pack-{number:02d}.jsonl")
-               for number, pack in enumerate(assign(chosen))]
+               for number, pack in enumerate(assign(chosen, packs))]
     for process in waiting:
         if process.wait() != 0:
             raise SystemExit("xz failed")

@@ -112,14 +112,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder for downloads, staged files and packs")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--kinds", nargs="+", default=["deb", "src", "npm"], help="what `fetch` downloads")
-    parser.add_argument("--scale", type=float, default=0.97, help="multiplies the size of every language")
+    parser.add_argument("--scale", type=float, default=0.34, help="multiplies the size of every language; 0.34 makes 35 MiB")
+    parser.add_argument("--packs", type=int, default=1, help="files that the corpus is spread over")
     options = parser.parse_args()
     if options.stage == "fetch":
         fetch(options.data, options.kinds)
     elif options.stage == "extract":
         extract(options.data, options.processes)
     elif options.stage == "build":
-        build(options.data, HERE / "manifest.tsv", options.scale)
+        build(options.data, HERE / "manifest.tsv", options.scale, options.packs)
     else:
         verify(options.data)
 
