@@ -2,7 +2,7 @@
 // The last line is `package: N passed, N failed`.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { makeRuntimeDir, stopEngine } from "./lib/engineProcess.mjs";
@@ -76,7 +76,25 @@ function checkCompletion(unpacked, runtimeDir) {
   const answer = JSON.parse(run(process.execPath, [cli, ...args], { cwd: unpacked, env }));
   assert.equal(typeof answer.text, "string");
   assert.ok(answer.text.trim().length > 0, "expected a completion, found an empty one");
+  // A text may come from the file itself; the tokens are the model's.
+  assert.ok(answer.tokens > 0, `expected tokens of the model, found ${answer.tokens}`);
   assert.ok(answer.timings.totalMs > 0, `expected a time, found ${answer.timings.totalMs}`);
+}
+
+/** The packed client parses with the packed grammars. */
+function checkContext(unpacked) {
+  const workspace = path.join(unpacked, "context");
+  copySample(workspace);
+  writeFileSync(
+    path.join(workspace, "new.ts"),
+    'import { addMoney } from "./money";\nlet sum = \n',
+  );
+  const place = `${path.join(workspace, "new.ts")}:2:11`;
+  const args = ["context", place, "--workspace", workspace, "--budget", "200"];
+  const env = { PATH: process.env.PATH, HOME: unpacked };
+  const cli = path.join(unpacked, "extension", "dist", "cli.js");
+  const context = run(process.execPath, [cli, ...args], { cwd: unpacked, env });
+  assert.match(context, /#money\.ts\n[^#]*export function addMoney\(left: Money, right: Money\)/);
 }
 
 async function main() {
@@ -85,6 +103,7 @@ async function main() {
   const checks = [
     ["holds exactly the files of the list", () => checkFiles(unpacked)],
     ["is at most 60 MB", checkSize],
+    ["reads other files with its own grammars", () => checkContext(unpacked)],
     ["completes with its own engine and model", () => checkCompletion(unpacked, runtimeDir)],
   ];
   const counts = { passed: 0, failed: 0 };

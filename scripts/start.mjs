@@ -2,6 +2,7 @@
 //   --desktop    open an installed desktop VS Code instead of serving one
 //   --no-serve   end after the completion
 //   --port N     port of the served VS Code (default: a free one)
+import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { installForBuild } from "./lib/build.mjs";
 import { openDesktop } from "./lib/desktop.mjs";
@@ -38,6 +39,8 @@ async function prepare(runtimeDir) {
   const vsix = await step("build", ensureVsix);
   const workspace = inRoot(".cache", "sample");
   copySample(workspace);
+  // A repository of its own: that of the checkout ignores this folder, and what git ignores is not completed.
+  spawnSync("git", ["init", "--quiet", workspace]);
   await showCompletion({ workspace, runtimeDir });
   return { vsix, workspace };
 }

@@ -17,9 +17,9 @@ export async function showCompletion({ workspace, runtimeDir, write = defaultWri
   }
   const answer = JSON.parse(result.stdout);
   if (answer.text === "")
-    throw new Error("the completion is empty: expected text from the bundled model");
+    throw new Error("expected a completion of the sample, found an empty one");
   const { totalMs } = answer.timings;
-  write(`\nOne completion by the bundled model (${place.file}, ${totalMs.toFixed(0)} ms):\n\n`);
+  write(`\nOne completion (${place.file}, ${totalMs.toFixed(0)} ms):\n\n`);
   write(`${render(place, answer.text, process.stdout.isTTY === true)}\n\n`);
   return answer;
 }

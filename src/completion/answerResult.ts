@@ -56,6 +56,16 @@ export function resultOfGuess(
   return { result, probability: result.kind === "shown" ? probability : 0 };
 }
 
+/** A copied text that is so sure and so long is shown without asking the model. */
+const SURE_COPY = 0.85;
+const LONG_COPY = 6;
+
+/** Whether no answer of the model would be shown in its place. */
+export function needsNoModel(copied: Weighed | undefined): copied is Weighed {
+  if (copied?.result.kind !== "shown") return false;
+  return copied.probability >= SURE_COPY && copied.result.text.length >= LONG_COPY;
+}
+
 /** The one that is worth more; the first of equals. */
 export function worthMore(a: Weighed, b: Weighed | undefined): Weighed {
   return b !== undefined && worth(b) > worth(a) ? b : a;

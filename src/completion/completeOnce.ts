@@ -1,9 +1,10 @@
 // One completion for a program that asks once: the same request and the same cuts as in the editor.
 import type { ExtraChunk, InfillResponse } from "../../engine/protocol/api.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
-import { resultAt } from "./answerResult.ts";
+import { needsNoModel, resultAt, resultOfGuess, worthMore } from "./answerResult.ts";
 import { modeOf } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
+import { Copying } from "./copying.ts";
 import { type DocumentSnapshot, siteOf } from "./documentSnapshot.ts";
 import { Generation } from "./generation.ts";
 import { leastSure } from "./surePart.ts";
@@ -12,6 +13,7 @@ export type OneCompletion =
   | { kind: "answered"; result: CompletionResult; response: InfillResponse }
   | { kind: "failed"; message: string };
 
+/** What the editor shows at this place when it is asked for the first time. The model is asked even where a copy needs none. */
 export async function completeOnce(
   engine: EngineApi,
   snapshot: DocumentSnapshot,
@@ -19,10 +21,14 @@ export async function completeOnce(
   maxTokens: number,
 ): Promise<OneCompletion> {
   const site = siteOf(snapshot);
+  const mode = modeOf(site, "auto");
+  const sure = leastSure(0);
+  const guess = new Copying().guess(site, sure, mode === "multi");
+  const copied = guess && resultOfGuess(guess, site, mode);
   const end = await new Generation(
     {
       site,
-      mode: modeOf(site, "auto"),
+      mode,
       parts: { suffix: site.suffix, extra },
       maxTokens,
       stopEarly: false,
@@ -31,11 +37,10 @@ export async function completeOnce(
     engine,
   ).end;
   if (end.kind === "answered" && end.response) {
-    return {
-      kind: "answered",
-      result: resultAt(end.answer, site, leastSure(0)).result,
-      response: end.response,
-    };
+    const shown = needsNoModel(copied)
+      ? copied
+      : worthMore(resultAt(end.answer, site, sure), copied);
+    return { kind: "answered", result: shown.result, response: end.response };
   }
   return {
     kind: "failed",

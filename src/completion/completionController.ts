@@ -5,7 +5,7 @@ import type { Disposable } from "../base/lifecycle.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
 import { otherAnswers } from "./alternatives.ts";
 import { AnswerCache } from "./answerCache.ts";
-import { resultAt, resultOfGuess, type Weighed, worthMore } from "./answerResult.ts";
+import { needsNoModel, resultAt, resultOfGuess, type Weighed, worthMore } from "./answerResult.ts";
 import {
   acceptsCompletion,
   type MultilineSetting,
@@ -54,10 +54,6 @@ interface Asked {
 export type Wait = (ms: number, signal: AbortSignal) => Promise<boolean>;
 
 const SUPERSEDED: CompletionResult = { kind: "nothing", reason: "superseded" };
-
-/** A copied text that is so sure and so long is shown without asking the model. */
-const SURE_COPY = 0.85;
-const LONG_COPY = 6;
 
 /**
  *   query ─ refused by place → nothing
@@ -156,6 +152,11 @@ export class CompletionController implements Disposable {
     await this.#ahead?.end;
   }
 
+  /** Other files are asked for anew by the next request, where those of the last would have served. */
+  forgetContext(): void {
+    this.#memory.forget();
+  }
+
   /** Ends what runs and forgets what was said; for a switch to "off" and for changed settings. */
   reset(): void {
     this.#latest = undefined;
@@ -177,11 +178,7 @@ export class CompletionController implements Disposable {
   #known({ site, sure, copied }: Asked): CompletionResult | undefined {
     const answered = this.#fromAnswers(site, sure);
     if (answered?.result.kind === "shown") return worthMore(answered, copied).result;
-    const isSure =
-      copied?.result.kind === "shown" &&
-      copied.probability >= SURE_COPY &&
-      copied.result.text.length >= LONG_COPY;
-    return isSure ? copied.result : undefined;
+    return needsNoModel(copied) ? copied.result : undefined;
   }
 
   #copied({ settings }: CompletionQuery, site: CursorSite, sure: number): Weighed | undefined {

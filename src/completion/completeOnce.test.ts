@@ -1,0 +1,64 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineConnection } from "../engineClient/connection.ts";
+import { FakeEngine, failure } from "../engineClient/fakeEngine.ts";
+import { completeOnce } from "./completeOnce.ts";
+import { CompletionController } from "./completionController.ts";
+
+let engine: FakeEngine;
+let connection: EngineConnection;
+
+beforeEach(async () => {
+  engine = await FakeEngine.start();
+  connection = new EngineConnection(engine.socket);
+});
+
+afterEach(async () => {
+  connection.dispose();
+  await engine.stop();
+});
+
+const REPEATED = "for item in items:\n    total += item.price\n\nfor item in items:\n    ";
+const context = [{ filename: "b.py", text: "b" }];
+
+function snapshotOf(marked: string) {
+  const offset = marked.indexOf("<|>");
+  return { filename: "a.py", text: marked.replace("<|>", ""), offset };
+}
+
+async function inEditor(marked: string) {
+  const controller = new CompletionController(connection);
+  const result = await controller.complete(
+    {
+      snapshot: snapshotOf(marked),
+      trigger: "typing",
+      settings: { debounceMs: 0, maxTokens: 32, multiline: "auto" },
+      context: () => Promise.resolve(context),
+    },
+    new AbortController().signal,
+  );
+  controller.dispose();
+  return result;
+}
+
+test.each([
+  ["what the model says", "x = <|>\ny = 2", "total / n"],
+  ["a copy that is surer than the model", `${REPEATED}total += <|>\n`, "q"],
+  ["a copy that needs no model", `${REPEATED}tot<|>\n`, "tally"],
+  [
+    "the model where it says more than the copy",
+    `${REPEATED}total += <|>\n`,
+    "item.price * rate[item.kind]",
+  ],
+])("shows the same as the editor: %s", async (_, marked, said) => {
+  engine.script = () => ({ pieces: [said], stopType: "word" });
+  const once = await completeOnce(connection, snapshotOf(marked), context, 32);
+  const shown = await inEditor(marked);
+  expect(shown.kind).toBe("shown");
+  expect(once).toMatchObject({ kind: "answered", result: shown });
+});
+
+test("fails with the engine, even where the file says what follows", async () => {
+  engine.script = () => failure("internal", "out of blocks");
+  const once = await completeOnce(connection, snapshotOf(`${REPEATED}tot<|>\n`), context, 32);
+  expect(once).toMatchObject({ kind: "failed" });
+});
