@@ -33,7 +33,7 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
     new EngineClient((options) => connectWithSettings(context, options), log),
   );
   const controller = store.add(new CompletionController(client));
-  const files = store.add(new WorkspaceContext(context, log));
+  const files = store.add(new WorkspaceContext(context, log, () => controller.forgetContext()));
   const shown = store.add(new ContextDocuments());
   const provider = new InlineCompletionProvider(controller, files, log);
   store.add(new ReadAhead(controller, files, log));
@@ -42,7 +42,10 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   const follow = () => {
     controller.reset();
     if (isOn()) client.start();
-    else client.stop();
+    else {
+      client.stop();
+      files.stop();
+    }
     showStatus();
   };
 

@@ -21,7 +21,10 @@ function clientOf(name: string, body: string) {
   );
   const news: string[] = [];
   const options = { root: "/project", otherRoots: ["/other"], storeFolder: "/store" };
-  const client = new ContextClient(script, options, (text) => news.push(text));
+  const client = new ContextClient(script, options, {
+    onNews: (text) => news.push(text),
+    onIndexed: () => news.push("indexed"),
+  });
   return { client, news };
 }
 
@@ -64,6 +67,7 @@ test("passes on what the thread says", async () => {
   await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
   expect(news).toEqual([
     "indexed 3 files in 12 ms",
+    "indexed",
     "no context: no parser",
     "no context: no index",
   ]);
@@ -77,6 +81,7 @@ test("a thread that dies is told once, and asked no more", async () => {
   );
   await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
   await vi.waitFor(() => expect(news).toEqual(["the index of /project stopped: out of memory"]));
+  expect(client.isClosed).toBe(true);
   client.changed(["a.ts"]);
   await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
   await client.close();

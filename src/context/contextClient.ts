@@ -7,27 +7,36 @@ import type { ContextCursor, Retrieval } from "./snippet.ts";
 /** A context that comes later than this is not waited for. */
 const LONGEST_WAIT_MS = 150;
 
+/** What a client tells whoever made it. */
+export interface ContextListener {
+  /** Indexing and failures, in words. */
+  onNews(text: string): void;
+  /** From now on the index knows the whole folder. */
+  onIndexed(): void;
+}
+
 export class ContextClient {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, (retrieval: Retrieval | undefined) => void>();
   #nextId = 1;
   #isClosed = false;
 
-  /** Starts the thread. `script` is the bundle of contextWorker.ts; `onNews` hears of indexing and of failures. */
-  constructor(
-    script: string,
-    options: Omit<ContextWorkerData, "role">,
-    onNews: (text: string) => void,
-  ) {
+  /** Starts the thread. `script` is the bundle of contextWorker.ts. */
+  constructor(script: string, options: Omit<ContextWorkerData, "role">, listener: ContextListener) {
     const workerData: ContextWorkerData = { role: "tidepool-context", ...options };
     this.#worker = new Worker(script, { workerData, argv: [] });
     this.#worker.unref();
-    this.#worker.on("message", (message: FromContext) => this.#receive(message, onNews));
+    this.#worker.on("message", (message: FromContext) => this.#receive(message, listener));
     this.#worker.on("error", (error) => {
-      onNews(`the index of ${options.root} stopped: ${error.message}`);
+      listener.onNews(`the index of ${options.root} stopped: ${error.message}`);
       this.#end();
     });
     this.#worker.on("exit", () => this.#end());
+  }
+
+  /** The thread has ended, by itself or because it was told to. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** What the index knows so far; undefined when it takes longer than a completion can wait. */
@@ -63,17 +72,18 @@ export class ContextClient {
     if (!this.#isClosed) this.#worker.postMessage(message);
   }
 
-  #receive(message: FromContext, onNews: (text: string) => void): void {
+  #receive(message: FromContext, listener: ContextListener): void {
     switch (message.kind) {
       case "retrieved":
         this.#settle(message.id, message.retrieval);
         break;
       case "failed":
-        onNews(`no context: ${message.message}`);
+        listener.onNews(`no context: ${message.message}`);
         if (message.id !== undefined) this.#settle(message.id, undefined);
         break;
       case "indexed":
-        onNews(`indexed ${message.files} files in ${message.ms.toFixed(0)} ms`);
+        listener.onNews(`indexed ${message.files} files in ${message.ms.toFixed(0)} ms`);
+        listener.onIndexed();
         break;
       default:
         assertNever(message);

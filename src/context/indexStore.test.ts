@@ -4,9 +4,10 @@ import { deserialize, serialize } from "node:v8";
 import { crc32 } from "node:zlib";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TempWorkspace } from "../../test/support/tempWorkspace.ts";
-import { buildRepositoryIndex } from "./buildIndex.ts";
+import { buildRepositoryIndex, LiveIndex } from "./buildIndex.ts";
 import { restoreIndex } from "./indexStore.ts";
 import { RepositoryIndex } from "./repositoryIndex.ts";
+import { retrieve } from "./retrieve.ts";
 
 let workspace: TempWorkspace;
 
@@ -36,6 +37,18 @@ test("gives back what was kept, in a file that only its user may read", async ()
   expect(readdirSync(workspace.storeFolder)).toHaveLength(1);
   expect(statSync(stored()).mode & 0o777).toBe(0o600);
   expect(statSync(workspace.storeFolder).mode & 0o777).toBe(0o700);
+});
+
+test("keeps no name but those of the files", async () => {
+  const live = new LiveIndex({ root: workspace.root, storeFolder: workspace.storeFolder });
+  await live.refresh();
+  const text = "let typedHere = alpha";
+  retrieve(live.index, { path: "new.ts", text, offset: text.length }, 100);
+  workspace.write("c.ts", "export const gamma = beta;\n");
+  await live.refresh();
+  const kept = readFileSync(stored(), "latin1");
+  expect(kept).toContain("gamma");
+  expect(kept).not.toContain("typedHere");
 });
 
 test("leaves on disk what may no longer be read", async () => {

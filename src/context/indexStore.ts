@@ -38,12 +38,7 @@ export async function saveIndex(
   folder: string,
   root: string,
 ): Promise<boolean> {
-  const files = [...index.files.values()].map(({ language: _, definitions, ...file }) => ({
-    ...file,
-    definitions: definitions.map(({ file: __, ...definition }) => definition),
-  }));
-  const stored: StoredIndex = { format: FORMAT, root, names: index.names.all(), files };
-  const bytes = serialize(stored);
+  const bytes = serialize(storedForm(index, root));
   const checksum = Buffer.alloc(CHECKSUM_BYTES);
   checksum.writeUInt32LE(crc32(bytes));
   const target = fileOf(folder, root);
@@ -57,6 +52,30 @@ export async function saveIndex(
     // Read-only or full: the index in memory is whole.
     return false;
   }
+}
+
+/** The index with names of its own: the table in memory also holds what was typed at cursors, and that is nobody's file. */
+function storedForm(index: RepositoryIndex, root: string): StoredIndex {
+  const ids = new Int32Array(index.names.size).fill(-1);
+  const names: string[] = [];
+  const renamed = (id: number): number => {
+    if (id < 0) return id;
+    const known = ids[id] ?? -1;
+    if (known >= 0) return known;
+    ids[id] = names.length;
+    return names.push(index.names.textOf(id)) - 1;
+  };
+  const files = [...index.files.values()].map(({ language: _, ...file }) => ({
+    ...file,
+    ids: file.ids.map(renamed),
+    distinct: file.distinct.map(renamed),
+    definitions: file.definitions.map(({ file: __, ...definition }) => ({
+      ...definition,
+      name: renamed(definition.name),
+      container: renamed(definition.container),
+    })),
+  }));
+  return { format: FORMAT, root, names, files };
 }
 
 export interface Restoring {

@@ -22,11 +22,6 @@ export class NameTable {
     return this.#ids.get(text);
   }
 
-  /** Every name, by its number. */
-  all(): string[] {
-    return [...this.#texts];
-  }
-
   textOf(id: number): string {
     return this.#texts[id] ?? "";
   }

@@ -1,7 +1,9 @@
 // "Tidepool: Show Context": what a completion at the cursor would see of other files, as a document nobody can edit.
 import * as vscode from "vscode";
+import { refusalText } from "../context/guard/contextGuard.ts";
 import type { Retrieval } from "../context/snippet.ts";
 import { placeOf } from "./documentSnapshot.ts";
+import { refusalOf } from "./fileGuard.ts";
 import { tellInfo } from "./notifications.ts";
 import type { WorkspaceContext } from "./workspaceContext.ts";
 
@@ -43,6 +45,8 @@ export async function showContext(
   const editor = vscode.window.activeTextEditor;
   if (!editor) return tellInfo("open a file first.");
   const { document, selection } = editor;
+  const refusal = await refusalOf(document, selection.active);
+  if (refusal) return tellInfo(`nothing is asked in this document: ${refusalText[refusal]}.`);
   const retrieval = await context.retrieve(document, selection.active);
   if (!retrieval)
     return tellInfo("nothing of other files is read for this document, or the index is not ready.");

@@ -8,17 +8,23 @@ import { chunksOf, type Retrieval } from "../context/snippet.ts";
 import { contextTokens, isOnFor } from "./config.ts";
 import { placeOf } from "./documentSnapshot.ts";
 
+/** An index that stopped by itself is not started again sooner than this. Milliseconds. */
+const RESTART_MS = 60_000;
+
 export class WorkspaceContext implements vscode.Disposable {
   readonly #script: string;
   readonly #storeFolder: string;
   readonly #log: Logger;
-  readonly #clients = new Map<string, ContextClient>();
+  readonly #onIndexed: () => void;
+  readonly #clients = new Map<string, { client: ContextClient; startedMs: number }>();
   readonly #listening: vscode.Disposable;
 
-  constructor(context: vscode.ExtensionContext, log: Logger) {
+  /** `onIndexed` hears when an index knows more than it said before. */
+  constructor(context: vscode.ExtensionContext, log: Logger, onIndexed: () => void) {
     this.#script = vscode.Uri.joinPath(context.extensionUri, "dist", "contextWorker.js").fsPath;
     this.#storeFolder = vscode.Uri.joinPath(context.globalStorageUri, "context").fsPath;
     this.#log = log;
+    this.#onIndexed = onIndexed;
     const files = vscode.workspace.createFileSystemWatcher("**/*");
     const changed = (uri: vscode.Uri) => this.#changed(uri);
     this.#listening = vscode.Disposable.from(
@@ -28,7 +34,10 @@ export class WorkspaceContext implements vscode.Disposable {
       files.onDidDelete(changed),
       // A text that is left unsaved is what the next file sees.
       vscode.window.onDidChangeActiveTextEditor(() => this.#takeUnsaved()),
-      vscode.workspace.onDidChangeWorkspaceFolders(() => this.#closeAll()),
+      // And what is closed without saving was never written.
+      vscode.workspace.onDidCloseTextDocument(({ uri }) => this.#changed(uri)),
+      vscode.workspace.onDidChangeWorkspaceFolders(() => this.stop()),
+      vscode.workspace.onDidGrantWorkspaceTrust(onIndexed),
     );
   }
 
@@ -61,42 +70,46 @@ export class WorkspaceContext implements vscode.Disposable {
     return retrieval ? chunksOf(retrieval.snippets) : [];
   }
 
+  /** Ends all threads; the next question starts one again. */
+  stop(): void {
+    for (const { client } of this.#clients.values()) void client.close();
+    this.#clients.clear();
+  }
+
   dispose(): void {
     this.#listening.dispose();
-    this.#closeAll();
+    this.stop();
   }
 
   #clientOf(folder: vscode.WorkspaceFolder): ContextClient {
     const root = folder.uri.fsPath;
     const known = this.#clients.get(root);
-    if (known) return known;
+    const startedMs = Date.now();
+    if (known && (!known.client.isClosed || startedMs - known.startedMs < RESTART_MS))
+      return known.client;
     const folders = vscode.workspace.workspaceFolders ?? [];
     const otherRoots = folders.map(({ uri }) => uri.fsPath).filter((path) => path !== root);
     const options = { root, otherRoots, storeFolder: this.#storeFolder };
-    const client = new ContextClient(this.#script, options, (news) =>
-      this.#log.info(`context: ${news}`),
-    );
-    this.#clients.set(root, client);
+    const client = new ContextClient(this.#script, options, {
+      onNews: (news) => this.#log.info(`context: ${news}`),
+      onIndexed: this.#onIndexed,
+    });
+    this.#clients.set(root, { client, startedMs });
     return client;
   }
 
   #changed(uri: vscode.Uri): void {
     const root = vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath;
-    if (root === undefined) return;
+    if (root === undefined || uri.scheme !== "file") return;
     const path = relative(root, uri.fsPath).split(sep).join("/");
-    this.#clients.get(root)?.changed([path]);
+    this.#clients.get(root)?.client.changed([path]);
   }
 
   #takeUnsaved(): void {
     for (const document of vscode.workspace.textDocuments) {
       const place = document.isDirty && isOnFor(document) ? placeOf(document) : undefined;
-      const client = place && this.#clients.get(place.folder.uri.fsPath);
-      if (place && client) client.edited(place.filename, document.getText());
+      const known = place && this.#clients.get(place.folder.uri.fsPath);
+      if (place && known) known.client.edited(place.filename, document.getText());
     }
-  }
-
-  #closeAll(): void {
-    for (const client of this.#clients.values()) void client.close();
-    this.#clients.clear();
   }
 }

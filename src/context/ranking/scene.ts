@@ -43,8 +43,8 @@ const SEEN_UNITS = 120_000;
 export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
   const { path } = cursor;
   const language = languageOf(path);
-  const { text, offset } = visibleText(cursor);
-  const statements = language ? importStatements(text, language.imports) : [];
+  const { text, offset, firstLine } = visibleText(cursor);
+  const statements = language ? importStatements(cursor.text, language.imports) : [];
   const scanned = scanNames(text, index.names);
   const cursorLine = newlinesIn(text.slice(0, offset));
   const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
@@ -64,11 +64,11 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
     before: namesOf(index, rest).reverse(),
     typed,
     afterDot: /(?:\.|->|::)\s*$/.test(rest),
-    siblings: siblingsOf(index, path, text, language),
+    siblings: siblingsOf(index, path, cursor.text, language),
     cursorLine,
   };
   const importLines = new Set<number>();
-  for (const statement of statements) readImport(scene, statement, importLines);
+  for (const statement of statements) readImport(scene, statement, importLines, firstLine);
   collectNear(scene, scanned, importLines);
   return scene;
 }
@@ -79,11 +79,16 @@ export function filesWith({ index, own, indexed }: Scene, name: number): number 
   return files + (own.has(name) ? 1 : 0) - (indexed.has(name) ? 1 : 0);
 }
 
-/** The text without the rest of the cursor's line, and without what is far away. */
-function visibleText({ text, offset }: ContextCursor): { text: string; offset: number } {
+/** The text without the rest of the cursor's line, and without what is far away; `firstLine` of the file is its first. */
+function visibleText({ text, offset }: ContextCursor) {
+  const start = offset > SEEN_UNITS ? text.lastIndexOf("\n", offset - SEEN_UNITS) + 1 : 0;
   const lineEnd = text.indexOf("\n", offset);
   const after = lineEnd < 0 ? "" : text.slice(lineEnd, lineEnd + SEEN_UNITS);
-  return { text: text.slice(0, offset) + after, offset };
+  return {
+    text: text.slice(start, offset) + after,
+    offset: offset - start,
+    firstLine: start === 0 ? 0 : newlinesIn(text.slice(0, start)),
+  };
 }
 
 function newlinesIn(text: string): number {
@@ -96,9 +101,14 @@ function namesOf(index: RepositoryIndex, text: string): number[] {
   return [...scanNames(text, index.names).ids];
 }
 
-function readImport(scene: Scene, statement: ImportStatement, lines: Set<number>): void {
+function readImport(
+  scene: Scene,
+  statement: ImportStatement,
+  lines: Set<number>,
+  firstLine: number,
+): void {
   const { index, path, language, importedFiles, imported } = scene;
-  for (let line = statement.line; line <= statement.endLine; line++) lines.add(line);
+  for (let line = statement.line; line <= statement.endLine; line++) lines.add(line - firstLine);
   for (const name of statement.names) imported.add(index.names.add(name));
   if (!language) return;
   for (const file of resolveImport(index, path, language.imports, statement.source))
