@@ -69,10 +69,15 @@ function storedForm(index: RepositoryIndex, root: string): StoredIndex {
     ...file,
     ids: file.ids.map(renamed),
     distinct: file.distinct.map(renamed),
-    definitions: file.definitions.map(({ file: __, ...definition }) => ({
-      ...definition,
+    definitions: file.definitions.map((definition) => ({
+      kind: definition.kind,
+      line: definition.line,
+      signatureEnd: definition.signatureEnd,
+      endLine: definition.endLine,
+      docLine: definition.docLine,
       name: renamed(definition.name),
       container: renamed(definition.container),
+      text: definition.text,
     })),
   }));
   return { format: FORMAT, root, names, files };
@@ -96,7 +101,8 @@ export async function restoreIndex(
   for (const { definitions, ...rest } of stored.files) {
     if (!listed.has(rest.path)) continue;
     const file: IndexedFile = { ...rest, language: languageOf(rest.path), definitions: [] };
-    file.definitions = definitions.map((definition) => ({ ...definition, file }));
+    // Not copied: the objects that were read share one shape.
+    file.definitions = definitions.map((definition) => Object.assign(definition, { file }));
     index.insert(file);
   }
   return true;

@@ -1,3 +1,5 @@
+import { detached } from "./detached.ts";
+
 /** Identifiers as numbers: postings and occurrence lists hold four bytes for a name, however often it stands. */
 export class NameTable {
   readonly #ids = new Map<string, number>();
@@ -13,8 +15,9 @@ export class NameTable {
     const known = this.#ids.get(text);
     if (known !== undefined) return known;
     const id = this.#texts.length;
-    this.#ids.set(text, id);
-    this.#texts.push(text);
+    const own = detached(text);
+    this.#ids.set(own, id);
+    this.#texts.push(own);
     return id;
   }
 

@@ -2,6 +2,7 @@
 // but the defining lines; whoever wants more reads the file.
 import { posix } from "node:path";
 import type { DefinitionFacts } from "./definitions.ts";
+import { detached } from "./detached.ts";
 import { FileLists, putIn, takeOut } from "./fileLists.ts";
 import { type ImportStatement, importStatements } from "./importStatements.ts";
 import { type ScannedNames, scanNames } from "./nameScan.ts";
@@ -102,14 +103,19 @@ export class RepositoryIndex {
       folder: posix.dirname(path),
       changedMs,
       language,
-      namespace: namespaceOf(text, language?.imports),
+      namespace: detached(namespaceOf(text, language?.imports)),
       definitions: [],
-      imports: language ? importStatements(text, language.imports) : [],
+      imports: language ? importStatements(text, language.imports).map(detachedImport) : [],
       distinct: Uint32Array.from(new Set(scanned.ids)),
       ...scanned,
     };
+    // Written out, because a spread gives every object a shape of its own, which takes more than the object.
     file.definitions = definitions.map((facts) => ({
-      ...facts,
+      kind: facts.kind,
+      line: facts.line,
+      signatureEnd: facts.signatureEnd,
+      endLine: facts.endLine,
+      docLine: facts.docLine,
       file,
       name: this.names.add(facts.name),
       container: facts.container === "" ? -1 : this.names.add(facts.container),
@@ -124,7 +130,6 @@ export function stemOf(path: string): string {
   return posix.basename(path).replace(/\..*$/, "");
 }
 
-/** A slice keeps the whole text that it was cut from alive; a copy does not. */
-function detached(text: string): string {
-  return Buffer.from(text).toString();
+function detachedImport({ line, endLine, source, names }: ImportStatement): ImportStatement {
+  return { line, endLine, source: detached(source), names: names.map(detached) };
 }
