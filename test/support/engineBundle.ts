@@ -29,9 +29,15 @@ export function cliBundle(): string {
   return cli;
 }
 
+/** Path of an up-to-date `dist/contextWorker.js`, with grammars beside it. Throws when it cannot be built. */
+export function contextBundle(): string {
+  cliBundle();
+  return join(root, "dist", "contextWorker.js");
+}
+
 function sourcesChangedAt(folder: string): number {
   const files = readdirSync(join(root, folder), { recursive: true, encoding: "utf8" });
-  const sources = files.filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"));
+  const sources = files.filter((file) => /(?<!\.test)\.(?:ts|scm|json)$/.test(file));
   return Math.max(...sources.map((file) => changedAt(join(root, folder, file))));
 }
 
