@@ -28,6 +28,8 @@ function clientOf(name: string, body: string) {
   return { client, news };
 }
 
+/** For threads that answer: starting one takes its time on a busy machine. */
+const PATIENT_MS = 20_000;
 const cursor = { path: "a.ts", text: "let a;", offset: 3 };
 const ECHO = `port.on("message", (message) => port.postMessage({
   kind: "retrieved", id: message.id,
@@ -36,7 +38,10 @@ const ECHO = `port.on("message", (message) => port.postMessage({
 
 test("asks the thread, and starts it with its folder", async () => {
   const { client } = clientOf("echo", ECHO);
-  const [one, two] = await Promise.all([client.retrieve(cursor, 100), client.retrieve(cursor, 7)]);
+  const [one, two] = await Promise.all([
+    client.retrieve(cursor, 100, PATIENT_MS),
+    client.retrieve(cursor, 7, PATIENT_MS),
+  ]);
   expect(JSON.parse(one?.context ?? "")).toEqual([
     { kind: "retrieve", id: 1, cursor, budgetTokens: 100 },
     {
@@ -64,7 +69,7 @@ test("passes on what the thread says", async () => {
     port.postMessage({ kind: "failed", message: "no parser" });
     port.on("message", ({ id }) => port.postMessage({ kind: "failed", id, message: "no index" }));`,
   );
-  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+  await expect(client.retrieve(cursor, 100, PATIENT_MS)).resolves.toBeUndefined();
   expect(news).toEqual([
     "indexed 3 files in 12 ms",
     "indexed",
@@ -79,10 +84,12 @@ test("a thread that dies is told once, and asked no more", async () => {
     "dying",
     `port.on("message", () => { throw new Error("out of memory"); });`,
   );
-  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
-  await vi.waitFor(() => expect(news).toEqual(["the index of /project stopped: out of memory"]));
+  await expect(client.retrieve(cursor, 100, PATIENT_MS)).resolves.toBeUndefined();
+  await vi.waitFor(() => expect(news).toEqual(["the index of /project stopped: out of memory"]), {
+    timeout: PATIENT_MS,
+  });
   expect(client.isClosed).toBe(true);
   client.changed(["a.ts"]);
-  await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
+  await expect(client.retrieve(cursor, 100, PATIENT_MS)).resolves.toBeUndefined();
   await client.close();
 });

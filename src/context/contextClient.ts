@@ -40,11 +40,15 @@ export class ContextClient {
   }
 
   /** What the index knows so far; undefined when it takes longer than a completion can wait. */
-  retrieve(cursor: ContextCursor, budgetTokens: number): Promise<Retrieval | undefined> {
+  retrieve(
+    cursor: ContextCursor,
+    budgetTokens: number,
+    longestWaitMs = LONGEST_WAIT_MS,
+  ): Promise<Retrieval | undefined> {
     if (this.#isClosed) return Promise.resolve(undefined);
     const id = this.#nextId++;
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#settle(id, undefined), LONGEST_WAIT_MS);
+      const timer = setTimeout(() => this.#settle(id, undefined), longestWaitMs);
       this.#waiting.set(id, (retrieval) => {
         clearTimeout(timer);
         resolve(retrieval);

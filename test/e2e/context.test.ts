@@ -75,12 +75,12 @@ test("the editor's thread indexes a folder, follows it, and ends", async () => {
     onIndexed: () => news.push("ready"),
   });
   const cursor = { path: "cart.ts", text: TEXT, offset: TEXT.length };
-  const seen = async () => (await client.retrieve(cursor, 200))?.context;
+  const seen = async () => (await client.retrieve(cursor, 200, 20_000))?.context;
   await vi.waitFor(() => expect(news).toContain("ready"), { timeout: 20_000 });
   expect(news[0]).toMatch(/^indexed 3 files in \d+ ms$/);
   expect(await seen()).toContain(MONEY);
   client.edited("money.ts", "export function addMoney(unsaved: number): void;\n");
-  await vi.waitFor(async () => expect(await seen()).toContain("unsaved"));
+  await vi.waitFor(async () => expect(await seen()).toContain("unsaved"), { timeout: 20_000 });
   workspace.write("later.ts", "export function later(sum: number): void;\n");
   client.changed(["money.ts", "later.ts"]);
   await vi.waitFor(
@@ -89,7 +89,7 @@ test("the editor's thread indexes a folder, follows it, and ends", async () => {
       expect(context).toContain("#later.ts");
       expect(context).toContain(MONEY);
     },
-    { timeout: 10_000 },
+    { timeout: 20_000 },
   );
   await client.close();
   expect(client.isClosed).toBe(true);
