@@ -72,6 +72,12 @@ module.exports = {
       to: { path: "^src/replay/" },
     },
     {
+      name: "context-bench-measures-and-is-not-used",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(contextBench|cli)/" },
+      to: { path: "^src/contextBench/" },
+    },
+    {
       name: "base-is-a-leaf",
       severity: "error",
       from: { path: "^src/base/" },

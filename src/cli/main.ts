@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { errorText } from "../base/errorText.ts";
 import { UsageError } from "./cliError.ts";
 import { type CompleteOptions, completeCommand } from "./completeCommand.ts";
+import { type ContextBenchCommandOptions, contextBenchCommand } from "./contextBenchCommand.ts";
 import { type ContextOptions, contextCommand } from "./contextCommand.ts";
 import { engineCommand } from "./engineCommand.ts";
 import { modelInfo } from "./modelsCommand.ts";
@@ -11,7 +12,7 @@ import { type ReplayOptions, replayCommand } from "./replayCommand.ts";
 
 const ENGINE_COMMANDS: readonly (readonly [name: string, what: string])[] = [
   ["serve", "run the engine in the foreground"],
-  ["bench", "measure decode, prefill, fim or fim --replay"],
+  ["bench", "measure decode, prefill, fim, fim --replay or context"],
   ["doctor", "say what is wrong on this machine, and what to do"],
 ];
 
@@ -50,8 +51,8 @@ function program(): Command {
   return root;
 }
 
-/** `bench fim --replay` runs the client's code, which no engine command does. */
-function replayProgram(): Command {
+/** `bench fim --replay` and `bench context` run the client's code, which no engine command does. */
+function benchProgram(): Command {
   const bench = new Command("bench");
   bench.exitOverride().configureOutput({ writeErr: () => undefined });
   bench
@@ -65,14 +66,22 @@ function replayProgram(): Command {
     .option("--debounce <ms>", "milliseconds without a keystroke before a request", "20")
     .option("--json", "write JSON")
     .action((options: ReplayOptions) => replayCommand(options));
+  bench
+    .command("context")
+    .option("--repos <folders...>", "repositories; the product's own when missing", [])
+    .option("--positions <n>", "masked places in each", "60")
+    .option("--seed <n>", "another number chooses other places", "1")
+    .option("--no-baselines", "leave the baselines out, which take most of the time")
+    .option("--json", "write JSON")
+    .action((options: ContextBenchCommandOptions) => contextBenchCommand(options));
   return bench;
 }
 
 /** The engine reads its own arguments, so that there is one place that knows them. */
 async function run(args: readonly string[]): Promise<void> {
   const [command] = args;
-  if (command === "bench" && args.includes("--replay"))
-    return void (await replayProgram().parseAsync(args.slice(1), { from: "user" }));
+  if (command === "bench" && (args.includes("--replay") || args[1] === "context"))
+    return void (await benchProgram().parseAsync(args.slice(1), { from: "user" }));
   if (command === undefined)
     throw new UsageError("expected a command, found none: see tidepool --help");
   const isEngines = ENGINE_COMMANDS.some(([name]) => name === command);
