@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { formatContextBench, reportOf } from "../contextBench/benchReport.ts";
 import { contextBench } from "../contextBench/contextBench.ts";
+import { writeExamples } from "../contextBench/examples.ts";
 import { parseCount } from "./location.ts";
 import { productRoot, productVersion } from "./productFiles.ts";
 
@@ -11,6 +12,8 @@ export interface ContextBenchCommandOptions {
   seed: string;
   baselines: boolean;
   json?: boolean;
+  /** File for what the ranking is fitted on; nothing is measured then. */
+  examples?: string;
 }
 
 /** `bench context`: masks places in real repositories and prints what the context holds of what stood there. */
@@ -19,9 +22,12 @@ export async function contextBenchCommand(options: ContextBenchCommandOptions): 
   const missing = roots.find((root) => !existsSync(root));
   if (missing !== undefined) throw new Error(`expected a folder at ${missing}, found none`);
   const seed = parseCount(options.seed, "--seed", 0);
+  const positions = parseCount(options.positions, "--positions", 1);
+  if (options.examples !== undefined)
+    return writeExamples({ roots, positions, seed, file: resolve(options.examples) });
   const result = await contextBench({
     roots,
-    positions: parseCount(options.positions, "--positions", 1),
+    positions,
     seed,
     baselines: options.baselines,
     onRepository: (root, done) => {

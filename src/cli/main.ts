@@ -72,6 +72,7 @@ function benchProgram(): Command {
     .option("--positions <n>", "masked places in each", "60")
     .option("--seed <n>", "another number chooses other places", "1")
     .option("--no-baselines", "leave the baselines out, which take most of the time")
+    .option("--examples <file>", "measure nothing, and write what the ranking is fitted on")
     .option("--json", "write JSON")
     .action((options: ContextBenchCommandOptions) => contextBenchCommand(options));
   return bench;

@@ -98,7 +98,7 @@ function withContainers(found: readonly Found[], lines: readonly string[]): Defi
     const container = item.container || nearestHolder(around);
     const isRepeatedField = kind === "field" || kind === "variable";
     const key = `${isRepeatedField ? container : line}\n${name}`;
-    if (!item.isScope && !seen.has(key)) {
+    if (!item.isScope && name !== "" && !seen.has(key)) {
       seen.add(key);
       const docLine = docStart(lines, line);
       definitions.push({ name, kind, line, signatureEnd, endLine, docLine, container });

@@ -1,43 +1,149 @@
-// Chooses what a budget holds: the most expected use for each byte, grouped by file.
+// Chooses what a budget holds: the most expected use for each byte. A file's first line costs its header too, so files
+// are opened for several lines at once.
 import type { Candidate } from "./ranking/candidates.ts";
 import type { IndexedFile } from "./repositoryIndex.ts";
+import { headerOf } from "./snippet.ts";
 
 /** Fixed part of a line's cost, in bytes: evens out the gain of very short lines. */
 const LINE_COST = 12;
+/** Lines that may open a file together. */
+const MOST_AT_ONCE = 8;
+
+export interface PackedLine {
+  /** Line from 0, as `candidate.definition.line`. */
+  line: number;
+  /** The likeliest of the candidates that this line defines. */
+  candidate: Candidate;
+}
 
 export interface PackedFile {
   file: IndexedFile;
-  candidates: Candidate[];
+  lines: PackedLine[];
 }
 
-/** Files with the chosen definitions, in the order of their lines; `budget` in bytes of the rendered context. */
+interface OpenLine extends PackedLine {
+  probability: number;
+  bytes: number;
+}
+
+interface OpenFile {
+  file: IndexedFile;
+  /** The most use for a byte first. */
+  waiting: OpenLine[];
+  /** Of `waiting`, those that were taken or did not fit. */
+  done: number;
+  taken: PackedLine[];
+  /** Bytes that the next line costs on top: those of the header until the file is open. */
+  header: number;
+}
+
+/** Files with the chosen lines; `budget` in bytes of the rendered context. */
 export function pack(candidates: readonly Candidate[], budget: number): PackedFile[] {
-  const sorted = candidates
-    .map((candidate) => ({
-      candidate,
-      bytes: Buffer.byteLength(candidate.definition.text) + 1,
-    }))
-    .map((item) => ({ ...item, density: item.candidate.probability / (item.bytes + LINE_COST) }))
-    .sort((a, b) => b.density - a.density);
-  const files = new Map<IndexedFile, PackedFile & { lines: Set<number> }>();
+  const files = openFiles(candidates);
+  const queue = new BestFirst(files);
   let left = budget;
-  for (const { candidate, bytes } of sorted) {
-    const { file, line } = candidate.definition;
-    const open = files.get(file);
-    if (open?.lines.has(line)) {
-      open.candidates.push(candidate);
-      continue;
+  for (let next = queue.take(); next; next = queue.take()) {
+    const line = next.waiting[next.done++];
+    if (!line) continue;
+    if (line.bytes + next.header <= left) {
+      left -= line.bytes + next.header;
+      next.header = 0;
+      next.taken.push(line);
     }
-    const header = open ? 0 : Buffer.byteLength(file.path) + 3;
-    if (bytes + header > left) {
-      if (left < 60) break;
-      continue;
-    }
-    left -= bytes + header;
-    if (open) {
-      open.candidates.push(candidate);
-      open.lines.add(line);
-    } else files.set(file, { file, candidates: [candidate], lines: new Set([line]) });
+    if (left < 24) break;
+    queue.put(next);
   }
-  return [...files.values()];
+  return files
+    .filter(({ taken }) => taken.length > 0)
+    .map(({ file, taken }) => ({ file, lines: taken.sort((a, b) => a.line - b.line) }));
+}
+
+function openFiles(candidates: readonly Candidate[]): OpenFile[] {
+  const files = new Map<IndexedFile, Map<number, OpenLine>>();
+  for (const candidate of candidates) {
+    const { probability, definition } = candidate;
+    const { file, line, text } = definition;
+    const lines = files.get(file) ?? new Map<number, OpenLine>();
+    const known = lines.get(line);
+    if (!known)
+      lines.set(line, { line, candidate, probability, bytes: Buffer.byteLength(text) + 1 });
+    else {
+      known.probability += probability;
+      if (probability > known.candidate.probability) known.candidate = candidate;
+    }
+    files.set(file, lines);
+  }
+  return [...files].map(([file, lines]) => ({
+    file,
+    waiting: [...lines.values()].sort((a, b) => useOf(b) - useOf(a)),
+    done: 0,
+    taken: [],
+    header: Buffer.byteLength(headerOf(file.path)),
+  }));
+}
+
+function useOf({ probability, bytes }: OpenLine): number {
+  return probability / (bytes + LINE_COST);
+}
+
+/** The use for a byte that the file's next lines have together, its header included. */
+function nextUse({ waiting, done, header }: OpenFile): number {
+  let probability = 0;
+  let cost = header;
+  let best = -1;
+  for (let i = done; i < waiting.length && i < done + (header > 0 ? MOST_AT_ONCE : 1); i++) {
+    const line = waiting[i];
+    if (!line) break;
+    probability += line.probability;
+    cost += line.bytes + LINE_COST;
+    if (probability / cost <= best) break;
+    best = probability / cost;
+  }
+  return best;
+}
+
+/** A binary heap of files by the use of their next lines. */
+class BestFirst {
+  readonly #heap: { use: number; file: OpenFile }[] = [];
+
+  constructor(files: readonly OpenFile[]) {
+    for (const file of files) this.put(file);
+  }
+
+  /** Nothing happens when all lines of the file are done. */
+  put(file: OpenFile): void {
+    const use = nextUse(file);
+    if (use < 0) return;
+    const heap = this.#heap;
+    let at = heap.push({ use, file }) - 1;
+    for (let above = (at - 1) >> 1; at > 0; above = (at - 1) >> 1) {
+      if ((heap[above]?.use ?? 0) >= use) break;
+      this.#swap(at, above);
+      at = above;
+    }
+  }
+
+  take(): OpenFile | undefined {
+    const heap = this.#heap;
+    const top = heap[0];
+    const last = heap.pop();
+    if (!top || !last || heap.length === 0) return top?.file;
+    heap[0] = last;
+    let at = 0;
+    for (;;) {
+      const left = 2 * at + 1;
+      const child = (heap[left + 1]?.use ?? -1) > (heap[left]?.use ?? -1) ? left + 1 : left;
+      if ((heap[child]?.use ?? -1) <= last.use) return top.file;
+      this.#swap(at, child);
+      at = child;
+    }
+  }
+
+  #swap(a: number, b: number): void {
+    const heap = this.#heap;
+    const [left, right] = [heap[a], heap[b]];
+    if (!left || !right) return;
+    heap[a] = right;
+    heap[b] = left;
+  }
 }

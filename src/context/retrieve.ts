@@ -5,6 +5,7 @@ import type { RepositoryIndex } from "./repositoryIndex.ts";
 import {
   bytesOfTokens,
   type ContextCursor,
+  headerOf,
   type Retrieval,
   type Snippet,
   tokensOfBytes,
@@ -26,21 +27,21 @@ export function retrieve(
   return { snippets, context, tokens, ms: performance.now() - started };
 }
 
-function snippetsOf({ file, candidates }: PackedFile): Snippet[] {
-  const lines = new Map(candidates.map((candidate) => [candidate.definition.line, candidate]));
+function snippetsOf({ file, lines }: PackedFile): Snippet[] {
   const snippets: Snippet[] = [];
-  for (const [line, { definition, reason }] of [...lines].sort((a, b) => a[0] - b[0])) {
+  for (const { line, candidate } of lines) {
     const last = snippets.at(-1);
-    if (last && last.endLine === line && last.reason === reason) {
+    const { text } = candidate.definition;
+    if (last && last.endLine === line && last.reason === candidate.reason) {
       last.endLine++;
-      last.text += `\n${definition.text}`;
+      last.text += `\n${text}`;
     } else
       snippets.push({
         path: file.path,
         startLine: line + 1,
         endLine: line + 1,
-        text: definition.text,
-        reason,
+        text,
+        reason: candidate.reason,
       });
   }
   return snippets;
@@ -50,7 +51,7 @@ function render(snippets: readonly Snippet[]): string {
   let path = "";
   let text = "";
   for (const snippet of snippets) {
-    if (snippet.path !== path) text += `#${snippet.path}\n`;
+    if (snippet.path !== path) text += headerOf(snippet.path);
     path = snippet.path;
     text += `${snippet.text}\n`;
   }

@@ -45,6 +45,11 @@ export function bytesOfTokens(tokens: number): number {
   return Math.floor(tokens * BYTES_PER_TOKEN);
 }
 
+/** The line above the snippets of a file. */
+export function headerOf(path: string): string {
+  return `#${path}\n`;
+}
+
 /** Snippets as the engine takes them: one chunk for each file, in their order. */
 export function chunksOf(snippets: readonly Snippet[]): { filename: string; text: string }[] {
   const chunks: { filename: string; text: string }[] = [];

@@ -90,7 +90,7 @@ export class Syntax {
     const options = { progressCallback: () => performance.now() > deadline };
     let tree: Tree | null = null;
     try {
-      tree = grammar.parser.parse(text, null, options);
+      tree = grammar.parser.parse(readable(text, language), null, options);
       if (tree) return definitionsOf(grammar.query, tree.rootNode, text);
     } catch {
       // A scanner that traps on some text must not cost the other files their index.
@@ -100,6 +100,18 @@ export class Syntax {
     grammar.parser.reset();
     return [];
   }
+}
+
+/** `class EXPORT Name {`: what only a preprocessor understands is blanked out, so that a parser sees the class. */
+const MACRO_IN_HEAD =
+  /\b((?:class|struct|union)\s+)([A-Z][A-Z\d_]{2,}(?:\([^()\n]*\))?)(?=\s+[A-Za-z_]\w*)/g;
+
+function readable(text: string, { id }: SyntaxLanguage): string {
+  if (id !== "cpp") return text;
+  return text.replace(
+    MACRO_IN_HEAD,
+    (_, head: string, macro: string) => head + " ".repeat(macro.length),
+  );
 }
 
 async function loadGrammar({ id, grammar }: SyntaxLanguage): Promise<LoadedGrammar> {

@@ -132,8 +132,8 @@ function shuffled<T>(items: readonly T[], random: () => number): T[] {
   return result;
 }
 
-/** Mulberry32. */
-function randomOf(seed: number): () => number {
+/** Numbers from 0 to 1 that `seed` decides (Mulberry32). */
+export function randomOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -8,6 +8,7 @@ import { namespaceOf } from "../namespace.ts";
 import type { IndexedFile, RepositoryIndex } from "../repositoryIndex.ts";
 import type { ContextCursor } from "../snippet.ts";
 import { languageOf, type SyntaxLanguage } from "../syntax.ts";
+import { type Place, placeBefore } from "./place.ts";
 
 export interface Scene {
   index: RepositoryIndex;
@@ -29,6 +30,10 @@ export interface Scene {
   typed: string;
   /** The cursor stands after `.`, `->` or `::`. */
   afterDot: boolean;
+  /** What the text before the cursor asks for. */
+  place: Place;
+  /** Names on the lines of this file that declare types: the types and what they inherit from. */
+  bases: Set<number>;
   /** Files that this one sees without an import. */
   siblings: Set<IndexedFile>;
   /** Lines of the file, the cursor's line cut at the cursor. */
@@ -64,6 +69,8 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
     before: namesOf(index, rest).reverse(),
     typed,
     afterDot: /(?:\.|->|::)\s*$/.test(rest),
+    place: placeBefore(rest),
+    bases: basesOf(index, text),
     siblings: siblingsOf(index, path, cursor.text, language),
     cursorLine,
   };
@@ -95,6 +102,16 @@ function newlinesIn(text: string): number {
   let count = 0;
   for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) count++;
   return count;
+}
+
+const TYPE_LINE = /^[^\n"'*/#]*\b(?:class|struct|interface|impl|trait|extends|implements)\b.*$/gm;
+const MOST_TYPE_LINES = 60;
+
+function basesOf(index: RepositoryIndex, text: string): Set<number> {
+  const bases = new Set<number>();
+  for (const line of (text.match(TYPE_LINE) ?? []).slice(0, MOST_TYPE_LINES))
+    for (const name of namesOf(index, line)) if (index.members.has(name)) bases.add(name);
+  return bases;
 }
 
 function namesOf(index: RepositoryIndex, text: string): number[] {

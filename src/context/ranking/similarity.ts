@@ -5,12 +5,13 @@ import { filesWith, type Scene } from "./scene.ts";
 
 const MOST_QUERY_NAMES = 48;
 /** Names in more files than this tell places apart no more. */
-const MOST_POSTINGS = 1500;
+const MOST_POSTINGS = 600;
 const SCANNED_FILES = 48;
 const SIMILAR_FILES = 16;
 /** Lines before and after that make up a line's surroundings. */
 const LINES_BEFORE = 7;
 const LINES_AFTER = 4;
+const MOST_VOTE = 10;
 const MOST_OCCURRENCES = 4000;
 
 interface Query {
@@ -21,7 +22,7 @@ interface Query {
 }
 
 /** Rarity of a name: high when few files have it. */
-function rarity(scene: Scene, name: number): number {
+export function rarity(scene: Scene, name: number): number {
   const { files } = scene.index;
   const all = files.has(scene.path) ? files.size : files.size + 1;
   return Math.log(1 + (all + 1) / (filesWith(scene, name) + 0.5));
@@ -65,7 +66,8 @@ export function voteByLines(scene: Scene, evidence: Evidence): IndexedFile[] {
   const files = bestFiles(scene, weighted, SCANNED_FILES);
   const votes = new Map<number, number>();
   for (const [file] of files) voteInFile(file, query, votes);
-  for (const [name, vote] of votes) evidence.raise(name, "similarLines", Math.log1p(vote * 40));
+  for (const [name, vote] of votes)
+    evidence.raise(name, "similarLines", Math.min(MOST_VOTE, Math.log1p(vote * 40)));
   return files.map(([file]) => file);
 }
 
@@ -104,45 +106,57 @@ export function voteByFiles(scene: Scene, evidence: Evidence): void {
   for (const [name, vote] of votes) evidence.raise(name, "similarFiles", Math.log1p(vote));
 }
 
+interface Followers {
+  /** How often names come right after, after this pair, or later on the line. */
+  next: Map<number, number>;
+  afterTwo: Map<number, number>;
+  later: Map<number, number>;
+}
+
 /** Names that follow the last names of the line elsewhere in the repository. */
 export function voteByPrecedingNames(scene: Scene, evidence: Evidence): void {
   for (const [rank, name] of scene.before.slice(0, 3).entries()) {
-    const next = new Map<number, number>();
-    const later = new Map<number, number>();
+    const counts: Followers = { next: new Map(), afterTwo: new Map(), later: new Map() };
     let seen = 0;
     for (const file of scene.index.postings[name] ?? []) {
       if (file.path === scene.path) continue;
-      seen += followers(file, name, next, later);
+      seen += countFollowers(file, name, scene.before[rank + 1], counts);
       if (seen > MOST_OCCURRENCES) break;
     }
     const share = 1 / (rank + 1);
-    for (const [follower, count] of next)
-      evidence.raise(
-        follower,
-        rank === 0 ? "nextName" : "sameLine",
-        share * Math.log1p((20 * count) / (seen + 3)),
-      );
-    for (const [follower, count] of later)
-      evidence.raise(follower, "sameLine", share * Math.log1p((20 * count) / (seen + 3)));
+    const vote = (count: number) => share * Math.log1p((20 * count) / (seen + 3));
+    for (const [follower, count] of counts.next)
+      evidence.raise(follower, rank === 0 ? "nextName" : "sameLine", vote(count));
+    for (const [follower, count] of counts.later) evidence.raise(follower, "sameLine", vote(count));
+    if (rank > 0) continue;
+    let pairs = 0;
+    for (const count of counts.afterTwo.values()) pairs += count;
+    for (const [follower, count] of counts.afterTwo)
+      evidence.raise(follower, "nextAfterTwo", Math.log1p((20 * count) / (pairs + 3)));
   }
 }
 
-function followers(
+function countFollowers(
   { ids, starts }: IndexedFile,
   name: number,
-  next: Map<number, number>,
-  later: Map<number, number>,
+  nameBefore: number | undefined,
+  { next, afterTwo, later }: Followers,
 ): number {
   let seen = 0;
   let line = 0;
   for (let i = ids.indexOf(name); i >= 0; i = ids.indexOf(name, i + 1)) {
     seen++;
     while ((starts[line + 1] ?? 0) <= i) line++;
-    const end = starts[line + 1] ?? 0;
-    for (let j = i + 1; j < end && j < i + 8; j++) {
-      const counts = j === i + 1 ? next : later;
-      const follower = ids[j] ?? 0;
-      counts.set(follower, (counts.get(follower) ?? 0) + 1);
+    const end = Math.min(starts[line + 1] ?? 0, i + 8);
+    const follower = ids[i + 1];
+    if (i + 1 < end && follower !== undefined) {
+      next.set(follower, (next.get(follower) ?? 0) + 1);
+      if (nameBefore !== undefined && i > (starts[line] ?? 0) && ids[i - 1] === nameBefore)
+        afterTwo.set(follower, (afterTwo.get(follower) ?? 0) + 1);
+    }
+    for (let j = i + 2; j < end; j++) {
+      const other = ids[j] ?? 0;
+      later.set(other, (later.get(other) ?? 0) + 1);
     }
   }
   return seen;

@@ -7,6 +7,7 @@ import type { Scene } from "./scene.ts";
 
 const MOST_DEFINITIONS_OF_FILE = 600;
 const MOST_SIBLING_FILES = 250;
+const MOST_MODULES = 12;
 const TYPE_KINDS = new Set(["class", "interface", "enum", "type"]);
 
 export function isTypeDefinition({ kind }: Definition): boolean {
@@ -51,22 +52,42 @@ function voteForMembers(
 /** Members of the types that stand near the cursor, and names in the signatures of what stands there. */
 export function voteByTypes(scene: Scene, evidence: Evidence): void {
   const { index, near, imported } = scene;
-  const mentioned = [...near].filter(([, weight]) => weight > 0.12);
-  for (const [name, weight] of mentioned) {
+  const types = new Map<number, number>();
+  const mention = (type: number, weight: number) => {
+    if ((types.get(type) ?? 0) < weight && index.members.has(type)) types.set(type, weight);
+  };
+  for (const [name, weight] of near) {
+    if (weight <= 0.12) continue;
     const definitions = index.definitions.get(name);
     if (!definitions || definitions.length > 12) continue;
-    if (index.members.has(name)) voteForMembers(scene, evidence, name, "nearTypeMember", weight);
+    mention(name, weight);
     for (const definition of definitions.slice(0, 4)) {
       for (const inside of scanNames(definition.text, index.names).ids) {
         if (inside === name) continue;
         evidence.raise(inside, "inNearSignature", weight);
-        if (index.members.has(inside) && !imported.has(inside))
-          voteForMembers(scene, evidence, inside, "nearTypeMember", weight * 0.5);
+        if (!imported.has(inside)) mention(inside, weight * 0.5);
       }
     }
   }
+  for (const [type, weight] of types)
+    voteForMembers(scene, evidence, type, "nearTypeMember", weight);
   for (const type of receiverTypes(scene))
     voteForMembers(scene, evidence, type, "receiverMember", 1);
+  voteByBases(scene, evidence);
+}
+
+/** Members that the types of this file inherit, two steps up. */
+function voteByBases(scene: Scene, evidence: Evidence): void {
+  const { index, bases } = scene;
+  for (const base of bases) {
+    voteForMembers(scene, evidence, base, "baseMember", 1);
+    for (const definition of index.definitions.get(base)?.slice(0, 3) ?? []) {
+      if (!isTypeDefinition(definition)) continue;
+      for (const inside of scanNames(definition.text, index.names).ids)
+        if (inside !== base && !bases.has(inside) && index.members.has(inside))
+          voteForMembers(scene, evidence, inside, "baseMember", 0.6);
+    }
+  }
 }
 
 /** Types that the name before the dot may have: those that stand beside it wherever this file declares it. */
@@ -103,4 +124,8 @@ export function voteByModule(scene: Scene, evidence: Evidence): void {
   for (const [file, statement] of scene.importedFiles)
     if (statement.names.includes(word))
       voteForFile(file, evidence, "receiverModule", "importedMember");
+  for (const file of (scene.index.stems.get(word) ?? []).slice(0, MOST_MODULES))
+    if (file.path !== scene.path && file.language?.id === scene.language?.id)
+      for (const { name } of file.definitions.slice(0, MOST_DEFINITIONS_OF_FILE))
+        evidence.raise(name, "receiverModule", 0.5);
 }

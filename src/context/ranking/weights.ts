@@ -1,4 +1,28 @@
-export const weights: readonly number[] = [
-  -8, 5, 1.5, 0.5, 1.5, 0.4, 0.8, 1.2, 0.4, 1.5, 0.7, 0.7, 0.6, 0.3, 0.3, 0.8, 0.5, 0.2, 0, 0.5, 1,
-  -0.1, -0.7, 2, -0.5, 0.2, 0, 0.2, 0.5, 0, 1,
-];
+// The weights that scripts/fitContextWeights.py fitted; docs/benchmarks.md says on what.
+import fitted from "./fittedWeights.json" with { type: "json" };
+
+export const HIDDEN = fitted.hidden;
+
+export interface Weights {
+  /** (HIDDEN) */
+  hiddenBias: Float32Array;
+  /** (PLACES, HIDDEN) */
+  hiddenOfPlace: Float32Array;
+  /** (FEATURES, HIDDEN) */
+  hiddenOfFeature: Float32Array;
+  /** (HIDDEN) */
+  outOfHidden: Float32Array;
+  /** (FEATURES) */
+  outOfFeature: Float32Array;
+}
+
+export const weights: Weights = {
+  hiddenBias: Float32Array.from(fitted.hiddenBias),
+  hiddenOfPlace: Float32Array.from(fitted.hiddenOfPlace),
+  hiddenOfFeature: Float32Array.from(fitted.hiddenOfFeature),
+  outOfHidden: Float32Array.from(fitted.outOfHidden),
+  outOfFeature: Float32Array.from(fitted.outOfFeature),
+};
+
+/** What the weights are for, in their order. */
+export const fittedFor = { places: fitted.places, features: fitted.features };

@@ -1,0 +1,134 @@
+// Features of a candidate that its definition and its name tell, beside the evidence that others voted for.
+import { nearness } from "../importResolution.ts";
+import { type Definition, type IndexedFile, stemOf } from "../repositoryIndex.ts";
+import { type Feature, featureIndex } from "./features.ts";
+import { TEST_PATH } from "./place.ts";
+import { filesWith, type Scene } from "./scene.ts";
+import { rarity } from "./similarity.ts";
+import { isTypeDefinition } from "./structure.ts";
+
+/** What is worked out once for all candidates of a scene. */
+export interface Description {
+  scene: Scene;
+  /** Words of the names near the cursor, of its line and of the file's path, by weight. */
+  nearWords: Map<number, number>;
+  lineWords: Map<number, number>;
+  pathWords: Map<number, number>;
+  /** How much of this file's names comes from a file, and from a type. */
+  files: Map<IndexedFile, number>;
+  types: Map<number, number>;
+  facts: Map<IndexedFile, FileFacts>;
+}
+
+interface FileFacts {
+  nearness: number;
+  isTest: number;
+  sameLanguage: number;
+  twin: number;
+}
+
+/** Names with more definitions than this tell nothing about where this file's names come from. */
+const MOST_SOURCES = 8;
+
+export function descriptionOf(scene: Scene): Description {
+  const { near, index, imported, before } = scene;
+  const nearWords = new Map<number, number>();
+  for (const [name, weight] of near) if (weight >= 0.2) addWords(scene, nearWords, name, weight);
+  const lineWords = new Map<number, number>();
+  for (const [i, name] of before.entries()) addWords(scene, lineWords, name, 1 / (1 + i / 3));
+  const pathWords = new Map<number, number>();
+  for (const part of scene.path.split(/[/.]/).slice(-3))
+    for (const word of part.split(/[-_]/)) addWords(scene, pathWords, index.names.add(word), 1);
+  const files = new Map<IndexedFile, number>();
+  const types = new Map<number, number>();
+  for (const name of [...near.keys(), ...imported]) {
+    const definitions = index.definitions.get(name);
+    if (!definitions || definitions.length > MOST_SOURCES) continue;
+    const share = rarity(scene, name) / definitions.length;
+    for (const { file, container } of definitions) {
+      if (file.path === scene.path) continue;
+      files.set(file, (files.get(file) ?? 0) + share);
+      if (container >= 0) types.set(container, (types.get(container) ?? 0) + share);
+    }
+  }
+  return { scene, nearWords, lineWords, pathWords, files, types, facts: new Map() };
+}
+
+function addWords(scene: Scene, words: Map<number, number>, name: number, weight: number): void {
+  for (const part of scene.index.names.partsOf(name))
+    if ((words.get(part) ?? 0) < weight) words.set(part, weight);
+}
+
+function factsOf({ facts, scene }: Description, file: IndexedFile): FileFacts {
+  const known = facts.get(file);
+  if (known) return known;
+  const found: FileFacts = {
+    nearness: nearness(file.path, scene.path) / scene.path.split("/").length,
+    isTest: TEST_PATH.test(file.path) && !TEST_PATH.test(scene.path) ? 1 : 0,
+    sameLanguage: file.language?.id === scene.language?.id ? 1 : 0,
+    twin: isTwin(file.path, scene.path) ? 1 : 0,
+  };
+  facts.set(file, found);
+  return found;
+}
+
+const TEST_AFFIX = /^test_|[._-](?:test|tests|spec|unittest|inl|impl)$|(?:Tests?|IT|Impl)$/;
+const COMMON_STEMS = new Set(["mod", "index", "lib", "main", "__init__", "types", "util", "utils"]);
+
+/** A file and its test, a source and its header. */
+function isTwin(a: string, b: string): boolean {
+  const stem = stemOf(a).replace(TEST_AFFIX, "");
+  return stem === stemOf(b).replace(TEST_AFFIX, "") && !COMMON_STEMS.has(stem);
+}
+
+/** Fills in the features of `definition` that no evidence gave. */
+export function describe(about: Description, definition: Definition, row: Float32Array): void {
+  const { scene } = about;
+  const { index } = scene;
+  const { name, file, kind, container } = definition;
+  const set = (feature: Feature, value: number) => {
+    row[featureIndex[feature]] = value;
+  };
+  const text = index.names.textOf(name);
+  const parts = index.names.partsOf(name);
+  const isTop = container < 0;
+  const isType = isTypeDefinition(definition);
+  const facts = factsOf(about, file);
+  const used = filesWith(scene, name);
+  set("usedInFiles", Math.log(Math.max(used, 1)) / 3);
+  set("rarity", rarity(scene, name) / 6);
+  set("sameFolder", Math.log1p(row[featureIndex.sameFolder] ?? 0));
+  set("isDefinedOnly", used < 2 ? 1 : 0);
+  set("manyDefinitions", Math.log(index.definitions.get(name)?.length ?? 1) / 3);
+  set("sharedWords", shareOf(parts, about.nearWords));
+  set("lineWords", shareOf(parts, about.lineWords));
+  set("pathWords", shareOf(parts, about.pathWords));
+  set("fileOften", Math.log1p(about.files.get(file) ?? 0) / 3);
+  set("typeOften", isTop ? 0 : Math.log1p(about.types.get(container) ?? 0) / 3);
+  set("twinFile", facts.twin);
+  set("nearness", facts.nearness);
+  set("isTest", facts.isTest);
+  set("sameLanguage", facts.sameLanguage);
+  set("typedPrefix", scene.typed ? (text.startsWith(scene.typed) ? 1 : -1) : 0);
+  set("isType", isType ? 1 : 0);
+  set("isFunction", kind === "function" ? 1 : 0);
+  set("isMethod", kind === "method" ? 1 : 0);
+  set("isField", kind === "field" ? 1 : 0);
+  set("isConstant", kind === "constant" || kind === "variable" || kind === "macro" ? 1 : 0);
+  set("isMember", isTop ? 0 : 1);
+  set("isCapital", /^[A-Z]/.test(text) ? 1 : 0);
+  set("isUpper", /^[A-Z\d_]+$/.test(text) ? 1 : 0);
+  set("isPrivate", /^_|\bprivate\b/.test(definition.text) || text.startsWith("_") ? 1 : 0);
+  set("nameLength", Math.log(Math.max(1, text.length)) / 3);
+  set("dotAndMember", scene.afterDot && !isTop ? 1 : 0);
+  set("dotAndTop", scene.afterDot && isTop ? 1 : 0);
+  set("newAndType", scene.place === "newWord" && isType ? 1 : 0);
+  set("typeAndType", scene.place === "typeWord" && isType ? 1 : 0);
+}
+
+/** Sum of the weights of a name's words, less for names of many. */
+function shareOf(parts: Uint32Array, words: ReadonlyMap<number, number>): number {
+  let sum = 0;
+  for (const part of parts) sum += words.get(part) ?? 0;
+  return parts.length === 0 ? 0 : sum / Math.sqrt(parts.length);
+}
