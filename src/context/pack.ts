@@ -6,6 +6,8 @@ import { headerOf } from "./snippet.ts";
 
 /** Fixed part of a line's cost, in bytes: evens out the gain of very short lines. */
 const LINE_COST = 12;
+/** Nothing that defines anything is shorter, in bytes. */
+const SHORTEST_LINE = 8;
 /** Lines that may open a file together. */
 const MOST_AT_ONCE = 8;
 
@@ -50,7 +52,7 @@ export function pack(candidates: readonly Candidate[], budget: number): PackedFi
       next.header = 0;
       next.taken.push(line);
     }
-    if (left < 24) break;
+    if (left < SHORTEST_LINE) break;
     queue.put(next);
   }
   return files
