@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 RANKING = Path(__file__).resolve().parent.parent / "src" / "context" / "ranking"
+VOTES = 18  # features that are there before a candidate's definition is looked at; they stand first
 IDS = 4  # repository, position, asked for, candidates that the row stands for
 
 
@@ -132,6 +133,10 @@ def main():
     train, held = Examples(rows[~is_held], len(places)), Examples(rows[is_held], len(places))
     print(f"{len(train.starts)} positions to fit, {len(held.starts)} held out", flush=True)
     model = fit(train, held, options.hidden, options.epochs)
+    for examples in (train, held):
+        examples.features = examples.features[:, :VOTES]
+    print("screening", flush=True)
+    model["screen"] = fit(train, held, 0, 5)["outOfFeature"]
     out = {"hidden": options.hidden, "places": places, "features": features}
     for key, value in model.items():
         out[key] = [round(float(number), 3) for number in value.ravel()]

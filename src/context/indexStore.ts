@@ -9,7 +9,7 @@ import type { Definition, IndexedFile, RepositoryIndex } from "./repositoryIndex
 import { languageOf } from "./syntax.ts";
 
 /** Changes with every change of what is stored, how it is found, or what may be read at all. */
-const FORMAT = 1;
+const FORMAT = 2;
 const CHECKSUM_BYTES = 4;
 
 type StoredFile = Omit<IndexedFile, "definitions" | "language"> & {

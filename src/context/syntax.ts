@@ -7,6 +7,7 @@ import * as v from "valibot";
 import { Language, Parser, Query, type Tree } from "web-tree-sitter";
 import { type DefinitionFacts, definitionsOf } from "./definitions.ts";
 import { type ImportForm, importForms } from "./importStatements.ts";
+import { plainDefinitions } from "./plainDefinitions.ts";
 
 const languageSchema = v.strictObject({
   extensions: v.array(v.string()),
@@ -81,25 +82,33 @@ export class Syntax {
       this.#grammars.set(language.id, await loadGrammar(language));
   }
 
-  /** Definitions in `text`, in the order of its lines; none when the grammar is not loaded or the parse takes too long. */
+  /** Definitions in `text`, in the order of its lines; none when the grammar is not loaded. A parse that takes too long gives those that lines alone tell. */
   definitions(path: string, text: string): DefinitionFacts[] {
     const language = languageOf(path);
     const grammar = language && this.#grammars.get(language.id);
     if (!grammar) return [];
+    const source = readable(text, language);
     const deadline = performance.now() + LONGEST_PARSE_MS;
     const options = { progressCallback: () => performance.now() > deadline };
     let tree: Tree | null = null;
     try {
-      tree = grammar.parser.parse(readable(text, language), null, options);
-      if (tree) return definitionsOf(grammar.query, tree.rootNode, text);
+      tree = grammar.parser.parse(source, null, options);
+      if (tree) {
+        const found = definitionsOf(grammar.query, tree.rootNode, text);
+        return inOrder([...found, ...plainDefinitions(source, language.id, found)]);
+      }
     } catch {
       // A scanner that traps on some text must not cost the other files their index.
     } finally {
       tree?.delete();
     }
     grammar.parser.reset();
-    return [];
+    return plainDefinitions(source, language.id, []);
   }
+}
+
+function inOrder(definitions: DefinitionFacts[]): DefinitionFacts[] {
+  return definitions.sort((a, b) => a.line - b.line);
 }
 
 /** `class EXPORT Name {`: what only a preprocessor understands is blanked out, so that a parser sees the class. */

@@ -12,6 +12,8 @@ import { readBenchRepository } from "./repository.ts";
 /** Candidates that were not asked for, kept of each position. */
 const KEPT = 160;
 const MOST_OF_FILE = 4;
+/** Share of the positions at which the name has been begun. */
+const TYPING = 0.15;
 
 export interface ExampleOptions {
   roots: readonly string[];
@@ -35,11 +37,24 @@ export async function writeExamples(options: ExampleOptions): Promise<void> {
       await live.refresh();
       const read = readBenchRepository(root, [...live.index.files.keys()]);
       for (const masked of maskedPositions(read, { count, mostOfFile: MOST_OF_FILE, seed }))
-        writeSync(out, rowsOf(live.index, masked, [repository, position++], random));
+        writeSync(out, rowsOf(live.index, begun(masked, random), [repository, position++], random));
     }
   } finally {
     closeSync(out);
   }
+}
+
+/** Now and then the cursor stands inside of the first name, as it does while somebody types. */
+function begun(masked: MaskedPosition, random: () => number): MaskedPosition {
+  const name = /^[\w$]+/.exec(masked.rest)?.[0] ?? "";
+  if (name.length < 2 || random() >= TYPING) return masked;
+  const typed = name.slice(0, 1 + Math.floor(random() * Math.min(4, name.length - 1)));
+  const { text, offset } = masked;
+  return {
+    ...masked,
+    text: text.slice(0, offset) + typed + text.slice(offset),
+    offset: offset + typed.length,
+  };
 }
 
 function rowsOf(
@@ -54,7 +69,7 @@ function rowsOf(
   const right: Float32Array[] = [];
   const wrong: Float32Array[] = [];
   let seen = 0;
-  describedOf(scene, ({ name }, data, row) => {
+  describedOf(scene, Number.POSITIVE_INFINITY, ({ name }, data, row) => {
     const features = () => data.slice(row, row + FEATURES);
     if (asked.has(name)) right.push(features());
     else if (wrong.length < KEPT) {

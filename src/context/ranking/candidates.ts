@@ -6,7 +6,12 @@ import { Evidence, FEATURES, type Feature } from "./features.ts";
 import { Judgement } from "./judgement.ts";
 import type { Scene } from "./scene.ts";
 import { voteByFiles, voteByLines, voteByPrecedingNames } from "./similarity.ts";
+import { type Sources, sourcesOf, voteBySources } from "./sources.ts";
 import { voteByImports, voteByModule, voteByTypes } from "./structure.ts";
+import { weights } from "./weights.ts";
+
+/** Names that are looked at closely, the likeliest by their votes: several times what the largest budget holds. */
+const MOST_CANDIDATES = 1200;
 
 export interface Candidate {
   definition: Definition;
@@ -20,24 +25,27 @@ export interface Candidate {
 export function candidatesOf(scene: Scene): Candidate[] {
   const found: Candidate[] = [];
   const judgement = new Judgement(scene);
-  describedOf(scene, (definition, data, row) => {
+  describedOf(scene, MOST_CANDIDATES, (definition, data, row) => {
     const { score, reason } = judgement.of(data, row);
     found.push({ definition, probability: Math.exp(score), reason });
   });
   return found;
 }
 
-/** Hands every candidate's definition and its features, `FEATURES` numbers of `data` from `row`, to `take`. */
+/** Hands the definition of the `most` likeliest candidates by a rough score and their features, `FEATURES` numbers of `data` from `row`, to `take`. */
 export function describedOf(
   scene: Scene,
+  most: number,
   take: (definition: Definition, data: Float32Array, row: number) => void,
 ): void {
-  const evidence = evidenceOf(scene);
+  const sources = sourcesOf(scene);
+  const evidence = evidenceOf(scene, sources);
   const choice = new DefinitionChoice(scene);
-  const description = descriptionOf(scene);
+  const description = descriptionOf(scene, sources);
   const { data } = evidence;
-  for (const [i, name] of evidence.names.entries()) {
+  for (const i of screened(evidence, most)) {
     const row = i * FEATURES;
+    const name = evidence.names[i] ?? 0;
     const definition = bestDefinition(choice, name);
     if (!definition) continue;
     describe(description, definition, data.subarray(row, row + FEATURES));
@@ -45,7 +53,7 @@ export function describedOf(
   }
 }
 
-function evidenceOf(scene: Scene): Evidence {
+function evidenceOf(scene: Scene, sources: Sources): Evidence {
   const { index, near } = scene;
   const evidence = new Evidence(
     index.names.size,
@@ -57,5 +65,22 @@ function evidenceOf(scene: Scene): Evidence {
   voteByImports(scene, evidence);
   voteByTypes(scene, evidence);
   voteByModule(scene, evidence);
+  voteBySources(scene, sources, evidence);
   return evidence;
+}
+
+/** Places in `names` of the `most` names with the best rough scores, in their order. */
+function screened({ names, data }: Evidence, most: number): number[] {
+  const { screen } = weights;
+  const scores = new Float32Array(names.length);
+  for (let i = 0; i < names.length; i++) {
+    let score = 0;
+    for (let j = 0; j < screen.length; j++)
+      score += (data[i * FEATURES + j] ?? 0) * (screen[j] ?? 0);
+    scores[i] = score;
+  }
+  const least = most < names.length ? (scores.toSorted()[names.length - most] ?? 0) : -Infinity;
+  const found: number[] = [];
+  for (const [i, score] of scores.entries()) if (score >= least) found.push(i);
+  return found;
 }

@@ -7,7 +7,7 @@ import type { Scene } from "./scene.ts";
 const MOST_DEFINITIONS = 200;
 /** Copies of the sources, made by a build or brought along. */
 const COPIES =
-  /(?:^|\/)(?:dist|build|out|lib|esm|cjs|types|_types|_cjs|_esm|vendor|third_party)\/|\.d\.[cm]?ts$/;
+  /(?:^|\/)(?:dist|build|out|lib|esm|cjs|types|_types|_cjs|_esm|vendor|third_party|generated)\/|\.d\.[cm]?ts$|\.pyi$|\.pb\.(?:go|h|cc)$|_pb2\.py$/;
 
 /** How well definitions of a name suit a scene; what is asked of a file is worked out once. */
 export class DefinitionChoice {

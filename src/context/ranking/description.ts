@@ -5,6 +5,7 @@ import { type Feature, featureIndex } from "./features.ts";
 import { TEST_PATH } from "./place.ts";
 import { filesWith, type Scene } from "./scene.ts";
 import { rarity } from "./similarity.ts";
+import type { Sources } from "./sources.ts";
 import { isTypeDefinition } from "./structure.ts";
 
 /** What is worked out once for all candidates of a scene. */
@@ -14,9 +15,7 @@ export interface Description {
   nearWords: Map<number, number>;
   lineWords: Map<number, number>;
   pathWords: Map<number, number>;
-  /** How much of this file's names comes from a file, and from a type. */
-  files: Map<IndexedFile, number>;
-  types: Map<number, number>;
+  sources: Sources;
   facts: Map<IndexedFile, FileFacts>;
 }
 
@@ -27,11 +26,8 @@ interface FileFacts {
   twin: number;
 }
 
-/** Names with more definitions than this tell nothing about where this file's names come from. */
-const MOST_SOURCES = 8;
-
-export function descriptionOf(scene: Scene): Description {
-  const { near, index, imported, before } = scene;
+export function descriptionOf(scene: Scene, sources: Sources): Description {
+  const { near, index, before } = scene;
   const nearWords = new Map<number, number>();
   for (const [name, weight] of near) if (weight >= 0.2) addWords(scene, nearWords, name, weight);
   const lineWords = new Map<number, number>();
@@ -39,19 +35,7 @@ export function descriptionOf(scene: Scene): Description {
   const pathWords = new Map<number, number>();
   for (const part of scene.path.split(/[/.]/).slice(-3))
     for (const word of part.split(/[-_]/)) addWords(scene, pathWords, index.names.add(word), 1);
-  const files = new Map<IndexedFile, number>();
-  const types = new Map<number, number>();
-  for (const name of [...near.keys(), ...imported]) {
-    const definitions = index.definitions.get(name);
-    if (!definitions || definitions.length > MOST_SOURCES) continue;
-    const share = rarity(scene, name) / definitions.length;
-    for (const { file, container } of definitions) {
-      if (file.path === scene.path) continue;
-      files.set(file, (files.get(file) ?? 0) + share);
-      if (container >= 0) types.set(container, (types.get(container) ?? 0) + share);
-    }
-  }
-  return { scene, nearWords, lineWords, pathWords, files, types, facts: new Map() };
+  return { scene, nearWords, lineWords, pathWords, sources, facts: new Map() };
 }
 
 function addWords(scene: Scene, words: Map<number, number>, name: number, weight: number): void {
@@ -103,8 +87,8 @@ export function describe(about: Description, definition: Definition, row: Float3
   set("sharedWords", shareOf(parts, about.nearWords));
   set("lineWords", shareOf(parts, about.lineWords));
   set("pathWords", shareOf(parts, about.pathWords));
-  set("fileOften", Math.log1p(about.files.get(file) ?? 0) / 3);
-  set("typeOften", isTop ? 0 : Math.log1p(about.types.get(container) ?? 0) / 3);
+  set("fileOften", Math.log1p(about.sources.files.get(file) ?? 0) / 3);
+  set("typeOften", isTop ? 0 : Math.log1p(about.sources.types.get(container) ?? 0) / 3);
   set("twinFile", facts.twin);
   set("nearness", facts.nearness);
   set("isTest", facts.isTest);

@@ -14,6 +14,8 @@ export interface Weights {
   outOfHidden: Float32Array;
   /** (FEATURES) */
   outOfFeature: Float32Array;
+  /** By the features that are votes, which stand first: a rough score, which chooses the names that are looked at closely. */
+  screen: Float32Array;
 }
 
 export const weights: Weights = {
@@ -22,6 +24,7 @@ export const weights: Weights = {
   hiddenOfFeature: Float32Array.from(fitted.hiddenOfFeature),
   outOfHidden: Float32Array.from(fitted.outOfHidden),
   outOfFeature: Float32Array.from(fitted.outOfFeature),
+  screen: Float32Array.from(fitted.screen),
 };
 
 /** What the weights are for, in their order. */

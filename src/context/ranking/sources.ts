@@ -1,0 +1,52 @@
+// Where the names that this file already uses come from: what else is defined there is likely used too.
+import type { IndexedFile } from "../repositoryIndex.ts";
+import type { Evidence } from "./features.ts";
+import type { Scene } from "./scene.ts";
+import { rarity } from "./similarity.ts";
+
+/** How much of this file's names comes from a file, and from a type. */
+export interface Sources {
+  files: Map<IndexedFile, number>;
+  types: Map<number, number>;
+}
+
+/** Names with more definitions than this tell nothing about where this file's names come from. */
+const MOST_DEFINITIONS = 8;
+const MOST_FILES = 16;
+const MOST_TYPES = 24;
+const MOST_OF_EACH = 400;
+
+/** The sources of the names of this file, those of its imports among them. */
+export function sourcesOf(scene: Scene): Sources {
+  const files = new Map<IndexedFile, number>();
+  const types = new Map<number, number>();
+  for (const name of [...scene.near.keys(), ...scene.imported]) {
+    const definitions = scene.index.definitions.get(name);
+    if (!definitions || definitions.length > MOST_DEFINITIONS) continue;
+    const share = rarity(scene, name) / definitions.length;
+    for (const { file, container } of definitions) {
+      if (file.path === scene.path) continue;
+      files.set(file, (files.get(file) ?? 0) + share);
+      if (container >= 0) types.set(container, (types.get(container) ?? 0) + share);
+    }
+  }
+  return { files, types };
+}
+
+/** What else the best sources define. */
+export function voteBySources(
+  { index }: Scene,
+  { files, types }: Sources,
+  evidence: Evidence,
+): void {
+  for (const [file, amount] of most(files, MOST_FILES))
+    for (const { name } of file.definitions.slice(0, MOST_OF_EACH))
+      evidence.raise(name, "fileOften", Math.log1p(amount) / 3);
+  for (const [type, amount] of most(types, MOST_TYPES))
+    for (const { name } of (index.members.get(type) ?? []).slice(0, MOST_OF_EACH))
+      evidence.raise(name, "typeOften", Math.log1p(amount) / 3);
+}
+
+function most<K>(amounts: ReadonlyMap<K, number>, count: number): [K, number][] {
+  return [...amounts].sort((a, b) => b[1] - a[1]).slice(0, count);
+}
