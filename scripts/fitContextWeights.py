@@ -74,6 +74,8 @@ def fit(train, held, hidden, epochs, seed=0):
         "outOfHidden": random.normal(0, 0.2, hidden),
         "outOfFeature": np.zeros(features),
     }
+    model["hiddenOfPlace"][~train.place.any(0)] = 0
+    model["hiddenOfFeature"][~train.features.any(0)] = 0
     model = {key: value.astype(np.float32) for key, value in model.items()}
     first = {key: np.zeros_like(value) for key, value in model.items()}
     second = {key: np.zeros_like(value) for key, value in model.items()}

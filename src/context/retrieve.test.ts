@@ -126,6 +126,20 @@ describe("the definition that the cursor needs", () => {
   });
 });
 
+test("prefers what begins as the name that is being typed", async () => {
+  const marked = typescript["src/cart.ts"] ?? "";
+  for (const [typed, wanted, other] of [
+    ["add", "addMoney", "formatPrice"],
+    ["form", "formatPrice", "addMoney"],
+  ] as const) {
+    const files = { ...typescript, "src/cart.ts": marked.replace("<|>", `${typed}<|>`) };
+    const { context } = await contextAt("src/cart.ts", files, 26);
+    expect(context).toContain(wanted);
+    expect(context).not.toContain(other);
+    workspace.clean();
+  }
+});
+
 test("stays within the budget, and nothing costs nothing", async () => {
   for (const budget of [0, 20, 40, 80]) {
     const { tokens, snippets } = await contextAt("src/cart.ts", typescript, budget);

@@ -21,11 +21,13 @@ export function sourcesOf(scene: Scene): Sources {
   const files = new Map<IndexedFile, number>();
   const types = new Map<number, number>();
   for (const name of [...scene.near.keys(), ...scene.imported]) {
-    const definitions = scene.index.definitions.get(name);
-    if (!definitions || definitions.length > MOST_DEFINITIONS) continue;
+    const all = scene.index.definitions.get(name);
+    if (!all || all.length > 2 * MOST_DEFINITIONS) continue;
+    // What was saved of this file may be older than its text.
+    const definitions = all.filter(({ file }) => file.path !== scene.path);
+    if (definitions.length > MOST_DEFINITIONS) continue;
     const share = rarity(scene, name) / definitions.length;
     for (const { file, container } of definitions) {
-      if (file.path === scene.path) continue;
       files.set(file, (files.get(file) ?? 0) + share);
       if (container >= 0) types.set(container, (types.get(container) ?? 0) + share);
     }
