@@ -3,7 +3,7 @@ import { reasonText } from "../completion/completionResult.ts";
 import { DEFAULT_MAX_TOKENS } from "../completion/infillRequest.ts";
 import { refusalText } from "../context/guard/contextGuard.ts";
 import { chunksOf, DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
-import { contextOf } from "./contextCommand.ts";
+import { contextOf, relatedOf } from "./contextCommand.ts";
 import { withEngine } from "./engineSession.ts";
 import { openDocument, parseCount, parseLocation } from "./location.ts";
 import { rounded } from "./rounded.ts";
@@ -28,10 +28,10 @@ export async function completeCommand(place: string, options: CompleteOptions): 
   const refusal = await guard.refusalOfOpenFile(snapshot.filename, snapshot.text, snapshot.offset);
   if (refusal) return tellRefused(refusalText[refusal], options.json);
   const { snippets } = await contextOf(opened, DEFAULT_CONTEXT_TOKENS);
-  const extra = chunksOf(snippets);
+  const others = { extra: chunksOf(snippets), related: await relatedOf(opened) };
   const contextMs = performance.now() - started;
   const completion = await withEngine(options.model, ({ connection }) =>
-    completeOnce(connection, snapshot, extra, maxTokens),
+    completeOnce(connection, snapshot, others, maxTokens),
   );
   if (completion.kind === "failed") throw new Error(completion.message);
   const totalMs = performance.now() - started;

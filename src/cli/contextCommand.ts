@@ -1,6 +1,7 @@
 import { buildRepositoryIndex } from "../context/buildIndex.ts";
 import { refusalText } from "../context/guard/contextGuard.ts";
 import { defaultStoreFolder } from "../context/indexStore.ts";
+import { guardedTexts } from "../context/relatedFiles.ts";
 import { retrieve } from "../context/retrieve.ts";
 import type { Retrieval } from "../context/snippet.ts";
 import type { OpenedDocument } from "./location.ts";
@@ -44,4 +45,10 @@ export async function contextOf(
   const { filename, text, offset } = snapshot;
   const index = await buildRepositoryIndex({ root: workspace, storeFolder: defaultStoreFolder() });
   return retrieve(index, { path: filename, text, offset }, budgetTokens);
+}
+
+/** Texts of files that are like the document, which a completion may copy from. */
+export async function relatedOf({ snapshot, workspace, guard }: OpenedDocument): Promise<string[]> {
+  if (workspace === undefined) return [];
+  return guardedTexts(await guard.list(), snapshot.filename, guard);
 }

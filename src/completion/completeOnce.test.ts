@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineConnection } from "../engineClient/connection.ts";
 import { FakeEngine, failure } from "../engineClient/fakeEngine.ts";
 import { completeOnce } from "./completeOnce.ts";
-import { CompletionController } from "./completionController.ts";
+import { CompletionController, type CompletionQuery } from "./completionController.ts";
 
 let engine: FakeEngine;
 let connection: EngineConnection;
@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 const REPEATED = "for item in items:\n    total += item.price\n\nfor item in items:\n    ";
-const context = [{ filename: "b.py", text: "b" }];
+const others = { extra: [{ filename: "b.py", text: "b" }], related: ["def grand_total(rows):\n"] };
 
 function snapshotOf(marked: string) {
   const offset = marked.indexOf("<|>");
@@ -27,15 +27,16 @@ function snapshotOf(marked: string) {
 
 async function inEditor(marked: string) {
   const controller = new CompletionController(connection);
-  const result = await controller.complete(
-    {
-      snapshot: snapshotOf(marked),
-      trigger: "typing",
-      settings: { debounceMs: 0, maxTokens: 32, multiline: "auto" },
-      context: () => Promise.resolve(context),
-    },
-    new AbortController().signal,
-  );
+  const query: CompletionQuery = {
+    snapshot: snapshotOf(marked),
+    trigger: "typing",
+    settings: { debounceMs: 0, maxTokens: 32, multiline: "auto" },
+    context: () => Promise.resolve(others.extra),
+    related: () => Promise.resolve(others.related),
+  };
+  // As where the cursor has rested.
+  await controller.learn(query);
+  const result = await controller.complete(query, new AbortController().signal);
   controller.dispose();
   return result;
 }
@@ -44,6 +45,7 @@ test.each([
   ["what the model says", "x = <|>\ny = 2", "total / n"],
   ["a copy that is surer than the model", `${REPEATED}total += <|>\n`, "q"],
   ["a copy that needs no model", `${REPEATED}tot<|>\n`, "tally"],
+  ["a copy from a file that is like this one", "x = 1\n\n\ndef grand<|>\n", "x"],
   [
     "the model where it says more than the copy",
     `${REPEATED}total += <|>\n`,
@@ -51,7 +53,7 @@ test.each([
   ],
 ])("shows the same as the editor: %s", async (_, marked, said) => {
   engine.script = () => ({ pieces: [said], stopType: "word" });
-  const once = await completeOnce(connection, snapshotOf(marked), context, 32);
+  const once = await completeOnce(connection, snapshotOf(marked), others, 32);
   const shown = await inEditor(marked);
   expect(shown.kind).toBe("shown");
   expect(once).toMatchObject({ kind: "answered", result: shown });
@@ -59,6 +61,6 @@ test.each([
 
 test("fails with the engine, even where the file says what follows", async () => {
   engine.script = () => failure("internal", "out of blocks");
-  const once = await completeOnce(connection, snapshotOf(`${REPEATED}tot<|>\n`), context, 32);
+  const once = await completeOnce(connection, snapshotOf(`${REPEATED}tot<|>\n`), others, 32);
   expect(once).toMatchObject({ kind: "failed" });
 });

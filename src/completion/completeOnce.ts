@@ -13,17 +13,27 @@ export type OneCompletion =
   | { kind: "answered"; result: CompletionResult; response: InfillResponse }
   | { kind: "failed"; message: string };
 
+/** What is known of the files around. */
+export interface OtherFiles {
+  /** For the prompt. */
+  extra: readonly ExtraChunk[];
+  /** Texts to copy from. */
+  related: readonly string[];
+}
+
 /** What the editor shows at this place when it is asked for the first time. The model is asked even where a copy needs none. */
 export async function completeOnce(
   engine: EngineApi,
   snapshot: DocumentSnapshot,
-  extra: readonly ExtraChunk[],
+  { extra, related }: OtherFiles,
   maxTokens: number,
 ): Promise<OneCompletion> {
   const site = siteOf(snapshot);
   const mode = modeOf(site, "auto");
   const sure = leastSure(0);
-  const guess = new Copying().guess(site, sure, mode === "multi");
+  const copying = new Copying();
+  await copying.learn(related);
+  const guess = copying.guess(site, sure, mode === "multi");
   const copied = guess && resultOfGuess(guess, site, mode);
   const end = await new Generation(
     {

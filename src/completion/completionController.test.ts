@@ -28,6 +28,7 @@ function query(marked: string, change: Partial<CompletionQuery> = {}): Completio
     trigger: "typing",
     settings: { debounceMs: 0, maxTokens: 32, multiline: "auto" },
     context: () => Promise.resolve([{ filename: "b.py", text: "b" }]),
+    related: () => Promise.resolve([]),
     ...change,
   };
 }
@@ -220,4 +221,23 @@ test("a bracket that the editor closes changes nothing before the typed text in 
   await ask("x = f<|>\n");
   await ask("x = f(<|>)\n");
   expect(asked().map(({ input_suffix }) => input_suffix)).toEqual(["\n", "\n"]);
+});
+
+test("copies from files like this one: read once for a document, waited for when asked by hand", async () => {
+  engine.script = () => ({ pieces: ["x"], stopType: "word" });
+  let nReads = 0;
+  const change: Partial<CompletionQuery> = {
+    trigger: "command",
+    related: () =>
+      Promise.resolve([`reads_${++nReads} = 1\nconfigure_everything(first, second)\n`]),
+  };
+  const text = "a = 1\nconfigure_<|>\n";
+  const signal = new AbortController().signal;
+  const result = await controller.complete(query(text, change), signal);
+  expect(result.kind === "shown" && result.text).toMatch(/^everything/);
+  await controller.complete(query(text, change), signal);
+  expect(nReads).toBe(1);
+  controller.reset();
+  await controller.complete(query(text, { trigger: "command" }), signal);
+  expect(nReads).toBe(1);
 });

@@ -38,6 +38,8 @@ export interface CompletionQuery {
   settings: CompletionSettings;
   /** Other files for the prompt; read only when a request is made. */
   context: () => Promise<readonly ExtraChunk[]>;
+  /** Texts of files that are like this one, to copy from; read once for a document, and again where the cursor rests. */
+  related: () => Promise<readonly string[]>;
 }
 
 /** A query on its way through the controller. */
@@ -70,6 +72,8 @@ export class CompletionController implements Disposable {
   readonly #memory = new PromptMemory();
   readonly #shownText = new ShownText();
   readonly #copying = new Copying();
+  /** The document whose related texts were read last. */
+  #relatedTo = "";
   /** What somebody waits for, and what somebody may ask for next. */
   #generation: Generation | undefined;
   #ahead: Generation | undefined;
@@ -87,6 +91,10 @@ export class CompletionController implements Disposable {
   async complete(query: CompletionQuery, signal: AbortSignal): Promise<CompletionResult> {
     this.#latest = query;
     const site = siteOf(query.snapshot);
+    if (this.#relatedTo !== site.filename) {
+      const learned = this.learn(query);
+      if (query.trigger === "command") await learned;
+    }
     this.#shownText.movedTo(site);
     if (!acceptsCompletion(site, query.trigger)) {
       this.#dropDisagreeing(site);
@@ -127,6 +135,7 @@ export class CompletionController implements Disposable {
     const reading = new AbortController();
     this.#reading = reading;
     const site = siteOf(query.snapshot);
+    await this.learn(query);
     const { suffix, extra } = await this.#memory.partsFor(site, query.context);
     if (reading.signal.aborted) return;
     const window = windowOf({ prefix: site.prefix, suffix });
@@ -140,6 +149,12 @@ export class CompletionController implements Disposable {
       },
       reading.signal,
     );
+  }
+
+  /** Reads the files that are like the query's, to copy from them. */
+  async learn({ snapshot, related }: CompletionQuery): Promise<void> {
+    this.#relatedTo = snapshot.filename;
+    await this.#copying.learn(await related());
   }
 
   /** The user has refused what is shown. */
@@ -167,6 +182,8 @@ export class CompletionController implements Disposable {
     this.#reading?.abort();
     this.#answers.clear();
     this.#memory.forget();
+    this.#copying.forget();
+    this.#relatedTo = "";
     this.#shownText.clear();
   }
 

@@ -47,6 +47,32 @@ test("finds the same with and without what it remembers", () => {
   }
 });
 
+test("copies from texts that it has learned, in place of those before", async () => {
+  const copying = new Copying();
+  const marked = "a = 1\nfirst_na<|>";
+  expect(guess(marked, false, 0.4, copying)).toBeUndefined();
+  await copying.learn(["x(first_name)\n", "y()\n"]);
+  expect(guess(marked, false, 0.4, copying)).toBe("me");
+  await copying.learn(["y()\n"]);
+  expect(guess(marked, false, 0.4, copying)).toBeUndefined();
+  await copying.learn(["x(first_name)\n"]);
+  copying.forget();
+  expect(guess(marked, false, 0.4, copying)).toBeUndefined();
+});
+
+test("learns what it was told last", async () => {
+  const copying = new Copying();
+  const slow = copying.learn(Array.from({ length: 20 }, (_, i) => `first_name_${i} = 1\n`));
+  await copying.learn(["first_named = 1\n"]);
+  await slow;
+  expect(guess("a = 1\nfirst_nam<|>", false, 0.4, copying)).toBe("ed");
+});
+
+test("what most places say counts, and not only the nearest", () => {
+  const often = "open(path, mode)\n".repeat(6);
+  expect(guess(`${often}close(path, other)\nopen(path, <|>`)).toMatch(/^mode/);
+});
+
 test("a file of 100 000 lines takes no longer than a small one", () => {
   const copying = new Copying();
   const text = "const value = compute(other, 12);\n".repeat(100_000);

@@ -71,6 +71,12 @@ export class LiveIndex {
     else await this.#update(path, guarded.file.text, guarded.file.changedMs);
   }
 
+  /** The file's text as it now is on disk; undefined when it is gone or must not be read. */
+  async textOf(path: string): Promise<string | undefined> {
+    const guarded = await this.#guard.read(path);
+    return guarded.kind === "refused" ? undefined : guarded.file.text;
+  }
+
   /** Takes the unsaved text of an editor, when the guard allows it. */
   async edit(path: string, text: string): Promise<void> {
     if (await this.#guard.refusalOfUnsaved(path, text)) this.index.remove(path);

@@ -1,11 +1,13 @@
 /** The index of one workspace folder as its user sees it: a thread does the work, so nothing here waits for a parse. */
 import { Worker } from "node:worker_threads";
 import { assertNever } from "../base/assertNever.ts";
-import type { ContextWorkerData, FromContext, ToContext } from "./contextMessages.ts";
+import type { Answer, ContextWorkerData, FromContext, ToContext } from "./contextMessages.ts";
 import type { ContextCursor, Retrieval } from "./snippet.ts";
 
 /** A context that comes later than this is not waited for. */
 const LONGEST_WAIT_MS = 150;
+/** Nobody waits for related texts: they are there for the completions to come. */
+const LONGEST_READ_MS = 10_000;
 
 /** What a client tells whoever made it. */
 export interface ContextListener {
@@ -17,7 +19,7 @@ export interface ContextListener {
 
 export class ContextClient {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, (retrieval: Retrieval | undefined) => void>();
+  readonly #waiting = new Map<number, (answer: Answer | undefined) => void>();
   #nextId = 1;
   #isClosed = false;
 
@@ -40,21 +42,20 @@ export class ContextClient {
   }
 
   /** What the index knows so far; undefined when it takes longer than a completion can wait. */
-  retrieve(
+  async retrieve(
     cursor: ContextCursor,
     budgetTokens: number,
     longestWaitMs = LONGEST_WAIT_MS,
   ): Promise<Retrieval | undefined> {
-    if (this.#isClosed) return Promise.resolve(undefined);
     const id = this.#nextId++;
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#settle(id, undefined), longestWaitMs);
-      this.#waiting.set(id, (retrieval) => {
-        clearTimeout(timer);
-        resolve(retrieval);
-      });
-      this.#post({ kind: "retrieve", id, cursor, budgetTokens });
-    });
+    const answer = await this.#ask({ kind: "retrieve", id, cursor, budgetTokens }, longestWaitMs);
+    return answer?.kind === "retrieved" ? answer.retrieval : undefined;
+  }
+
+  /** Texts of files that are like the one at `path`; none where the index knows none. */
+  async related(path: string): Promise<readonly string[]> {
+    const answer = await this.#ask({ kind: "relate", id: this.#nextId++, path }, LONGEST_READ_MS);
+    return answer?.kind === "related" ? answer.texts : [];
   }
 
   /** Files that were made, changed or removed; `paths` are relative to the folder. */
@@ -72,6 +73,21 @@ export class ContextClient {
     await this.#worker.terminate();
   }
 
+  #ask(
+    question: Extract<ToContext, { id: number }>,
+    longestMs: number,
+  ): Promise<Answer | undefined> {
+    if (this.#isClosed) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#settle(question.id, undefined), longestMs);
+      this.#waiting.set(question.id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      this.#post(question);
+    });
+  }
+
   #post(message: ToContext): void {
     if (!this.#isClosed) this.#worker.postMessage(message);
   }
@@ -79,7 +95,8 @@ export class ContextClient {
   #receive(message: FromContext, listener: ContextListener): void {
     switch (message.kind) {
       case "retrieved":
-        this.#settle(message.id, message.retrieval);
+      case "related":
+        this.#settle(message.id, message);
         break;
       case "failed":
         listener.onNews(`no context: ${message.message}`);
@@ -94,10 +111,10 @@ export class ContextClient {
     }
   }
 
-  #settle(id: number, retrieval: Retrieval | undefined): void {
+  #settle(id: number, answer: Answer | undefined): void {
     const resolve = this.#waiting.get(id);
     this.#waiting.delete(id);
-    resolve?.(retrieval);
+    resolve?.(answer);
   }
 
   #end(): void {

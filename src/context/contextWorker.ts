@@ -4,6 +4,7 @@ import { assertNever } from "../base/assertNever.ts";
 import { errorText } from "../base/errorText.ts";
 import { LiveIndex } from "./buildIndex.ts";
 import type { ContextWorkerData, FromContext, ToContext } from "./contextMessages.ts";
+import { relatedTexts } from "./relatedFiles.ts";
 import { retrieve } from "./retrieve.ts";
 
 /** Files change in bursts: a checkout touches thousands. Milliseconds. */
@@ -28,6 +29,9 @@ class ContextThread {
         // Not queued behind the indexing: what is known so far is better than nothing.
         this.#answer(message);
         break;
+      case "relate":
+        void this.#relate(message);
+        break;
       case "changed":
         for (const path of message.paths) this.#changed.add(path);
         clearTimeout(this.#timer);
@@ -45,6 +49,17 @@ class ContextThread {
     try {
       const retrieval = retrieve(this.#live.index, cursor, budgetTokens);
       this.#send({ kind: "retrieved", id, retrieval });
+    } catch (error) {
+      this.#send({ kind: "failed", id, message: errorText(error) });
+    }
+  }
+
+  async #relate({ id, path }: Extract<ToContext, { kind: "relate" }>): Promise<void> {
+    try {
+      const texts = await relatedTexts(this.#live.index.files.keys(), path, (other) =>
+        this.#live.textOf(other),
+      );
+      this.#send({ kind: "related", id, texts });
     } catch (error) {
       this.#send({ kind: "failed", id, message: errorText(error) });
     }

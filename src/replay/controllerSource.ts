@@ -1,7 +1,7 @@
 // The editor's own path as a source: the same controller and filters, a real engine, and waiting that only counts.
 import type { InfillRequest } from "../../engine/protocol/api.ts";
 import { delay } from "../base/async.ts";
-import { CompletionController } from "../completion/completionController.ts";
+import { CompletionController, type CompletionQuery } from "../completion/completionController.ts";
 import type { EngineApi, InfillOptions } from "../engineClient/engineApi.ts";
 import type { Offer, Place, Source } from "./idealUser.ts";
 
@@ -27,6 +27,7 @@ export class ControllerSource implements Source {
   readonly #options: ControllerSourceOptions;
   readonly #controller: CompletionController;
   readonly #signal = new AbortController().signal;
+  #related: readonly string[] = [];
   /** Time that the controller wanted to wait for in the query that runs. */
   #virtualMs = 0;
 
@@ -39,18 +40,10 @@ export class ControllerSource implements Source {
   }
 
   async offer({ filename, before, after }: Place): Promise<Offer | undefined> {
-    const { debounceMs, maxTokens } = this.#options;
     this.#virtualMs = 0;
     const startedAt = performance.now();
-    const result = await this.#controller.complete(
-      {
-        snapshot: { filename, text: before + after, offset: before.length },
-        trigger: "typing",
-        settings: { debounceMs, maxTokens, multiline: "auto" },
-        context: () => Promise.resolve([]),
-      },
-      this.#signal,
-    );
+    const query = this.#query({ filename, before, after });
+    const result = await this.#controller.complete(query, this.#signal);
     const ms = performance.now() - startedAt + this.#virtualMs;
     if (result.kind === "shown") return { text: result.text.replaceAll("\r\n", "\n"), ms };
     if (result.reason === "engine-failed" || result.reason === "engine-not-ready")
@@ -62,9 +55,22 @@ export class ControllerSource implements Source {
     await Promise.race([this.#controller.settled(), delay(this.#options.keyMs)]);
   }
 
-  /** Forgets everything, as for another document. */
-  reset(): void {
+  /** Begins another document: forgets everything, and reads the texts that are like it. */
+  async open(filename: string, related: readonly string[]): Promise<void> {
     this.#controller.reset();
+    this.#related = related;
+    await this.#controller.learn(this.#query({ filename, before: "", after: "" }));
+  }
+
+  #query({ filename, before, after }: Place): CompletionQuery {
+    const { debounceMs, maxTokens } = this.#options;
+    return {
+      snapshot: { filename, text: before + after, offset: before.length },
+      trigger: "typing",
+      settings: { debounceMs, maxTokens, multiline: "auto" },
+      context: () => Promise.resolve([]),
+      related: () => Promise.resolve(this.#related),
+    };
   }
 
   #counted(engine: EngineApi): EngineApi {

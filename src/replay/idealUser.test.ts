@@ -7,6 +7,7 @@ const session = {
   language: "Python",
   filename: "a.py",
   before: "def total(items):\n",
+  folder: "shop",
   typed: "    return sum(items)",
   after: "\n\nprint(total([1]))\n",
 };

@@ -3,6 +3,7 @@ import type { EngineApi } from "../engineClient/engineApi.ts";
 import { ControllerSource } from "./controllerSource.ts";
 import { newTally, type Source, type Taking, type Tally, typeSession } from "./idealUser.ts";
 import { PLAIN_SOURCES } from "./plainSources.ts";
+import { RelatedTexts } from "./relatedTexts.ts";
 import {
   addTally,
   promptFigures,
@@ -36,11 +37,12 @@ export async function replay(
         ...(await rowsOf(name, sessions, taking, make)).filter((row) => row.language === ALL),
       );
   }
+  const related = new RelatedTexts();
   let done = 0;
   for (const taking of TAKINGS) {
-    const fresh = () => {
-      source.reset();
+    const fresh = async (session: ReplaySession) => {
       onSession(done++, sessions.length * TAKINGS.length);
+      await source.open(session.filename, await related.of(session));
       return source;
     };
     rows.push(...(await rowsOf("tidepool", sessions, taking, fresh)));
@@ -54,12 +56,12 @@ async function rowsOf(
   name: string,
   sessions: readonly ReplaySession[],
   taking: Taking,
-  sourceFor: (session: ReplaySession) => Source,
+  sourceFor: (session: ReplaySession) => Source | Promise<Source>,
 ): Promise<ReplayRow[]> {
   const tallies = new Map<string, Tally>([[ALL, newTally()]]);
   for (const session of sessions) {
     const tally = newTally();
-    await typeSession(session, sourceFor(session), taking, tally);
+    await typeSession(session, await sourceFor(session), taking, tally);
     for (const language of [ALL, session.language]) {
       const sum = tallies.get(language) ?? newTally();
       tallies.set(language, sum);

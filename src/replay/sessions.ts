@@ -4,7 +4,9 @@ import { extname, join, relative, sep } from "node:path";
 
 export interface ReplaySession {
   language: string;
-  /** Path relative to the folder that it was found in. */
+  /** The folder that it was found in. */
+  folder: string;
+  /** Path relative to the folder. */
   filename: string;
   before: string;
   /** Typed character by character. */
@@ -95,7 +97,7 @@ function nextSession(
     const cut = cutOut(text, length, random);
     if (cut === undefined) continue;
     const filename = relative(file.folder, file.path).split(sep).join("/");
-    return { language, filename, ...cut };
+    return { language, folder: file.folder, filename, ...cut };
   }
   return undefined;
 }

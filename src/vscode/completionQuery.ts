@@ -23,6 +23,7 @@ export function queryOf(
     snapshot: snapshotOf(document, position, selected),
     trigger,
     settings: completionSettings(document),
+    related: () => files.related(document),
     context: () => files.chunks(document, position),
   };
 }

@@ -70,6 +70,13 @@ export class WorkspaceContext implements vscode.Disposable {
     return retrieval ? chunksOf(retrieval.snippets) : [];
   }
 
+  /** Texts of files that are like the document; none where nothing may or can be read. */
+  async related(document: vscode.TextDocument): Promise<readonly string[]> {
+    const place = vscode.workspace.isTrusted ? placeOf(document) : undefined;
+    if (!place || contextTokens(document) <= 0) return [];
+    return await this.#clientOf(place.folder).related(place.filename);
+  }
+
   /** Ends all threads; the next question starts one again. */
   stop(): void {
     for (const { client } of this.#clients.values()) void client.close();
