@@ -1,4 +1,4 @@
-// Bundles the programs of the product into dist/: extension with its context thread, CLI and engine. `--minify` is for
+// Bundles the programs of the product into dist/: extension with its threads, CLI and engine. `--minify` is for
 // the package.
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, rename } from "node:fs/promises";
@@ -49,6 +49,7 @@ await Promise.all([
       cli: "src/cli/main.ts",
       engine: "engine/main.ts",
       contextWorker: "src/context/contextWorker.ts",
+      syntaxWorker: "src/syntax/syntaxWorker.ts",
     },
   }),
   copyLanguages(path.join(root, "dist", "languages")),

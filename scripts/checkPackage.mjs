@@ -23,6 +23,7 @@ const REQUIRED = [
   "extension/dist/engine.js",
   "extension/dist/extension.js",
   "extension/dist/native/tidepool.node",
+  "extension/dist/syntaxWorker.js",
   "extension/dist/third-party-licenses.txt",
   "extension/package.json",
   "extension/readme.md",

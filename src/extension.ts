@@ -4,6 +4,7 @@ import { DisposableStore } from "./base/lifecycle.ts";
 import { CompletionController } from "./completion/completionController.ts";
 import { EngineClient } from "./engineClient/engineClient.ts";
 import type { EngineState } from "./engineClient/engineState.ts";
+import { SyntaxClient } from "./syntax/syntaxClient.ts";
 import { registerCommands } from "./vscode/commands.ts";
 import { isOn, onChange, toggle } from "./vscode/config.ts";
 import { runDoctor } from "./vscode/doctor.ts";
@@ -32,7 +33,9 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   const client = store.add(
     new EngineClient((options) => connectWithSettings(context, options), log),
   );
-  const controller = store.add(new CompletionController(client));
+  const parsing = vscode.Uri.joinPath(context.extensionUri, "dist", "syntaxWorker.js").fsPath;
+  const syntax = store.add(new SyntaxClient(parsing, (news) => log.warn(news)));
+  const controller = store.add(new CompletionController(client, { syntax }));
   const files = store.add(new WorkspaceContext(context, log, () => controller.forgetContext()));
   const shown = store.add(new ContextDocuments());
   const provider = new InlineCompletionProvider(controller, files, log);

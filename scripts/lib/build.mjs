@@ -9,6 +9,7 @@ import { ensureTools, installHint } from "./systemPackages.mjs";
 export const products = [
   "extension.js",
   "contextWorker.js",
+  "syntaxWorker.js",
   "cli.js",
   "engine.js",
   "native/tidepool.node",

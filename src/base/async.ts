@@ -39,3 +39,13 @@ export function whenAborted(signal: AbortSignal): { fired: Promise<void>; dispos
   else signal.addEventListener("abort", onAbort, { once: true });
   return { fired: fired.promise, dispose: () => signal.removeEventListener("abort", onAbort) };
 }
+
+/** What `work` resolves to, or undefined when that takes more than `ms` milliseconds. */
+export async function withinTime<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
+  const limit = new AbortController();
+  try {
+    return await Promise.race([work, delay(ms, limit.signal).then(() => undefined)]);
+  } finally {
+    limit.abort();
+  }
+}

@@ -3,6 +3,7 @@ import { reasonText } from "../completion/completionResult.ts";
 import { DEFAULT_MAX_TOKENS } from "../completion/infillRequest.ts";
 import { refusalText } from "../context/guard/contextGuard.ts";
 import { chunksOf, DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
+import { LocalSyntax } from "../syntax/localSyntax.ts";
 import { contextOf, relatedOf } from "./contextCommand.ts";
 import { withEngine } from "./engineSession.ts";
 import { openDocument, parseCount, parseLocation } from "./location.ts";
@@ -31,7 +32,7 @@ export async function completeCommand(place: string, options: CompleteOptions): 
   const others = { extra: chunksOf(snippets), related: await relatedOf(opened) };
   const contextMs = performance.now() - started;
   const completion = await withEngine(options.model, ({ connection }) =>
-    completeOnce(connection, snapshot, others, maxTokens),
+    completeOnce(connection, { snapshot, ...others, maxTokens, syntax: new LocalSyntax() }),
   );
   if (completion.kind === "failed") throw new Error(completion.message);
   const totalMs = performance.now() - started;

@@ -13,7 +13,7 @@ export async function otherAnswers(
   plan: GenerationPlan,
   signal: AbortSignal,
 ): Promise<CompletionResult[]> {
-  const { site, mode, parts, maxTokens } = plan;
+  const { site, mode, parts, maxTokens, scope } = plan;
   const request = { ...infillRequest(site, mode, parts, maxTokens), n: N_ALTERNATIVES };
   const outcome = await engine.infill(request, { signal });
   if (outcome.kind === "cancelled") return [{ kind: "nothing", reason: "superseded" }];
@@ -25,7 +25,7 @@ export async function otherAnswers(
   const said = [outcome.response, ...(outcome.response.alternatives ?? [])];
   const answers = said.map((one): Answer => {
     const cutByLimit = one.stop_type === "limit";
-    return { site, mode, text: one.content, tokens: tokensOf(one), cutByLimit };
+    return { site, mode, text: one.content, tokens: tokensOf(one), cutByLimit, scope };
   });
   // Asked for by the user, who sees all of each and chooses: how sure the model is does not matter.
   const results = answers.map((answer) => postProcess(answer.text, answer));

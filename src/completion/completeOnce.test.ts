@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineConnection } from "../engineClient/connection.ts";
 import { FakeEngine, failure } from "../engineClient/fakeEngine.ts";
+import { LocalSyntax } from "../syntax/localSyntax.ts";
 import { completeOnce } from "./completeOnce.ts";
 import { CompletionController, type CompletionQuery } from "./completionController.ts";
 
@@ -26,7 +27,7 @@ function snapshotOf(marked: string) {
 }
 
 async function inEditor(marked: string) {
-  const controller = new CompletionController(connection);
+  const controller = new CompletionController(connection, { syntax });
   const query: CompletionQuery = {
     snapshot: snapshotOf(marked),
     trigger: "typing",
@@ -41,6 +42,14 @@ async function inEditor(marked: string) {
   return result;
 }
 
+const syntax = new LocalSyntax();
+const queryOf = (marked: string) => ({
+  snapshot: snapshotOf(marked),
+  ...others,
+  maxTokens: 32,
+  syntax,
+});
+
 test.each([
   ["what the model says", "x = <|>\ny = 2", "total / n"],
   ["a copy that is surer than the model", `${REPEATED}total += <|>\n`, "q"],
@@ -53,7 +62,7 @@ test.each([
   ],
 ])("shows the same as the editor: %s", async (_, marked, said) => {
   engine.script = () => ({ pieces: [said], stopType: "word" });
-  const once = await completeOnce(connection, snapshotOf(marked), others, 32);
+  const once = await completeOnce(connection, queryOf(marked));
   const shown = await inEditor(marked);
   expect(shown.kind).toBe("shown");
   expect(once).toMatchObject({ kind: "answered", result: shown });
@@ -61,6 +70,6 @@ test.each([
 
 test("fails with the engine, even where the file says what follows", async () => {
   engine.script = () => failure("internal", "out of blocks");
-  const once = await completeOnce(connection, snapshotOf(`${REPEATED}tot<|>\n`), others, 32);
+  const once = await completeOnce(connection, queryOf(`${REPEATED}tot<|>\n`));
   expect(once).toMatchObject({ kind: "failed" });
 });

@@ -5,6 +5,7 @@ import { needsNoModel, resultAt, resultOfGuess, worthMore } from "./answerResult
 import { modeOf } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import { Copying } from "./copying.ts";
+import type { CursorSyntax } from "./cursorSyntax.ts";
 import { type DocumentSnapshot, siteOf } from "./documentSnapshot.ts";
 import { Generation } from "./generation.ts";
 import { leastSure } from "./surePart.ts";
@@ -13,36 +14,37 @@ export type OneCompletion =
   | { kind: "answered"; result: CompletionResult; response: InfillResponse }
   | { kind: "failed"; message: string };
 
-/** What is known of the files around. */
-export interface OtherFiles {
-  /** For the prompt. */
+export interface OneQuery {
+  snapshot: DocumentSnapshot;
+  /** Other files for the prompt. */
   extra: readonly ExtraChunk[];
-  /** Texts to copy from. */
+  /** Texts of files that are like this one, to copy from. */
   related: readonly string[];
+  maxTokens: number;
+  syntax: CursorSyntax;
 }
 
 /** What the editor shows at this place when it is asked for the first time. The model is asked even where a copy needs none. */
-export async function completeOnce(
-  engine: EngineApi,
-  snapshot: DocumentSnapshot,
-  { extra, related }: OtherFiles,
-  maxTokens: number,
-): Promise<OneCompletion> {
+export async function completeOnce(engine: EngineApi, query: OneQuery): Promise<OneCompletion> {
+  const { snapshot, extra, related, maxTokens, syntax } = query;
   const site = siteOf(snapshot);
-  const mode = modeOf(site, "auto");
+  const copyMode = modeOf(site, "auto");
   const sure = leastSure(0);
   const copying = new Copying();
   await copying.learn(related);
-  const guess = copying.guess(site, sure, mode === "multi");
-  const copied = guess && resultOfGuess(guess, site, mode);
+  const guess = copying.guess(site, sure, copyMode === "multi");
+  const copied = guess && resultOfGuess(guess, site, copyMode);
+  const scope = await syntax.scopeAt(site);
   const end = await new Generation(
     {
       site,
-      mode,
+      mode: modeOf(site, "auto", scope),
       parts: { suffix: site.suffix, extra },
       maxTokens,
       stopEarly: false,
       priority: "completion",
+      scope,
+      syntax,
     },
     engine,
   ).end;

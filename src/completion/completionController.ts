@@ -1,6 +1,6 @@
 // From a keystroke to what is shown. Generations live here and not in the editor's call, which ends at the next keystroke.
 import type { ExtraChunk } from "../../engine/protocol/api.ts";
-import { delay, whenAborted } from "../base/async.ts";
+import { delay, whenAborted, withinTime } from "../base/async.ts";
 import type { Disposable } from "../base/lifecycle.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
 import { otherAnswers } from "./alternatives.ts";
@@ -14,6 +14,7 @@ import {
 } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import { Copying } from "./copying.ts";
+import type { CursorScope, CursorSyntax } from "./cursorSyntax.ts";
 import {
   type CursorSite,
   type DocumentSnapshot,
@@ -55,6 +56,17 @@ interface Asked {
 /** Waits so many milliseconds: true when they passed, false as soon as the signal fires. */
 export type Wait = (ms: number, signal: AbortSignal) => Promise<boolean>;
 
+/** What controllers may be given besides the engine. */
+export interface ControllerOptions {
+  /** For programs that measure in a time of their own. */
+  wait?: Wait;
+  /** Without it, rules on the text alone decide. */
+  syntax?: CursorSyntax;
+}
+
+/** Milliseconds that the grammar is waited for, beside the debounce and the other files. */
+const LONGEST_SCOPE_MS = 30;
+
 const SUPERSEDED: CompletionResult = { kind: "nothing", reason: "superseded" };
 
 /**
@@ -68,6 +80,7 @@ const SUPERSEDED: CompletionResult = { kind: "nothing", reason: "superseded" };
 export class CompletionController implements Disposable {
   readonly #engine: EngineApi;
   readonly #wait: Wait;
+  readonly #syntax: CursorSyntax | undefined;
   readonly #answers = new AnswerCache();
   readonly #memory = new PromptMemory();
   readonly #shownText = new ShownText();
@@ -81,10 +94,10 @@ export class CompletionController implements Disposable {
   /** The latest query; an older one that still waits gives way to it. */
   #latest: CompletionQuery | undefined;
 
-  /** `wait` is for programs that measure in a time of their own. */
-  constructor(engine: EngineApi, wait: Wait = delay) {
+  constructor(engine: EngineApi, { wait = delay, syntax }: ControllerOptions = {}) {
     this.#engine = engine;
     this.#wait = wait;
+    this.#syntax = syntax;
   }
 
   /** Never rejects for a failing engine; `signal` ends the wait and leaves the generation to the next query. */
@@ -120,9 +133,8 @@ export class CompletionController implements Disposable {
     this.#latest = query;
     const site = siteOf(query.snapshot);
     this.#dropDisagreeing(site);
-    const parts = await this.#memory.partsFor(site, query.context);
+    const plan = await this.#plan(query, site, this.#scopeAt(site), "completion");
     if (signal.aborted) return [SUPERSEDED];
-    const plan = this.#plan(query, site, parts, "completion");
     return otherAnswers(this.#engine, plan, signal);
   }
 
@@ -208,12 +220,13 @@ export class CompletionController implements Disposable {
     const { query, site, sure, copied } = at;
     const joined = await this.#join(site, sure);
     if (joined?.result.kind === "shown") return worthMore(joined, copied).result;
+    const scope = this.#scopeAt(site);
     const waitMs = query.trigger === "typing" && !joined ? query.settings.debounceMs : 0;
     if (waitMs > 0 && !(await this.#wait(waitMs, signal))) return SUPERSEDED;
-    const parts = await this.#memory.partsFor(site, query.context);
+    const plan = await this.#plan(query, site, scope, "completion");
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
-    this.#generation = this.#start(this.#plan(query, site, parts, "completion"));
+    this.#generation = this.#start(plan);
     return worthMore(this.#resultOf(await this.#generation.end, site, sure), copied).result;
   }
 
@@ -226,15 +239,25 @@ export class CompletionController implements Disposable {
     return this.#resultOf(await running.end, site, sure);
   }
 
-  #plan(
+  /** What the grammar says of a place, when it says so in time. */
+  #scopeAt(site: CursorSite): Promise<CursorScope | undefined> {
+    return this.#syntax
+      ? withinTime(this.#syntax.scopeAt(site), LONGEST_SCOPE_MS)
+      : Promise.resolve(undefined);
+  }
+
+  async #plan(
     query: CompletionQuery,
     site: CursorSite,
-    parts: GenerationPlan["parts"],
+    scopeComes: Promise<CursorScope | undefined>,
     priority: GenerationPlan["priority"],
-  ): GenerationPlan {
+  ): Promise<GenerationPlan> {
     const { maxTokens, multiline } = query.settings;
-    const mode = modeOf(site, multiline);
-    return { site, mode, parts, maxTokens, stopEarly: true, priority };
+    const parts = await this.#memory.partsFor(site, query.context);
+    const scope = await scopeComes;
+    const mode = modeOf(site, multiline, scope);
+    const syntax = this.#syntax;
+    return { site, mode, parts, maxTokens, stopEarly: true, priority, scope, syntax };
   }
 
   #start(plan: GenerationPlan): Generation {
@@ -259,10 +282,10 @@ export class CompletionController implements Disposable {
     if (this.#ahead?.isFor(site) || this.#fromAnswers(site, leastSure(0))?.result.kind === "shown")
       return;
     if (!acceptsCompletion(site, "typing")) return;
-    const parts = await this.#memory.partsFor(site, query.context);
+    const plan = await this.#plan(query, site, this.#scopeAt(site), "chat");
     if (this.#latest !== query || this.#generation?.running) return;
     this.#ahead?.abort();
-    this.#ahead = this.#start(this.#plan(query, site, parts, "chat"));
+    this.#ahead = this.#start(plan);
   }
 
   #resultOf(end: GenerationEnd, site: CursorSite, sure: number): Weighed {

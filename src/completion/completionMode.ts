@@ -1,5 +1,7 @@
 // Whether a completion is asked for at a cursor, and over how many lines.
+import type { CursorScope } from "./cursorSyntax.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
+import { indentWidth } from "./filters/indentWidth.ts";
 
 export type CompletionMode = "single" | "multi";
 
@@ -26,12 +28,33 @@ export function acceptsCompletion(site: CursorSite, trigger: Trigger): boolean {
   return trigger === "command" || CLOSERS_ONLY.test(site.lineAfter);
 }
 
-export function modeOf(site: CursorSite, setting: MultilineSetting): CompletionMode {
+/** How many lines are asked for: by the syntax around the cursor where it is known, else by the cursor's line. */
+export function modeOf(
+  site: CursorSite,
+  setting: MultilineSetting,
+  scope?: CursorScope,
+): CompletionMode {
   if (setting === "never" || /\S/.test(site.lineAfter)) return "single";
   if (setting === "always") return "multi";
-  const { lineBefore } = site;
-  if (!/\S/.test(lineBefore)) return "multi";
-  return opensBlock(lineBefore) ? "multi" : "single";
+  const isMulti = scope ? holdsLines(site, scope) : looksLikeLines(site.lineBefore);
+  return isMulti ? "multi" : "single";
+}
+
+function looksLikeLines(lineBefore: string): boolean {
+  return !/\S/.test(lineBefore) || opensBlock(lineBefore);
+}
+
+/** Statements and parts of a literal come in lines; one argument, and the text of a string or comment, at a time. */
+function holdsLines(site: CursorSite, { within, container, opens }: CursorScope): boolean {
+  if (within !== "code") return false;
+  if (!/\S/.test(site.lineBefore)) return container !== "list";
+  return opens !== undefined && opens !== "list" && !isFilled(site);
+}
+
+/** Whether what the cursor's line opens has lines already. */
+function isFilled({ suffix, lineAfter, lineBefore }: CursorSite): boolean {
+  const next = /\S/.test(lineAfter) ? undefined : /^\s*\n([ \t]*\S.*)/.exec(suffix)?.[1];
+  return next !== undefined && indentWidth(next) > indentWidth(lineBefore);
 }
 
 /** Whether an indented block is expected after `line`. */

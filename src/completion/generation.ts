@@ -4,6 +4,7 @@ import { deferred } from "../base/async.ts";
 import { Emitter } from "../base/emitter.ts";
 import type { AnswerToken, EngineApi, InfillOutcome } from "../engineClient/engineApi.ts";
 import type { CompletionMode } from "./completionMode.ts";
+import type { CursorScope, CursorSyntax, TextRange } from "./cursorSyntax.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
 import { infillRequest } from "./infillRequest.ts";
 import { isComplete } from "./postProcess.ts";
@@ -20,6 +21,8 @@ export interface Answer {
   /** The tokens that it said; their texts joined begin with `text`, and may go on where a stop string was cut off. */
   tokens: readonly AnswerToken[];
   cutByLimit: boolean;
+  scope?: CursorScope | undefined;
+  literals?: readonly TextRange[] | undefined;
 }
 
 export interface GenerationPlan {
@@ -31,6 +34,9 @@ export interface GenerationPlan {
   stopEarly: boolean;
   /** `completion` for what somebody waits for, `chat` for what somebody may ask for next. */
   priority: "completion" | "chat";
+  /** What the grammar says of the site, and whom to ask about the text; missing where there is no grammar. */
+  scope?: CursorScope | undefined;
+  syntax?: CursorSyntax | undefined;
 }
 
 export type GenerationEnd =
@@ -48,6 +54,8 @@ export class Generation {
   readonly #tokens: AnswerToken[] = [];
   #running = true;
   #early = false;
+  /** Whether the grammar is being asked if the text is complete. */
+  #checking = false;
 
   constructor(plan: GenerationPlan, engine: EngineApi) {
     this.#plan = plan;
@@ -97,10 +105,7 @@ export class Generation {
         onText: (piece, tokens) => {
           this.#text += piece;
           this.#tokens.push(...tokens);
-          if (stopEarly && this.#isDecided()) {
-            this.#early = true;
-            this.#stop.abort();
-          }
+          if (stopEarly) this.#stopWhenDecided();
           this.#progress.emit();
         },
       },
@@ -109,27 +114,48 @@ export class Generation {
     return this.#endOf(outcome);
   }
 
-  /** Whether more text would not be shown. */
-  #isDecided(): boolean {
-    const { site, mode } = this.#plan;
-    return isBeyondSure(this.#tokens) || isComplete(this.#text, { site, mode, cutByLimit: false });
+  /** Stops as soon as more text would not be shown. */
+  #stopWhenDecided(): void {
+    const { site, mode, syntax } = this.#plan;
+    const text = this.#text;
+    const isBeyond = isBeyondSure(this.#tokens);
+    if (!isBeyond && !isComplete(text, { site, mode, cutByLimit: false })) return;
+    // By its text alone it is complete; a line of less indentation may yet stand in a string.
+    if (isBeyond || mode === "single" || !syntax) this.#stopEarly();
+    else if (!this.#checking) this.#checkIsComplete(text);
   }
 
-  #endOf(outcome: InfillOutcome): GenerationEnd {
-    const { site, mode } = this.#plan;
-    const tokens = this.#tokens;
+  /** Asks the grammar, and stops when it agrees. */
+  #checkIsComplete(text: string): void {
+    this.#checking = true;
+    void this.#answerOf(text, false).then((answer) => {
+      this.#checking = false;
+      if (isComplete(text, answer) && this.#running) this.#stopEarly();
+    });
+  }
+
+  #stopEarly(): void {
+    this.#early = true;
+    this.#stop.abort();
+  }
+
+  async #answerOf(text: string, cutByLimit: boolean): Promise<Answer> {
+    const { site, mode, scope, syntax } = this.#plan;
+    const hasStructure = /[\n)\]}]/.test(text);
+    const literals = hasStructure ? await syntax?.literalsIn(site, text) : undefined;
+    return { site, mode, text, tokens: this.#tokens, cutByLimit, scope, literals };
+  }
+
+  async #endOf(outcome: InfillOutcome): Promise<GenerationEnd> {
     switch (outcome.kind) {
       case "done": {
         const { response, text } = outcome;
-        const answer = { site, mode, text, tokens, cutByLimit: response.stop_type === "limit" };
+        const answer = await this.#answerOf(text, response.stop_type === "limit");
         return { kind: "answered", answer, response };
       }
       case "cancelled":
         if (!this.#early) return { kind: "aborted" };
-        return {
-          kind: "answered",
-          answer: { site, mode, text: this.#text, tokens, cutByLimit: false },
-        };
+        return { kind: "answered", answer: await this.#answerOf(this.#text, false) };
       case "failed": {
         const { code, message } = outcome.failure;
         return { kind: "failed", message, notReady: code === "not_ready" };

@@ -3,6 +3,7 @@ import type { CompletionResult, NothingReason } from "./completionResult.ts";
 import { blockEnd, blockEndOf } from "./filters/blockEnd.ts";
 import { fitClosers } from "./filters/closers.ts";
 import { doubledSpace } from "./filters/doubledSpace.ts";
+import { enclosingEnd } from "./filters/enclosingEnd.ts";
 import type { Filter, FilterSite } from "./filters/filter.ts";
 import { firstLine } from "./filters/firstLine.ts";
 import { followingLines } from "./filters/followingLines.ts";
@@ -12,12 +13,13 @@ import { repetition } from "./filters/repetition.ts";
 import { trailingSpace } from "./filters/trailingSpace.ts";
 import { unfinishedLine } from "./filters/unfinishedLine.ts";
 
-/** In order: first the extent of the text, then its form, then what stands around it already. */
+/** In order: first the extent of the text, which only cuts its end, then its form, then what stands around it already. */
 const FILTERS: readonly { filter: Filter; reason: NothingReason }[] = [
   { filter: firstLine, reason: "blank" },
-  { filter: indentStyle, reason: "blank" },
+  { filter: enclosingEnd, reason: "repeats-following" },
   { filter: blockEnd, reason: "blank" },
   { filter: unfinishedLine, reason: "blank" },
+  { filter: indentStyle, reason: "blank" },
   { filter: doubledSpace, reason: "blank" },
   { filter: repetition, reason: "blank" },
   { filter: precedingLines, reason: "repeats-preceding" },
@@ -45,5 +47,5 @@ export function postProcess(generated: string, at: FilterSite): CompletionResult
 /** Whether more text would not change what is shown of `generated`, so that generation may stop. */
 export function isComplete(generated: string, at: FilterSite): boolean {
   if (at.mode === "single") return generated.includes("\n");
-  return blockEndOf(indentStyle(generated, at), at) !== undefined;
+  return blockEndOf(generated, at) !== undefined;
 }

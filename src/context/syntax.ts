@@ -85,25 +85,41 @@ export class Syntax {
   /** Definitions in `text`, in the order of its lines; none when the grammar is not loaded. A parse that takes too long gives those that lines alone tell. */
   definitions(path: string, text: string): DefinitionFacts[] {
     const language = languageOf(path);
-    const grammar = language && this.#grammars.get(language.id);
-    if (!grammar) return [];
+    const query = this.#grammarOf(path)?.query;
+    if (!language || !query) return [];
     const source = readable(text, language);
-    const deadline = performance.now() + LONGEST_PARSE_MS;
-    const options = { progressCallback: () => performance.now() > deadline };
-    let tree: Tree | null = null;
+    const tree = this.parse(path, source);
+    if (!tree) return plainDefinitions(source, language.id, []);
     try {
-      tree = grammar.parser.parse(source, null, options);
-      if (tree) {
-        const found = definitionsOf(grammar.query, tree.rootNode, text);
-        return inOrder([...found, ...plainDefinitions(source, language.id, found)]);
-      }
+      const found = definitionsOf(query, tree.rootNode, text);
+      return inOrder([...found, ...plainDefinitions(source, language.id, found)]);
     } catch {
-      // A scanner that traps on some text must not cost the other files their index.
+      // Hostile text must not cost the other files their index.
+      return plainDefinitions(source, language.id, []);
     } finally {
-      tree?.delete();
+      tree.delete();
     }
-    grammar.parser.reset();
-    return plainDefinitions(source, language.id, []);
+  }
+
+  /** The tree of `text`, which the caller deletes; undefined when the grammar is not loaded or the parse takes too long. */
+  parse(path: string, text: string, longestMs = LONGEST_PARSE_MS): Tree | undefined {
+    const parser = this.#grammarOf(path)?.parser;
+    if (!parser) return undefined;
+    const deadline = performance.now() + longestMs;
+    const options = { progressCallback: () => performance.now() > deadline };
+    try {
+      const tree = parser.parse(text, null, options);
+      if (tree) return tree;
+    } catch {
+      // A scanner that traps on some text must not cost the other files theirs.
+    }
+    parser.reset();
+    return undefined;
+  }
+
+  #grammarOf(path: string): LoadedGrammar | undefined {
+    const language = languageOf(path);
+    return language && this.#grammars.get(language.id);
   }
 }
 

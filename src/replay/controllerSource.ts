@@ -3,6 +3,7 @@ import type { InfillRequest } from "../../engine/protocol/api.ts";
 import { delay } from "../base/async.ts";
 import { CompletionController, type CompletionQuery } from "../completion/completionController.ts";
 import type { EngineApi, InfillOptions } from "../engineClient/engineApi.ts";
+import { LocalSyntax } from "../syntax/localSyntax.ts";
 import type { Offer, Place, Source } from "./idealUser.ts";
 
 /** What the engine had to compute, over all requests that somebody waited for. */
@@ -33,9 +34,12 @@ export class ControllerSource implements Source {
 
   constructor(options: ControllerSourceOptions) {
     this.#options = options;
-    this.#controller = new CompletionController(this.#counted(options.engine), (ms) => {
-      this.#virtualMs += ms;
-      return Promise.resolve(true);
+    this.#controller = new CompletionController(this.#counted(options.engine), {
+      wait: (ms) => {
+        this.#virtualMs += ms;
+        return Promise.resolve(true);
+      },
+      syntax: new LocalSyntax(),
     });
   }
 

@@ -5,12 +5,15 @@ import { expect, test } from "vitest";
 import { modeOf } from "../../src/completion/completionMode.ts";
 import { siteOf } from "../../src/completion/documentSnapshot.ts";
 import { postProcess } from "../../src/completion/postProcess.ts";
+import { LocalSyntax } from "../../src/syntax/localSyntax.ts";
 
 const folder = join(import.meta.dirname, "completion");
 const CURSOR = "<|>";
-const PART = /^--- (document|model|model, cut by the limit|shown|nothing)\n/m;
+const PART = /^--- (document|document [\w.]+|model|model, cut by the limit|shown|nothing)\n/m;
 
 interface Case {
+  /** With an extension, where the grammar of its language has a say. */
+  filename: string;
   document: string;
   model: string;
   cutByLimit: boolean;
@@ -22,7 +25,7 @@ function parse(file: string): Case {
   const [, ...parts] = file.split(PART);
   const [documentPart, document, modelPart, model, outcome, result] = parts;
   if (
-    documentPart !== "document" ||
+    !documentPart?.startsWith("document") ||
     document === undefined ||
     model === undefined ||
     !modelPart?.startsWith("model")
@@ -30,6 +33,7 @@ function parse(file: string): Case {
     throw new Error("expected the parts document, model, shown or nothing, in this order");
   }
   return {
+    filename: documentPart.split(" ")[1] ?? "case",
     document: withoutLastNewline(document),
     model: withoutLastNewline(model),
     cutByLimit: modelPart !== "model",
@@ -39,12 +43,18 @@ function parse(file: string): Case {
 
 const withoutLastNewline = (text: string) => text.replace(/\n$/, "");
 
-function outcomeOf({ document, model, cutByLimit }: Case, eol: string): string {
+const syntax = new LocalSyntax();
+
+async function outcomeOf(given: Case, eol: string): Promise<string> {
+  const { filename, document, model, cutByLimit } = given;
   const text = document.replaceAll("\n", eol);
   const offset = text.indexOf(CURSOR);
   expect(offset).toBeGreaterThanOrEqual(0);
-  const site = siteOf({ filename: "case", text: text.replace(CURSOR, ""), offset });
-  const result = postProcess(model, { site, mode: modeOf(site, "auto"), cutByLimit });
+  const site = siteOf({ filename, text: text.replace(CURSOR, ""), offset });
+  const scope = await syntax.scopeAt(site);
+  const literals = await syntax.literalsIn(site, model);
+  const mode = modeOf(site, "auto", scope);
+  const result = postProcess(model, { site, mode, cutByLimit, scope, literals });
   if (result.kind === "nothing") return `--- nothing\n${result.reason}\n`;
   const before = text.slice(0, offset);
   const after = text.slice(offset + CURSOR.length + result.replaceLength);
@@ -60,11 +70,11 @@ test("there are cases", () => {
 });
 
 for (const name of names) {
-  test(`${name.replace(".txt", "").replaceAll("-", " ")}`, () => {
+  test(`${name.replace(".txt", "").replaceAll("-", " ")}`, async () => {
     const path = join(folder, name);
     const file = readFileSync(path, "utf8");
     const parsed = parse(file);
-    const outcome = outcomeOf(parsed, "\n");
+    const outcome = await outcomeOf(parsed, "\n");
     if (process.env["UPDATE_GOLDEN"] === "1") {
       writeFileSync(
         path,
@@ -73,6 +83,7 @@ for (const name of names) {
       return;
     }
     expect(outcome).toBe(parsed.expected);
-    if (parsed.document.includes("\n")) expect(outcomeOf(parsed, "\r\n")).toBe(parsed.expected);
+    if (parsed.document.includes("\n"))
+      expect(await outcomeOf(parsed, "\r\n")).toBe(parsed.expected);
   });
 }

@@ -1,4 +1,5 @@
 import type { CompletionMode } from "../completionMode.ts";
+import type { CursorScope, TextRange } from "../cursorSyntax.ts";
 import type { CursorSite } from "../documentSnapshot.ts";
 
 /** Where and how a text was generated: all that a filter may look at besides the text. */
@@ -7,6 +8,10 @@ export interface FilterSite {
   mode: CompletionMode;
   /** True when generation ended at the token limit, so that the last line may be unfinished. */
   cutByLimit: boolean;
+  /** What the grammar says of the cursor; missing where there is none. */
+  scope?: CursorScope | undefined;
+  /** Strings and comments in the generated text; missing where they are not known. */
+  literals?: readonly TextRange[] | undefined;
 }
 
 /** Takes generated text, LF line ends, to the part of it that may be shown. */
