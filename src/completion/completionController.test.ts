@@ -241,3 +241,30 @@ test("copies from files like this one: read once for a document, waited for when
   await controller.complete(query(text, { trigger: "command" }), signal);
   expect(nReads).toBe(1);
 });
+
+test("an answer that is joined and knows enough is not asked for again", async () => {
+  const hold = deferred<void>();
+  engine.script = () => ({ pieces: ["\n    return 1\nprint(2"], hold: hold.promise });
+  const stop = new AbortController();
+  const first = ask("def f():<|>", stop.signal);
+  await engine.received(1);
+  stop.abort();
+  await first;
+  const second = ask("def f():<|>");
+  hold.resolve();
+  await expect(second).resolves.toEqual(shown("\n    return 1"));
+  expect(asked()).toHaveLength(1);
+});
+
+test("after the time budget shows what there is, without a name that may go on, and the rest when it is typed", async () => {
+  const settings = { debounceMs: 0, maxTokens: 32, multiline: "auto", budgetMs: 150 } as const;
+  const hold = deferred<void>();
+  engine.script = () => ({ pieces: ["alpha + be", "ta"], hold: hold.promise });
+  const one = query("x = <|>\n", { settings });
+  await expect(controller.complete(one, new AbortController().signal)).resolves.toEqual(
+    shown("alpha +"),
+  );
+  hold.resolve();
+  await expect(ask("x = a<|>\n")).resolves.toEqual(shown("lpha + beta"));
+  expect(asked()).toHaveLength(1);
+});

@@ -31,6 +31,8 @@ export interface CompletionSettings {
   debounceMs: number;
   maxTokens: number;
   multiline: MultilineSetting;
+  /** After so many milliseconds what has been generated so far is shown; missing to wait for the end. */
+  budgetMs?: number;
 }
 
 export interface CompletionQuery {
@@ -217,8 +219,8 @@ export class CompletionController implements Disposable {
   }
 
   async #generate(at: Asked, signal: AbortSignal): Promise<CompletionResult> {
-    const { query, site, sure, copied } = at;
-    const joined = await this.#join(site, sure);
+    const { query, site, copied } = at;
+    const joined = await this.#join(at);
     if (joined?.result.kind === "shown") return worthMore(joined, copied).result;
     const scope = this.#scopeAt(site);
     const waitMs = query.trigger === "typing" && !joined ? query.settings.debounceMs : 0;
@@ -227,16 +229,29 @@ export class CompletionController implements Disposable {
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
     this.#generation = this.#start(plan);
-    return worthMore(this.#resultOf(await this.#generation.end, site, sure), copied).result;
+    return worthMore(await this.#resultInTime(this.#generation, at), copied).result;
+  }
+
+  /** What the generation says at its end; after the budget what it has said so far, if that can be shown. */
+  async #resultInTime(generation: Generation, { query, site, sure }: Asked): Promise<Weighed> {
+    const { budgetMs } = query.settings;
+    const settled = generation.settledFor(site).then(() => true);
+    if (budgetMs !== undefined && !(await withinTime(settled, budgetMs))) {
+      const soFar = resultAt(await generation.soFar(), site, sure);
+      if (soFar.result.kind === "shown" && generation.agreesWith(site)) return soFar;
+    }
+    await settled;
+    if (!generation.agreesWith(site)) return { result: SUPERSEDED, probability: 0 };
+    return this.#resultOf(await generation.end, site, sure);
   }
 
   /** The answer of a running generation, when it still agrees with `site` at its end. */
-  async #join(site: CursorSite, sure: number): Promise<Weighed | undefined> {
+  async #join(at: Asked): Promise<Weighed | undefined> {
+    const { site } = at;
     const running = [this.#generation, this.#ahead].find((g) => g?.running && g.agreesWith(site));
     if (!running) return undefined;
-    await running.settledFor(site);
-    if (!running.agreesWith(site)) return undefined;
-    return this.#resultOf(await running.end, site, sure);
+    const joined = await this.#resultInTime(running, at);
+    return running.agreesWith(site) ? joined : undefined;
   }
 
   /** What the grammar says of a place, when it says so in time. */

@@ -23,12 +23,39 @@ export interface CursorSite {
   eol: "\n" | "\r\n";
 }
 
+/** Of a larger document, so many lines before and behind the cursor are looked at: far more than any prompt holds. */
+const LINES_AROUND = 2048;
+
+/**
+ * The lines of a document that completions look at, `end` not included. They begin and end at multiples of a large
+ * number, so that typing does not move them; within them the same lines are found again.
+ */
+export function linesAround(line: number): { start: number; end: number } {
+  const anchor = Math.floor(line / LINES_AROUND) * LINES_AROUND;
+  return { start: Math.max(0, anchor - LINES_AROUND), end: anchor + 2 * LINES_AROUND };
+}
+
 /** Splits a snapshot at its cursor; a cursor inside a surrogate pair or a CRLF moves to before it. */
 export function siteOf(snapshot: DocumentSnapshot): CursorSite {
-  const { text, filename } = snapshot;
-  const offset = wholeCharacter(text, snapshot.offset);
+  const { filename } = snapshot;
+  const { text, offset } = partAround(
+    snapshot.text,
+    wholeCharacter(snapshot.text, snapshot.offset),
+  );
   const eol = text.includes("\r\n") ? "\r\n" : "\n";
   return siteBetween(filename, withLf(text.slice(0, offset)), withLf(text.slice(offset)), eol);
+}
+
+function partAround(text: string, offset: number): Pick<DocumentSnapshot, "text" | "offset"> {
+  const starts = [0];
+  let at = text.indexOf("\n") + 1;
+  for (; at > 0 && at <= offset; at = text.indexOf("\n", at) + 1) starts.push(at);
+  const line = starts.length - 1;
+  const { start, end } = linesAround(line);
+  // `at` is where the line behind the cursor's begins.
+  for (let next = line + 1; at > 0 && next < end; next++) at = text.indexOf("\n", at) + 1;
+  const from = starts[start] ?? 0;
+  return { text: text.slice(from, at > 0 ? at : undefined), offset: offset - from };
 }
 
 /** The place behind `text` once it took the place of `replaceLength` units after the cursor. */

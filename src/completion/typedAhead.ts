@@ -11,9 +11,17 @@ export function isAutoClosed(text: string): boolean {
   return AUTO_CLOSED.test(text);
 }
 
+/** Most places differ near the cursor, and long texts are compared only where they agree there. */
+const COMPARED_FIRST = 64;
+
+function goesOn(before: string, now: string): boolean {
+  const near = before.slice(-COMPARED_FIRST);
+  return now.startsWith(near, before.length - near.length) && now.startsWith(before);
+}
+
 /** The text typed between two states of one document, or undefined when `now` did not come from `before` by typing. */
 export function typedSince(before: CursorSite, now: CursorSite): string | undefined {
-  if (before.filename !== now.filename || !now.prefix.startsWith(before.prefix)) return undefined;
+  if (before.filename !== now.filename || !goesOn(before.prefix, now.prefix)) return undefined;
   const typed = now.prefix.slice(before.prefix.length);
   if (typed.length > LONGEST_TYPED) return undefined;
   if (now.suffix === before.suffix) return typed;

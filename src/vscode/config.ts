@@ -6,6 +6,9 @@ import { DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
 
 const SECTION = "tidepool";
 
+/** A suggestion that is not whole by then is shown as far as it goes. */
+const BUDGET_MS = 500;
+
 export interface EngineSettings {
   /** Empty: the bundled model. */
   modelPath: string;
@@ -35,6 +38,7 @@ export function completionSettings(document: vscode.TextDocument): CompletionSet
   return {
     debounceMs: settings.get("completion.debounceMs", 20),
     maxTokens: settings.get("completion.maxTokens", 96),
+    budgetMs: BUDGET_MS,
     multiline: settings.get<MultilineSetting>("completion.multiline", "auto"),
   };
 }

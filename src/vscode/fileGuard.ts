@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import * as vscode from "vscode";
 import { ContextGuard, type Refusal } from "../context/guard/contextGuard.ts";
 import { hasSecretName } from "../context/guard/secretNames.ts";
+import { snapshotOf } from "./documentSnapshot.ts";
 
 /** By folders and trust, because both may change while the editor runs. */
 const guards = new Map<string, ContextGuard>();
@@ -31,8 +32,7 @@ export async function refusalOf(
 ): Promise<Refusal | undefined> {
   const { uri } = document;
   const place = uri.scheme === "vscode-notebook-cell" ? uri.with({ scheme: "file" }) : uri;
-  const text = document.getText();
-  const offset = document.offsetAt(position);
+  const { text, offset } = snapshotOf(document, position);
   const folder = vscode.workspace.getWorkspaceFolder(place);
   const root = folder?.uri.fsPath ?? dirname(place.fsPath);
   const path = folder ? vscode.workspace.asRelativePath(place, false) : place.fsPath;

@@ -9,6 +9,8 @@ export interface Fitted {
 
 const PAIRS: Record<string, string> = { ")": "(", "]": "[", "}": "{", ">": "<" };
 const OPENERS = new Set(Object.values(PAIRS));
+/** What ends a text that stands before it. */
+const ENDS = /^[)\]}>"'`;,:]/;
 const QUOTES = new Set(['"', "'", "`"]);
 
 /**
@@ -19,10 +21,10 @@ const QUOTES = new Set(['"', "'", "`"]);
 export function fitClosers(text: string, { site }: FilterSite): Fitted {
   const after = site.lineAfter.trimEnd();
   if (after === "" || text.includes("\n")) return { text, replaceLength: 0 };
-  if (text.length > after.length && !isCloser(after) && text.endsWith(after)) {
+  if (!isCloser(after) && text.endsWith(after)) {
     return { text: text.slice(0, -after.length), replaceLength: 0 };
   }
-  const closing = closesAt(text, after.charAt(0));
+  const closing = ENDS.test(after) ? closesAt(text, after) : undefined;
   if (closing === undefined) return { text, replaceLength: 0 };
   const beyond = text.slice(closing).trimEnd();
   if (beyond.length > after.length && isSubsequence(after, beyond)) {
@@ -31,12 +33,18 @@ export function fitClosers(text: string, { site }: FilterSite): Fitted {
   return { text: text.slice(0, closing), replaceLength: 0 };
 }
 
-/** Where `text` closes, with `closer`, what was opened before it; undefined when it does not. */
-function closesAt(text: string, closer: string): number | undefined {
-  if (QUOTES.has(closer)) return unescaped(text, closer);
+/** Where `text` closes, with what `after` begins with, what was opened before it; undefined when it does not. */
+function closesAt(text: string, after: string): number | undefined {
+  const closer = after.charAt(0);
+  if (QUOTES.has(closer)) {
+    const isTriple = after.startsWith(closer.repeat(3));
+    return unescaped(text, isTriple ? closer.repeat(3) : closer);
+  }
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const char = text.charAt(i);
+    // Brackets inside of a string close nothing.
+    if (QUOTES.has(char)) i += stringLength(text.slice(i + 1), char);
     if (char === ">" && /[=-]/.test(text.charAt(i - 1))) continue;
     if (char === closer && depth === 0) return i;
     if (OPENERS.has(char) && char === PAIRS[closer]) depth++;
@@ -48,9 +56,15 @@ function closesAt(text: string, closer: string): number | undefined {
 function unescaped(text: string, quote: string): number | undefined {
   for (let i = 0; i < text.length; i++) {
     if (text.charAt(i) === "\\") i++;
-    else if (text.charAt(i) === quote) return i;
+    else if (text.startsWith(quote, i)) return i;
   }
   return undefined;
+}
+
+/** Units up to and with the closing quote; 0 for a quote that stands alone, as in a lifetime or a comment. */
+function stringLength(rest: string, quote: string): number {
+  const end = unescaped(rest, quote);
+  return end === undefined ? 0 : end + 1;
 }
 
 function isCloser(text: string): boolean {

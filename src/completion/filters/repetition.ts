@@ -2,6 +2,9 @@ import type { Filter } from "./filter.ts";
 
 /** A piece of three or more characters, five times or more in a row. */
 const STUTTER = /(.{3,60}?)\1{4,}/s;
+/** Rules of dashes and the like are written in comments. */
+const RULE = /^(\S)\1*$/;
+const LONGEST_RULE = 100;
 /** Blocks of up to this many lines are looked for twice or more in a row. */
 const LONGEST_BLOCK = 4;
 /** Shorter lines, such as closing brackets, repeat in good code too. */
@@ -11,7 +14,7 @@ const SHORTEST_LINE = 4;
 export const repetition: Filter = (text) => {
   const stutter = STUTTER.exec(text);
   const once =
-    stutter?.[1] !== undefined && /\S/.test(stutter[1])
+    stutter?.[1] !== undefined && /\S/.test(stutter[1]) && !isRule(stutter[0])
       ? text.slice(0, stutter.index + stutter[1].length)
       : text;
   const lines = once.split("\n");
@@ -22,6 +25,10 @@ export const repetition: Filter = (text) => {
   }
   return once;
 };
+
+function isRule(text: string): boolean {
+  return text.length <= LONGEST_RULE && RULE.test(text);
+}
 
 /** First line of a block of `length` lines that stands `times` times in a row. */
 function repeatedBlock(

@@ -4,11 +4,13 @@ import { join, relative, resolve, sep } from "node:path";
 import { IgnoreRules } from "./ignoreRules.ts";
 import { hasSecretName } from "./secretNames.ts";
 import { secretIn } from "./secretText.ts";
+import { SecretWatch } from "./secretWatch.ts";
 
 /** Larger files are data. Bytes. */
 export const LARGEST_FILE_BYTES = 1024 * 1024;
 /** Of the open file, so much on both sides of the cursor is searched for secrets: more than any prompt takes. UTF-16 units. */
 const SEARCHED_AROUND = 128 * 1024;
+const SEARCHED_STEP = 32 * 1024;
 /** More files than these are more than one project; those nearest to the folder are taken. */
 const MOST_FILES = 30_000;
 /** Never part of a project's own sources, ignored by git or not. */
@@ -62,6 +64,7 @@ export type Guarded = { kind: "allowed"; file: AllowedFile } | { kind: "refused"
 /** One workspace folder. Paths are relative to it, with forward slashes. Rules that change on disk hold after a second. */
 export class ContextGuard {
   readonly #options: GuardOptions;
+  readonly #secrets = new SecretWatch();
   #opened: Promise<{ root: string; rules: IgnoreRules; others: string[] }> | undefined;
 
   constructor(options: GuardOptions) {
@@ -87,11 +90,14 @@ export class ContextGuard {
     text: string,
     offset: number,
   ): Promise<Refusal | undefined> {
-    const near = text.slice(Math.max(0, offset - SEARCHED_AROUND), offset + SEARCHED_AROUND);
+    // The start moves in large steps, so that typing changes little of what is searched.
+    const start = Math.floor(Math.max(0, offset - SEARCHED_AROUND) / SEARCHED_STEP) * SEARCHED_STEP;
+    const before = text.slice(start, offset);
+    const after = text.slice(offset, offset + SEARCHED_AROUND);
     return (
       (await this.#refusalOfName(path)) ??
       (await this.#refusalOfTarget(path)) ??
-      (secretIn(near) ? "secret-text" : undefined)
+      (this.#secrets.hasSecret(before, after) ? "secret-text" : undefined)
     );
   }
 
