@@ -1,5 +1,6 @@
 // Composition root: builds the parts, wires them and registers them.
 import * as vscode from "vscode";
+import type { InfillRequest } from "../engine/protocol/api.ts";
 import { DisposableStore } from "./base/lifecycle.ts";
 import { CompletionController } from "./completion/completionController.ts";
 import { EngineClient } from "./engineClient/engineClient.ts";
@@ -15,6 +16,7 @@ import {
 } from "./vscode/inlineCompletionProvider.ts";
 import { tellEngineFailed, tellInfo } from "./vscode/notifications.ts";
 import { ReadAhead } from "./vscode/readAhead.ts";
+import { RequestProbe } from "./vscode/requestProbe.ts";
 import { CONTEXT_SCHEME, ContextDocuments, showContext } from "./vscode/showContext.ts";
 import { StatusBar } from "./vscode/statusBar.ts";
 import { WorkspaceContext } from "./vscode/workspaceContext.ts";
@@ -24,6 +26,8 @@ export interface TestApi {
   state(): EngineState;
   counters(): OutcomeCounters;
   lastOutcome(): string;
+  /** The last request to the engine that a completion waited for. */
+  lastRequest(): InfillRequest | undefined;
 }
 
 export function activate(context: vscode.ExtensionContext): TestApi | undefined {
@@ -33,9 +37,10 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   const client = store.add(
     new EngineClient((options) => connectWithSettings(context, options), log),
   );
+  const probe = inTest(context) ? new RequestProbe(client) : undefined;
   const parsing = vscode.Uri.joinPath(context.extensionUri, "dist", "syntaxWorker.js").fsPath;
   const syntax = store.add(new SyntaxClient(parsing, (news) => log.warn(news)));
-  const controller = store.add(new CompletionController(client, { syntax }));
+  const controller = store.add(new CompletionController(probe ?? client, { syntax }));
   const files = store.add(new WorkspaceContext(context, log, () => controller.forgetContext()));
   const shown = store.add(new ContextDocuments());
   const provider = new InlineCompletionProvider(controller, files, log);
@@ -79,11 +84,12 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
     }),
   );
   follow();
-  return inTest(context)
+  return probe
     ? {
         state: () => client.state,
         counters: () => provider.counters,
         lastOutcome: () => provider.lastOutcome,
+        lastRequest: () => probe.last,
       }
     : undefined;
 }

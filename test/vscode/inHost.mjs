@@ -10,7 +10,7 @@ import { startBrowser } from "./browser.mjs";
 import { judgeReport } from "./judgeReport.mjs";
 import { makeTestWorkspace } from "./workspace.mjs";
 
-const LIMIT_MS = 240_000;
+const LIMIT_MS = 420_000;
 const HANG = 124;
 const DIED = 3;
 // Console of the extension host; noisy, because optional native modules of the server are not built.

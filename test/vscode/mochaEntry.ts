@@ -6,13 +6,17 @@ import type { HostReport } from "./hostReport.ts";
 
 const TEST_TIMEOUT_MS = 30_000;
 
-/** Runs every bundled suite; rejects when a test failed, which ends VS Code with a bad code. */
+/** Runs every bundled suite, or that which TIDEPOOL_TEST_ONLY names; rejects when a test failed, which ends VS Code with a bad code. */
 export async function run(): Promise<void> {
   const reportFile = process.env["TIDEPOOL_TEST_REPORT"];
   if (reportFile === undefined) throw new Error("TIDEPOOL_TEST_REPORT must name the report file");
   const { default: Mocha } = await import("mocha");
   const mocha = new Mocha({ ui: "bdd", color: false, timeout: TEST_TIMEOUT_MS, forbidOnly: true });
-  const suites = readdirSync(__dirname).filter((file) => file.endsWith(".vscode.test.js"));
+  const only = process.env["TIDEPOOL_TEST_ONLY"];
+  const suites = readdirSync(__dirname).filter(
+    (file) =>
+      file.endsWith(".vscode.test.js") && (only === undefined || file.startsWith(`${only}.`)),
+  );
   for (const file of suites.sort()) mocha.addFile(path.join(__dirname, file));
   await mocha.loadFilesAsync();
   const report: HostReport = { complete: false, results: [] };

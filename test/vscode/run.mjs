@@ -1,5 +1,5 @@
 // `npm run test:vscode`: suites inside the extension host, then the packaged extension driven through a browser.
-// Arguments choose a part: `host`, `ui`. The last line is `vscode: N passed, N failed[, N skipped]`.
+// Arguments choose a part: `host`, `ui`, or `typing`, which types for two minutes in the host. The last line is `vscode: N passed, N failed[, N skipped]`.
 import { installForBuild } from "../../scripts/lib/build.mjs";
 import { ensureTools, installHint } from "../../scripts/lib/systemPackages.mjs";
 import { ensureVscodeServer } from "../../scripts/lib/vscodeServer.mjs";
@@ -25,6 +25,10 @@ async function main() {
     for (const key of Object.keys(sum)) sum[key] += result[key];
   };
   if (wanted("host")) add(await runInHost({ serverMain, testsPath: await bundleTests() }));
+  if (parts.includes("typing")) {
+    Object.assign(process.env, { TIDEPOOL_TEST_ONLY: "typing", TIDEPOOL_TYPING_SECONDS: "120" });
+    add(await runInHost({ serverMain, testsPath: await bundleTests() }));
+  }
   if (wanted("ui")) add(await runUi({ serverMain, vsix: vsix.path }));
   return sum;
 }
