@@ -84,14 +84,20 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
     }),
   );
   follow();
-  return probe
-    ? {
-        state: () => client.state,
-        counters: () => provider.counters,
-        lastOutcome: () => provider.lastOutcome,
-        lastRequest: () => probe.last,
-      }
-    : undefined;
+  return probe && testApiOf(client, provider, probe);
+}
+
+function testApiOf(
+  client: EngineClient,
+  provider: InlineCompletionProvider,
+  probe: RequestProbe,
+): TestApi {
+  return {
+    state: () => client.state,
+    counters: () => provider.counters,
+    lastOutcome: () => provider.lastOutcome,
+    lastRequest: () => probe.last,
+  };
 }
 
 function inTest(context: vscode.ExtensionContext): boolean {

@@ -126,6 +126,7 @@ function ask(controller: CompletionController, { before, after }: State) {
       trigger: "command",
       settings: { debounceMs: 0, maxTokens: 64, multiline: "auto" },
       context: () => Promise.resolve([]),
+      related: () => Promise.resolve([]),
     },
     new AbortController().signal,
   );
