@@ -17,11 +17,11 @@ export class AnswerCache {
   /** The latest answer that continues `site`, and how much of it was typed since, in UTF-16 units. */
   find(site: CursorSite): { answer: Answer; typedLength: number } | undefined {
     for (const answer of this.#answers.values()) {
-      const typed = typedSince(answer.site, site);
-      const goesOn = typed !== undefined && answer.text.startsWith(typed);
-      if (goesOn && (typed === "" || answer.text.length > typed.length)) {
-        return { answer, typedLength: typed.length };
-      }
+      const typedLength = site.prefix.length - answer.site.prefix.length;
+      if (typedLength < 0 || (typedLength > 0 && answer.text.length <= typedLength)) continue;
+      // The texts around the cursor are long: they are compared only for an answer that says what was typed.
+      if (!answer.text.startsWith(site.prefix.slice(answer.site.prefix.length))) continue;
+      if (typedSince(answer.site, site) !== undefined) return { answer, typedLength };
     }
     return undefined;
   }

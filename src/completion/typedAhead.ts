@@ -21,9 +21,10 @@ function goesOn(before: string, now: string): boolean {
 
 /** The text typed between two states of one document, or undefined when `now` did not come from `before` by typing. */
 export function typedSince(before: CursorSite, now: CursorSite): string | undefined {
+  const typedLength = now.prefix.length - before.prefix.length;
+  if (typedLength < 0 || typedLength > LONGEST_TYPED) return undefined;
   if (before.filename !== now.filename || !goesOn(before.prefix, now.prefix)) return undefined;
   const typed = now.prefix.slice(before.prefix.length);
-  if (typed.length > LONGEST_TYPED) return undefined;
   if (now.suffix === before.suffix) return typed;
   if (!now.suffix.endsWith(before.suffix) || typed === "") return undefined;
   const inserted = now.suffix.slice(0, now.suffix.length - before.suffix.length);
