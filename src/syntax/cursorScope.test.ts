@@ -15,7 +15,7 @@ describe("what the cursor stands in", () => {
   test.each([
     ["a.ts", "x = 'a <|>'\n", "string"],
     ["a.ts", "x = 'a <|>\ny = 1\n", "string"],
-    ["a.ts", `x = \`a ${"{"}<|>} b\`\n`, "code"],
+    ["a.ts", `x = \`a \${<|>} b\`\n`, "code"],
     ["a.ts", "x = `a <|> b`\n", "string"],
     ["a.ts", "let x: string<|>\n", "code"],
     ["a.ts", "/**\n * <|>\n */\nf();\n", "comment"],
@@ -119,7 +119,7 @@ test("there is no answer for a language without a grammar", async () => {
 });
 
 test("finds strings and comments in a text, and code inside of them", async () => {
-  const text = `'}' + \`{${"{"}a}\` // }\n}`;
+  const text = `'}' + \`{\${a}\` // }\n}`;
   const found = await syntax.literalsIn(siteIn("a.ts", "function f() {\n  x = <|>"), text);
   expect(found?.map(({ start, end }) => text.slice(start, end))).toEqual(["'}'", "{", "// }"]);
 });
