@@ -106,7 +106,10 @@ describe("other files", () => {
       "export function convertRate(by: number) {}\n",
     );
     await vscode.workspace.applyEdit(edit);
-    await untilShown(editor, /#rates\.ts:2-2 .*\nexport function convertRate\(by: number\) \{\}/);
+    await untilShown(
+      editor,
+      /#rates\.ts:1-2 .*\nexport const rate = 1;\nexport function convertRate\(by: number\) \{\}/,
+    );
     await vscode.window.showTextDocument(other.document);
     await vscode.commands.executeCommand("workbench.action.files.revert");
   });

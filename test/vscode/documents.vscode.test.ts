@@ -19,6 +19,7 @@ import { eventually } from "./engineProbe.ts";
 const SHOWN_MS = 20_000;
 /** The editor itself needs its time for a file of 100 000 lines. */
 const LARGE_MS = 90_000;
+const KEYS_PER_SECOND = 12;
 
 describe("documents", () => {
   let api: TestApi;
@@ -161,17 +162,18 @@ describe("documents", () => {
     const offset = document.offsetAt(lineEnd) + 1;
     const text = "result = compute(other, 12) + 1\n";
     await vscode.commands.executeCommand("tidepool.toggle");
-    const off = await typeAtRate(text, 12, 8).finally(() =>
+    const off = await typeAtRate(text, KEYS_PER_SECOND, 8).finally(() =>
       vscode.commands.executeCommand("tidepool.toggle"),
     );
-    const on = await typeAtRate(text, 12, 8);
+    const on = await typeAtRate(text, KEYS_PER_SECOND, 8);
     if (this.test) this.test.title += `: ${wordsFor(on)}; switched off: ${wordsFor(off)}`;
     const typed = off.typed + on.typed;
     const start = editor.document.positionAt(offset);
     const end = editor.document.positionAt(offset + typed.length);
     assert.equal(editor.document.getText(new vscode.Range(start, end)), typed);
-    // The editor itself has work to do with such a file, most of all on a busy machine.
-    assert.ok(on.p95Ms < 3 * off.p95Ms + 100, this.test?.title);
+    // Where the editor alone is slower than the typist, keys queue, and a figure of ours would be that of the queue.
+    const queuesByItself = off.p95Ms > 1000 / KEYS_PER_SECOND;
+    assert.ok(queuesByItself || on.p95Ms < 3 * off.p95Ms + 100, this.test?.title);
     assert.ok(on.busy - off.busy < 0.05, this.test?.title);
     const { input_prefix, input_suffix } = await askedAfterTyping(
       api,
