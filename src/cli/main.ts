@@ -6,13 +6,14 @@ import { type CompleteOptions, completeCommand } from "./completeCommand.ts";
 import { type ContextBenchCommandOptions, contextBenchCommand } from "./contextBenchCommand.ts";
 import { type ContextOptions, contextCommand } from "./contextCommand.ts";
 import { engineCommand } from "./engineCommand.ts";
+import { type LinesOptions, linesCommand } from "./linesCommand.ts";
 import { modelInfo } from "./modelsCommand.ts";
 import { productVersion } from "./productFiles.ts";
 import { type ReplayOptions, replayCommand } from "./replayCommand.ts";
 
 const ENGINE_COMMANDS: readonly (readonly [name: string, what: string])[] = [
   ["serve", "run the engine in the foreground"],
-  ["bench", "measure decode, prefill, fim, fim --replay or context"],
+  ["bench", "measure decode, prefill, fim, fim --replay, lines or context"],
   ["doctor", "say what is wrong on this machine, and what to do"],
 ];
 
@@ -51,7 +52,9 @@ function program(): Command {
   return root;
 }
 
-/** `bench fim --replay` and `bench context` run the client's code, which no engine command does. */
+const CLIENT_BENCHES: ReadonlySet<string> = new Set(["lines", "context"]);
+
+/** `bench fim --replay`, `bench lines` and `bench context` run the client's code, which no engine command does. */
 function benchProgram(): Command {
   const bench = new Command("bench");
   bench.exitOverride().configureOutput({ writeErr: () => undefined });
@@ -67,6 +70,14 @@ function benchProgram(): Command {
     .option("--json", "write JSON")
     .action((options: ReplayOptions) => replayCommand(options));
   bench
+    .command("lines")
+    .option("--files <folders...>", "folders of source files; the product's own when missing", [])
+    .option("--model <file>", "model file; the bundled one when missing")
+    .option("--cases <n>", "lines of each language", "60")
+    .option("--seed <n>", "another number chooses other lines", "1")
+    .option("--json", "write JSON")
+    .action((options: LinesOptions) => linesCommand(options));
+  bench
     .command("context")
     .option("--repos <folders...>", "repositories; the product's own when missing", [])
     .option("--positions <n>", "masked places in each", "60")
@@ -81,7 +92,7 @@ function benchProgram(): Command {
 /** The engine reads its own arguments, so that there is one place that knows them. */
 async function run(args: readonly string[]): Promise<void> {
   const [command] = args;
-  if (command === "bench" && (args.includes("--replay") || args[1] === "context"))
+  if (command === "bench" && (args.includes("--replay") || CLIENT_BENCHES.has(args[1] ?? "")))
     return void (await benchProgram().parseAsync(args.slice(1), { from: "user" }));
   if (command === undefined)
     throw new UsageError("expected a command, found none: see tidepool --help");

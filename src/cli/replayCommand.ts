@@ -1,11 +1,11 @@
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { replay } from "../replay/replay.ts";
 import { formatReplay, type ReplayReport } from "../replay/replayReport.ts";
 import { collectSessions } from "../replay/sessions.ts";
 import { withPrivateEngine } from "./engineSession.ts";
 import { parseCount } from "./location.ts";
-import { productRoot, productVersion } from "./productFiles.ts";
+import { productVersion } from "./productFiles.ts";
+import { progress, sourceFolders } from "./sourceFolders.ts";
 
 export interface ReplayOptions {
   files: string[];
@@ -20,14 +20,10 @@ export interface ReplayOptions {
 const MAX_TOKENS = 64;
 /** Typing at five keys a second. */
 const KEY_MS = 200;
-/** What a checkout brings: its own sources, and the sources that its tests complete in. */
-const OWN_FOLDERS = ["src", "engine", "scripts", "test"];
 
 /** `bench fim --replay`: types real source files key by key and prints what an ideal user saves. */
 export async function replayCommand(options: ReplayOptions): Promise<void> {
-  const folders = options.files.length > 0 ? options.files.map((f) => resolve(f)) : ownFolders();
-  const missing = folders.find((folder) => !existsSync(folder));
-  if (missing !== undefined) throw new Error(`expected a folder at ${missing}, found none`);
+  const folders = sourceFolders(options.files);
   const sessions = collectSessions({
     folders,
     count: parseCount(options.sessions, "--sessions", 1),
@@ -49,19 +45,8 @@ export async function replayCommand(options: ReplayOptions): Promise<void> {
       sessions: sessions.length,
       folders,
       settings: { ...settings, seed: Number(options.seed) },
-      ...(await replay(sessions, connection, settings, progress)),
+      ...(await replay(sessions, connection, settings, progress("session"))),
     }),
   );
   process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : formatReplay(report));
-}
-
-function ownFolders(): string[] {
-  const found = OWN_FOLDERS.map((name) => join(productRoot, name)).filter((f) => existsSync(f));
-  if (found.length > 0) return found;
-  throw new Error("expected --files with folders of source files, found none");
-}
-
-/** On a terminal only, so that the output of a script stays clean. */
-function progress(done: number, total: number): void {
-  if (process.stderr.isTTY) process.stderr.write(`\rsession ${done + 1} of ${total} `);
 }

@@ -1,6 +1,7 @@
 // Figures of a replay: what an ideal user saves, how often a text is worth showing, and how soon it is there.
 import type { PromptTally } from "./controllerSource.ts";
 import type { Taking, Tally } from "./idealUser.ts";
+import { percent, table } from "./textTable.ts";
 
 export interface ReplayRow {
   source: string;
@@ -94,25 +95,9 @@ export function formatReplay(report: ReplayReport): string {
     `user      debounce ${settings.debounceMs} ms, a key in ${settings.keyMs} ms`,
     `prompts   ${prompts.requests} requests of ${prompts.tokensMedian} tokens, ${percent(prompts.cachedShare)} from the cache, 95 % compute at most ${prompts.freshP95.toFixed(0)}`,
     "",
-    ...table(head, rows),
+    ...table(head, rows, 3),
     "",
   ].join("\n");
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const all = [head, ...rows];
-  const widths = head.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
-  const isText = (i: number) => i < 3;
-  return all.map((row) =>
-    row
-      .map((cell, i) => (isText(i) ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
-      .join("  ")
-      .trimEnd(),
-  );
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
 }
 
 /** 0 over 0 is 0. */

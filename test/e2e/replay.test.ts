@@ -1,9 +1,10 @@
-/** `bench fim --replay` as a user runs it, on a folder of two files with the tiny model. */
+/** `bench fim --replay` and `bench lines` as a user runs them, on a folder of two files with the tiny model. */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { LineReport } from "../../src/replay/lineBench.ts";
 import type { ReplayReport } from "../../src/replay/replayReport.ts";
 import { cliBundle, tinyModel } from "../support/engineBundle.ts";
 
@@ -25,8 +26,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
-function tidepool(...args: string[]) {
-  const child = spawn(process.execPath, [bundle, "bench", "fim", "--replay", ...args]);
+function bench(...args: string[]) {
+  const child = spawn(process.execPath, [bundle, "bench", ...args]);
   const ended = { code: null as number | null, stdout: "", stderr: "" };
   for (const stream of ["stdout", "stderr"] as const)
     child[stream].setEncoding("utf8").on("data", (text: string) => {
@@ -41,7 +42,7 @@ function tidepool(...args: string[]) {
 const few = ["--sessions", "2", "--length", "60", "--model", tinyModel];
 
 test("types two files and reports every source, what the cache saved and how soon texts came", async () => {
-  const { code, stdout, stderr } = await tidepool("--json", ...few, "--files", dir);
+  const { code, stdout, stderr } = await bench("fim", "--replay", "--json", ...few, "--files", dir);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   const report = JSON.parse(stdout) as ReplayReport;
   const row = (source: string, language: string, taking: string) =>
@@ -59,12 +60,27 @@ test("types two files and reports every source, what the cache saved and how soo
   expect(report.prompts.freshP95).toBeLessThanOrEqual(96);
 });
 
+test("takes lines out of two files and reports how many come back", async () => {
+  const args = ["--cases", "4", "--model", tinyModel, "--files", dir];
+  const { code, stdout, stderr } = await bench("lines", "--json", ...args);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  const { rows } = JSON.parse(stdout) as LineReport;
+  expect(rows.map(({ language, kind, cases }) => `${language} ${kind} ${cases}`)).toEqual([
+    "Python both 4",
+    "TypeScript both 4",
+    "all line 4",
+    "all rest 4",
+    "all both 8",
+  ]);
+  for (const { similarity } of rows) expect(similarity).toBeLessThan(0.9);
+});
+
 test.each([
   ["a missing folder", ["--files", "/nowhere/at/all"], 1, /expected a folder at \/nowhere/],
   ["no number of sessions", ["--sessions", "x"], 2, /--sessions, found x/],
   ["an unknown option", ["--speed"], 2, /unknown option/],
 ])("answers %s with one line and an exit code", async (_, args, code, line) => {
-  const ended = await tidepool(...args);
+  const ended = await bench("fim", "--replay", ...args);
   expect(ended.code).toBe(code);
   expect(ended.stdout).toBe("");
   expect(ended.stderr).toMatch(line);

@@ -6,13 +6,15 @@ Launch lines, from the repository root (downloads first, then a rebuild):
     nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py extract --data .corpus
     nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py build --data .corpus
     nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py verify --data .corpus
+    nice -n 10 /usr/bin/python3 engine/train/corpus/collect.py heldout --data .corpus
 
 `fetch` uses apt-get, apt-cache and npm (a deb-src line must be configured for
 source packages) and takes the versions that the manifest records while they
 can be had. `extract` reads the archives, checks licences, filters the
 files and writes one JSON file a package. `build` removes duplicates, applies
 the caps of packages and languages, splits, and writes the packs and the manifest.
-`verify` reads the packs back and prints tables.
+`verify` reads the packs back and prints tables. `heldout` writes the held-out
+files as they were, to measure completions in.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from build import build
 from caps import order_key
 from fetch import fetch
 from filters import decode, is_test, keep_file, refine_language
+from heldout import write_held_out
 from verify import verify
 
 HERE = Path(__file__).resolve().parent
@@ -108,7 +111,7 @@ def extract(data: Path, processes: int) -> None:
 def main() -> None:
     """Run one stage from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("fetch", "extract", "build", "verify"))
+    parser.add_argument("stage", choices=("fetch", "extract", "build", "verify", "heldout"))
     parser.add_argument("--data", type=Path, required=True, help="folder for downloads, staged files and packs")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--kinds", nargs="+", default=["deb", "src", "npm"], help="what `fetch` downloads")
@@ -121,8 +124,10 @@ def main() -> None:
         extract(options.data, options.processes)
     elif options.stage == "build":
         build(options.data, HERE / "manifest.tsv", options.scale, options.packs)
-    else:
+    elif options.stage == "verify":
         verify(options.data)
+    else:
+        print(f"{write_held_out(options.data)} files in {options.data / 'heldout'}")
 
 
 if __name__ == "__main__":

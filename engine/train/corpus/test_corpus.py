@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 import sys
 import tempfile
 import unittest
@@ -15,6 +17,7 @@ from caps import BUDGETS, budget_of, trim  # noqa: E402
 from dedup import Deduplicator  # noqa: E402
 from fetch import attempts, present, stem  # noqa: E402
 from filters import decode, is_test, keep_file, language_of, refine_language  # noqa: E402
+from heldout import write_held_out  # noqa: E402
 from licences import CopyrightFile, is_permissive  # noqa: E402
 from split import is_held_out, project_of  # noqa: E402
 
@@ -147,6 +150,25 @@ class Caps(unittest.TestCase):
         size = sum(size_of(record) for record in chosen)
         self.assertLessEqual(size, BUDGETS["bash"] * 0.01)
         self.assertGreater(dropped["over the language's budget"], 0)
+
+
+class HeldOut(unittest.TestCase):
+    """Files to complete in."""
+
+    def test_writes_held_out_files(self) -> None:
+        """Held-out files keep package and path; what is trained on, and what would leave the folder, is not written."""
+        paths = [("@a/b", "src/a.ts", True), ("c", "b.py", False), ("d", "../../e.py", True)]
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "data"
+            data.mkdir()
+            with lzma.open(data / "pack-00.jsonl.xz", "wt", encoding="utf-8") as lines:
+                for pkg, path, held in paths:
+                    row = {"lang": "x", "pkg": pkg, "path": path, "text": CODE, "heldout": held}
+                    lines.write(json.dumps(row) + "\n")
+            self.assertEqual(write_held_out(data), 1)
+            files = [p for p in Path(folder).rglob("*") if p.is_file() and p.suffix != ".xz"]
+            self.assertEqual([p.relative_to(data).as_posix() for p in files], ["heldout/@a__b/src/a.ts"])
+            self.assertEqual(files[0].read_text(encoding="utf-8"), CODE)
 
 
 class Fetch(unittest.TestCase):
