@@ -3,8 +3,8 @@ import { basename } from "node:path";
 import { LRUCache } from "lru-cache";
 import { Backend } from "./backend/backend.ts";
 import { readGguf } from "./loader/gguf.ts";
+import { MlaMoeModel } from "./model/mlaMoe.ts";
 import type { Model } from "./model/model.ts";
-import { TidepoolModel } from "./model/tidepool.ts";
 import { type FimTokens, findFimTokens } from "./prompt/fimTokens.ts";
 import { buildInfillPrompt, type InfillParts } from "./prompt/infillPrompt.ts";
 import { ParagraphCache } from "./prompt/paragraphCache.ts";
@@ -67,7 +67,7 @@ export function loadEngineParts(options: EngineOptions): EngineParts & { backend
   const fim = findFimTokens(gguf, tokenizer);
   const backend = Backend.open({ device: "cpu", nThreads: options.threads });
   const { contextLength } = options;
-  const model = new TidepoolModel(
+  const model = new MlaMoeModel(
     backend,
     gguf,
     contextLength === undefined ? {} : { contextLength },

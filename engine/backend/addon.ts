@@ -144,7 +144,7 @@ export interface NativeAddon {
     out: BufferHandle,
     x: BufferHandle,
     router: WeightHandle,
-    routerBias: BufferHandle,
+    routerBias: BufferHandle | null,
     gate: WeightHandle,
     up: WeightHandle,
     down: WeightHandle,
@@ -153,6 +153,8 @@ export interface NativeAddon {
     sharedDown: WeightHandle | null,
     topK: number,
     scoreFunc: number,
+    nGroups: number,
+    topGroups: number,
     normalize: boolean,
     scale: number,
     nRows: number,
@@ -186,6 +188,19 @@ export interface NativeAddon {
     window: number,
     initBlocks: number,
     localBlocks: number,
+  ): void;
+  mlaAttention(
+    ctx: ContextHandle,
+    out: BufferHandle,
+    q: BufferHandle,
+    kv: KvCacheHandle,
+    layer: number,
+    batch: BatchHandle,
+    kvB: WeightHandle,
+    nHeads: number,
+    nopeDim: number,
+    vDim: number,
+    softmaxScale: number,
   ): void;
   argmax(
     ctx: ContextHandle,

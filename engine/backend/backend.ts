@@ -23,6 +23,7 @@ import type {
   BatchParams,
   Device,
   KvParams,
+  MlaParams,
   MoeParams,
   NsaParams,
   WeightShape,
@@ -210,7 +211,7 @@ export class Backend {
         out,
         x,
         p.router,
-        p.routerBias,
+        p.routerBias ?? null,
         p.gate,
         p.up,
         p.down,
@@ -219,6 +220,8 @@ export class Backend {
         s?.down ?? null,
         p.topK,
         p.scoreFunc,
+        p.nGroups,
+        p.topGroups,
         p.normalize,
         p.scale,
         nRows,
@@ -290,6 +293,20 @@ export class Backend {
         p.localBlocks,
       ),
     );
+  }
+
+  /** As nsaAttention with one branch, which attends to every token up to the query's own. */
+  mlaAttention(
+    out: BufferHandle,
+    q: BufferHandle,
+    kv: KvCacheHandle,
+    layer: number,
+    batch: BatchHandle,
+    kvB: WeightHandle,
+    { nHeads, nopeDim, vDim, softmaxScale }: MlaParams,
+  ): void {
+    const heads = [nHeads, nopeDim, vDim, softmaxScale] as const;
+    guard(() => this.#addon.mlaAttention(this.#ctx, out, q, kv, layer, batch, kvB, ...heads));
   }
 
   /** For each row of logits (ids.length, vocab): index of the largest (ties: lowest), and its log-probability. */

@@ -4,7 +4,17 @@ import type { BufferHandle, WeightHandle } from "./addon.ts";
 export type Device = "cpu" | "cuda" | "reference";
 
 /** GGUF's numbers of the tensor types that the kernels read. */
-export const WEIGHT_TYPES = { f32: 0, f16: 1, q4_0: 2, q8_0: 8 } as const;
+export const WEIGHT_TYPES = {
+  f32: 0,
+  f16: 1,
+  q4_0: 2,
+  q5_0: 6,
+  q8_0: 8,
+  q4_K: 12,
+  q5_K: 13,
+  q6_K: 14,
+  bf16: 30,
+} as const;
 export type WeightType = (typeof WEIGHT_TYPES)[keyof typeof WEIGHT_TYPES];
 
 /** Tokens per block of the cache. */
@@ -51,7 +61,7 @@ export interface MoeParams {
   /** (nExperts, dim) f32. */
   router: WeightHandle;
   /** (nExperts) f32: only for choosing. */
-  routerBias: BufferHandle;
+  routerBias?: BufferHandle;
   /** nExperts x (ff, dim). */
   gate: WeightHandle;
   up: WeightHandle;
@@ -59,17 +69,24 @@ export interface MoeParams {
   down: WeightHandle;
   shared?: { gate: WeightHandle; up: WeightHandle; down: WeightHandle };
   topK: number;
-  /** 2: sigmoid. */
+  /** 1: softmax over all experts; 2: sigmoid. */
   scoreFunc: number;
+  /** Experts are chosen from the best `topGroups` of `nGroups` equal groups; 1 and 1: from all. */
+  nGroups: number;
+  topGroups: number;
   normalize: boolean;
   scale: number;
 }
 
-export interface NsaParams {
+export interface MlaParams {
   nHeads: number;
+  /** Plain part of a query and key head; the rotary part follows it. */
   nopeDim: number;
   vDim: number;
   softmaxScale: number;
+}
+
+export interface NsaParams extends MlaParams {
   selectBlock: number;
   selectN: number;
   window: number;

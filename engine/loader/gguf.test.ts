@@ -74,8 +74,8 @@ test.each<[string, Buffer, RegExp]>([
   ["a misaligned tensor", patched((b) => b.writeBigUInt64LE(33n, offsetOfB)), /multiple of 32/],
   [
     "an unknown tensor type",
-    patched((b) => b.writeUInt32LE(12, offsetOfB - 4)),
-    /found type number 12/,
+    patched((b) => b.writeUInt32LE(10, offsetOfB - 4)),
+    /found type number 10/,
   ],
   ["an odd alignment", encodeGguf({ "general.alignment": { u32: 33 } }, []), /power of two/],
   [

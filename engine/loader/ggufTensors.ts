@@ -2,7 +2,17 @@
 import type { FileReader } from "./fileReader.ts";
 
 /** The tensor types that the kernels read; numbers are GGUF's. */
-export const tensorType = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8 } as const;
+export const tensorType = {
+  F32: 0,
+  F16: 1,
+  Q4_0: 2,
+  Q5_0: 6,
+  Q8_0: 8,
+  Q4_K: 12,
+  Q5_K: 13,
+  Q6_K: 14,
+  BF16: 30,
+} as const;
 export type TensorTypeName = keyof typeof tensorType;
 
 export interface GgufTensor {
@@ -20,16 +30,19 @@ export const blockLayout: Record<TensorTypeName, { values: number; bytes: number
   F32: { values: 1, bytes: 4 },
   F16: { values: 1, bytes: 2 },
   Q4_0: { values: 32, bytes: 18 },
+  Q5_0: { values: 32, bytes: 22 },
   Q8_0: { values: 32, bytes: 34 },
+  Q4_K: { values: 256, bytes: 144 },
+  Q5_K: { values: 256, bytes: 176 },
+  Q6_K: { values: 256, bytes: 210 },
+  BF16: { values: 1, bytes: 2 },
 };
 
 const MAX_DIMS = 4;
-const typeNames = new Map<number, TensorTypeName>([
-  [tensorType.F32, "F32"],
-  [tensorType.F16, "F16"],
-  [tensorType.Q4_0, "Q4_0"],
-  [tensorType.Q8_0, "Q8_0"],
-]);
+export const tensorTypeNames = Object.keys(tensorType) as TensorTypeName[];
+const typeNames = new Map<number, TensorTypeName>(
+  tensorTypeNames.map((name) => [tensorType[name], name]),
+);
 
 /** Reads `nTensors` entries; their offsets still count from the start of the data section. */
 export function readTensorTable(reader: FileReader, nTensors: number): GgufTensor[] {
@@ -41,7 +54,7 @@ export function readTensorTable(reader: FileReader, nTensors: number): GgufTenso
     const type = typeNames.get(typeNumber);
     if (type === undefined) {
       throw reader.fail(
-        `expected tensor ${name} of type F32, F16, Q4_0 or Q8_0, found type number ${typeNumber}`,
+        `expected tensor ${name} of type ${tensorTypeNames.join(", ")}, found type number ${typeNumber}`,
       );
     }
     const offset = reader.u64(`the offset of tensor ${name}`);

@@ -2,7 +2,7 @@
 import { freemem } from "node:os";
 import { type GgufFile, readGguf } from "../loader/gguf.ts";
 import type { TensorTypeName } from "../loader/ggufTensors.ts";
-import { parseTidepoolConfig } from "../model/tidepoolConfig.ts";
+import { parseMlaMoeConfig } from "../model/parseConfig.ts";
 
 export interface ModelFacts {
   bytes: number;
@@ -24,7 +24,7 @@ const ENGINE_BYTES = 160 * 1024 * 1024;
 /** Reads and checks the header of the model file at `path`. Throws `bad_model` for what this engine cannot run. */
 export function modelFacts(path: string, freeBytes: number = freemem()): ModelFacts {
   const gguf = readGguf(path);
-  const { contextLength } = parseTidepoolConfig(gguf);
+  const { contextLength } = parseMlaMoeConfig(gguf);
   return {
     bytes: gguf.fileBytes,
     quantisation: mostBytes(gguf),

@@ -1,4 +1,4 @@
-/** Logits of the engine equal those of the PyTorch reference (engine/train/vectors.py makes the fixtures). */
+/** Logits of the engine equal those of the references in Python (engine/train/vectors.py and deepseek2_vectors.py make the fixtures). */
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -6,7 +6,7 @@ import { Backend } from "../../engine/backend/backend.ts";
 import type { Device } from "../../engine/backend/params.ts";
 import { integrityProblems } from "../../engine/kvcache/integrity.ts";
 import { readGguf } from "../../engine/loader/gguf.ts";
-import { TidepoolModel } from "../../engine/model/tidepool.ts";
+import { MlaMoeModel } from "../../engine/model/mlaMoe.ts";
 
 interface Vectors {
   tokens: number[];
@@ -28,6 +28,16 @@ const CASES: Record<string, Case> = {
   "fp32 weights": {
     model: path.join(FIXTURES, "tiny-f32.gguf"),
     vectors: "tiny-f32.json",
+    tolerance: 1e-3,
+  },
+  "DeepSeek-V2-Lite's features": {
+    model: path.join(FIXTURES, "deepseek2-lite.gguf"),
+    vectors: "deepseek2-lite.json",
+    tolerance: 1e-3,
+  },
+  "DeepSeek-V2's features": {
+    model: path.join(FIXTURES, "deepseek2-groups.gguf"),
+    vectors: "deepseek2-groups.json",
     tolerance: 1e-3,
   },
   "shipped weights": {
@@ -52,19 +62,15 @@ function steps(n: number, size: number): number[] {
   return Array.from({ length: Math.ceil(n / size) }, (_, i) => Math.min(size, n - i * size));
 }
 
-function open(device: Device, nThreads: number, file: string): TidepoolModel {
-  return new TidepoolModel(Backend.open({ device, nThreads }), readGguf(file), {
+function open(device: Device, nThreads: number, file: string): MlaMoeModel {
+  return new MlaMoeModel(Backend.open({ device, nThreads }), readGguf(file), {
     exactCache: true,
     maxStepTokens: STEP_TOKENS,
   });
 }
 
 /** Logits after the prompt `tokens`, computed in steps of the given sizes on an empty cache. */
-function logitsAfter(
-  model: TidepoolModel,
-  tokens: readonly number[],
-  sizes: number[],
-): Float32Array {
+function logitsAfter(model: MlaMoeModel, tokens: readonly number[], sizes: number[]): Float32Array {
   const sequence = model.kv.acquire([]);
   let at = 0;
   let row: Float32Array = new Float32Array();
@@ -97,7 +103,7 @@ function argmax(row: Float32Array): number {
 
 describe.each(Object.entries(CASES))("%s", (_, { model: file, vectors: name, tolerance }) => {
   const vectors = JSON.parse(readFileSync(path.join(FIXTURES, name), "utf8")) as Vectors;
-  let model: TidepoolModel;
+  let model: MlaMoeModel;
   beforeAll(() => {
     model = open("cpu", 2, file);
   });

@@ -35,6 +35,15 @@ void require_ffn(const ek_context* ctx, const ek_weight* gate, const ek_weight* 
   require_weight(ctx, down, s.n_matrices, s.n_cols, s.n_rows, op, "down");
 }
 
+/* Groups must be equal, and those that are kept must hold enough experts. */
+void require_groups(const ek_moe_params& p, int32_t n_experts) {
+  EK_REQUIRE(p.n_groups > 0 && n_experts % p.n_groups == 0, "ek_moe: n_groups must divide %d experts, got %d",
+             n_experts, p.n_groups);
+  EK_REQUIRE(
+      p.top_groups > 0 && p.top_groups <= p.n_groups && p.top_groups * (n_experts / p.n_groups) >= p.top_k,
+      "ek_moe: top_groups must be 1 to %d and hold %d experts, got %d", p.n_groups, p.top_k, p.top_groups);
+}
+
 void require_distinct(const void* out, const void* x, const char* op) {
   EK_REQUIRE(out != x, "%s: out and an input are the same buffer", op);
 }
@@ -146,7 +155,8 @@ ek_status ek_moe(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_m
     require_weight(ctx, p->router, 1, n_experts, dim, "ek_moe", "router");
     EK_REQUIRE(p->router->shape.type == EK_F32, "ek_moe: router must be F32, is type %d",
                static_cast<int>(p->router->shape.type));
-    require_floats(ctx, p->router_bias, 0, 1, n_experts, "ek_moe", "router_bias");
+    if (p->router_bias != nullptr)
+      require_floats(ctx, p->router_bias, 0, 1, n_experts, "ek_moe", "router_bias");
     require_ffn(ctx, p->gate, p->up, p->down, "ek_moe");
     require_weight(ctx, p->gate, n_experts, p->gate->shape.n_rows, dim, "ek_moe", "gate");
     double always = 0, shared_flops = 0;
@@ -158,7 +168,9 @@ ek_status ek_moe(ek_context* ctx, ek_buffer* out, const ek_buffer* x, const ek_m
     }
     EK_REQUIRE(p->top_k > 0 && p->top_k <= n_experts && p->top_k <= 32,
                "ek_moe: top_k must be 1 to %d and at most 32, got %d", n_experts, p->top_k);
-    EK_REQUIRE(p->score_func == 2, "ek_moe: score_func must be 2 (sigmoid), got %d", p->score_func);
+    EK_REQUIRE(p->score_func == 1 || p->score_func == 2,
+               "ek_moe: score_func must be 1 (softmax) or 2 (sigmoid), got %d", p->score_func);
+    require_groups(*p, n_experts);
     float* to = require_floats(ctx, out, 0, n_rows, dim, "ek_moe", "out");
     const float* from = require_floats(ctx, x, 0, n_rows, dim, "ek_moe", "x");
     require_distinct(out, x, "ek_moe");

@@ -68,6 +68,7 @@ void bench_moe(Device& d, const Limits& limits, int n_rows) {
   p.shared_down = d.weight(EK_Q4_0, 1, dim, ff);
   p.top_k = 3;
   p.score_func = 2;
+  p.n_groups = p.top_groups = 1;
   p.normalize = 1;
   p.scale = 1.0f;
   ek_buffer* out = d.floats(static_cast<size_t>(n_rows) * dim, 1.0f);

@@ -78,6 +78,8 @@ Layer Forward::make_layer(bool dense) {
            3,
            2,
            1,
+           1,
+           1,
            1.0f};
   return l;
 }

@@ -99,7 +99,7 @@ struct StoreArgs {
 struct AttentionArgs {
   float* out;
   const float* q;
-  const float* gates;
+  const float* gates; /* null: every block is selected, and nothing else is added */
   const ek_kv_cache* kv;
   int32_t layer;
   const ek_batch* batch;

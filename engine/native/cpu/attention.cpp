@@ -50,6 +50,7 @@ const AttentionKernels& attention_kernels(const char* isa) {
 }
 
 float AttentionStep::gate(size_t row, int32_t head, int32_t branch) const {
+  if (a.gates == nullptr) return branch == 1 ? 1.0f : 0.0f;
   return 1 / (1 + std::exp(-a.gates[(row * heads() + head) * 3 + branch]));
 }
 

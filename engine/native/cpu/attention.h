@@ -107,7 +107,8 @@ void for_groups(const AttentionStep& step, const std::vector<StepToken>& tokens,
   constexpr int32_t kProbabilities = 1 << 19, kMost = 4 * kTileQueries;
   int32_t last = 0;
   for (const StepToken& t : tokens) last = std::max(last, t.position);
-  const int32_t n_blocks = last / EK_KV_BLOCK + 1, ld = round_up(n_blocks * step.kv.n_pooled, kLanes);
+  const int32_t n_blocks = last / EK_KV_BLOCK + 1;
+  const int32_t ld = std::max(kLanes, round_up(n_blocks * step.kv.n_pooled, kLanes));
   const int32_t fit = kProbabilities / (step.heads() * ld) / kTileQueries * kTileQueries;
   const int32_t most = std::clamp(fit, kTileQueries, kMost), n = static_cast<int32_t>(tokens.size());
   for (int32_t first = 0; first < n; first += most) {

@@ -14,10 +14,11 @@
 
 namespace ek::cpu {
 
-/* Groups of 16 rows, the last padded with zeros; within a group the row is the
- * innermost index. F32, F16: (n_cols, 16). Quantised: 16 f16 scales per 32
- * columns, padded to a cache line; then per 32 columns of Q8_0 (32, 16) bytes,
- * of Q4_0 (4, 16) words of 8 consecutive columns, lowest nibble first. */
+/* Groups of 16 rows, the last padded with zeros; within a group the row is the innermost index. F32, F16,
+ * BF16: (n_cols, 16). Quantised: factors and scales of all columns, padded to a cache line; then the
+ * integers. Of Q8_0 these are (32, 16) bytes per 32 columns, of the others (4, 16) words of 8 consecutive
+ * columns, lowest nibble first, with the bits above the nibbles of 32 columns in words before them. pack.cpp
+ * writes this, group_readers.inl reads it. */
 struct CpuWeight : Storage {
   WeightShape shape;
   Aligned<uint8_t> data;

@@ -19,6 +19,7 @@ EK_INLINE Vec signed_bytes(const uint8_t* in) {
 }
 /* The lowest nibble of each lane less 8. */
 EK_INLINE Vec nibbles(Int q) { return to_float((q & 15) - 8); }
+#include "group_readers.inl"
 #include "kernels.inl"
 #include "matvec.inl"
 }  // namespace avx2

@@ -21,6 +21,7 @@ EK_INLINE Vec nibbles(Int q) {
   const Vec table = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
   return __builtin_shuffle(table, q);
 }
+#include "group_readers.inl"
 #include "kernels.inl"
 #include "matvec.inl"
 }  // namespace avx512

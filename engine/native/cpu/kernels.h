@@ -14,10 +14,14 @@ namespace ek::cpu {
 constexpr int32_t kLanes = 16;
 constexpr int32_t kFewRows = 8; /* most rows that share one decoding of packed weights */
 
-/* Bytes before the words of a quantised group: 16 f16 scales per 32 columns,
- * padded to a cache line. */
-constexpr size_t scales_bytes(int32_t n_cols) {
-  return (static_cast<size_t>(n_cols) / 32 + 1) / 2 * 4 * kLanes;
+/* Bytes before the words of a group, padded to a cache line: factors and scales of its 16 rows. */
+constexpr size_t head_bytes(ek_type type, int32_t n_cols) {
+  const size_t columns = static_cast<size_t>(n_cols);
+  size_t bytes_of_row = 0;
+  if (type == EK_Q4_0 || type == EK_Q5_0 || type == EK_Q8_0) bytes_of_row = columns / 32 * 2;
+  if (type == EK_Q4_K || type == EK_Q5_K) bytes_of_row = columns / 256 * (2 + 2 + 8 * 2);
+  if (type == EK_Q6_K) bytes_of_row = columns / 256 * (2 + 16);
+  return (bytes_of_row * kLanes + 63) / 64 * 64;
 }
 
 struct Kernels {

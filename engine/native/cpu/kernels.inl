@@ -36,31 +36,6 @@ void gemm_panels(int32_t m, int32_t n_panels, int32_t k, const float* a, size_t 
   for (; j < n_panels; j++) columns<1>(m, k, a, lda, panels + j * next, next, c + j * kLanes, ldc);
 }
 
-/* Layouts: CpuWeight. */
-void unpack(ek_type type, const uint8_t* group, int32_t n_cols, float* out) {
-  if (type == EK_F32) {
-    __builtin_memcpy(out, group, sizeof(float) * kLanes * n_cols);
-    return;
-  }
-  if (type == EK_F16) {
-    const f16* in = reinterpret_cast<const f16*>(group);
-    for (int32_t c = 0; c < n_cols; c++) store(out + c * kLanes, halves(in + c * kLanes));
-    return;
-  }
-  const uint8_t* at = group + scales_bytes(n_cols);
-  for (int32_t block = 0; block < n_cols / 32; block++, group += 2 * kLanes, out += 32 * kLanes) {
-    const Vec d = halves(reinterpret_cast<const f16*>(group));
-    if (type == EK_Q8_0) {
-      for (int i = 0; i < 32; i++, at += kLanes) store(out + i * kLanes, d * signed_bytes(at));
-      continue;
-    }
-    for (int word = 0; word < 4; word++, at += 4 * kLanes) {
-      const Int q = load_words(at);
-      for (int i = 0; i < 8; i++) store(out + (word * 8 + i) * kLanes, d * nibbles(q >> (4 * i)));
-    }
-  }
-}
-
 /* exp by range reduction and a polynomial (Cephes), within 2 ulp; below -87.3 it is 0, NaN stays NaN. */
 EK_INLINE Vec exp_vec(const Vec& x) {
   const Int tiny = x < splat(-87.3f);

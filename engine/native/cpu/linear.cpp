@@ -1,46 +1,10 @@
 #include <algorithm>
 
-#include "../core/check.h"
 #include "cpu_backend.h"
 
 namespace ek::cpu {
 
 namespace {
-
-/* Packs a row into lane `lane` of its group. */
-void pack_row(const WeightShape& s, const uint8_t* row, int lane, uint8_t* group) {
-  if (!is_quantised(s.type)) {
-    const size_t size = s.type == EK_F32 ? 4 : 2;
-    for (int32_t c = 0; c < s.n_cols; c++) {
-      std::memcpy(group + (static_cast<size_t>(c) * kLanes + lane) * size, row + c * size, size);
-    }
-    return;
-  }
-  uint8_t *scale = group + 2 * lane, *at = group + scales_bytes(s.n_cols);
-  for (int32_t b = 0; b < s.n_cols / kQuantBlock; b++, row += row_bytes(s.type, kQuantBlock)) {
-    std::memcpy(scale, row, 2);
-    scale += 2 * kLanes;
-    if (s.type == EK_Q8_0) {
-      for (int i = 0; i < 32; i++) at[i * kLanes + lane] = row[2 + i];
-      at += 32 * kLanes;
-      continue;
-    }
-    uint32_t words[4] = {};
-    for (int i = 0; i < 32; i++) {
-      const uint32_t q = i < 16 ? row[2 + i] & 15 : row[2 + i - 16] >> 4;
-      words[i / 8] |= q << (4 * (i % 8));
-    }
-    for (int i = 0; i < 4; i++) std::memcpy(at + (i * kLanes + lane) * 4, &words[i], 4);
-    at += 4 * 4 * kLanes;
-  }
-}
-
-/* Bytes of a packed group: scales and words, or plain columns. */
-size_t packed_bytes(const WeightShape& s) {
-  if (s.type == EK_F32) return size_t{4} * kLanes * s.n_cols;
-  if (s.type == EK_F16) return size_t{2} * kLanes * s.n_cols;
-  return scales_bytes(s.n_cols) + static_cast<size_t>(s.n_cols) * kLanes / (s.type == EK_Q4_0 ? 2 : 1);
-}
 
 /* Writes columns [c0, c0 + 16 n) of rows y (n_rows, 16 n) to the output of a
  * linear layer. */
@@ -62,27 +26,6 @@ constexpr int32_t kMostFewRows = 16; /* above, unpacking once costs less than de
 constexpr int32_t kTileRows = 240;   /* most rows of x per item of many rows */
 
 }  // namespace
-
-std::unique_ptr<Storage> CpuBackend::make_weight(const WeightShape& shape, const uint8_t* data) {
-  EK_REQUIRE(shape.type == EK_F32 || shape.type == EK_F16 || shape.type == EK_Q4_0 || shape.type == EK_Q8_0,
-             "the CPU has kernels for weights of F32, F16, Q4_0 and Q8_0, got type %d",
-             static_cast<int>(shape.type));
-  auto w = std::make_unique<CpuWeight>();
-  w->shape = shape;
-  w->n_groups = (shape.n_rows + kLanes - 1) / kLanes;
-  w->group_bytes = packed_bytes(shape);
-  const size_t n_bytes = w->group_bytes * w->n_groups * shape.n_matrices;
-  std::memset(w->data.reserve(n_bytes), 0, n_bytes);
-  const size_t stride = row_bytes(shape.type, shape.n_cols);
-  for (int32_t m = 0; m < shape.n_matrices; m++) {
-    for (int32_t r = 0; r < shape.n_rows; r++) {
-      const size_t group = static_cast<size_t>(m) * w->n_groups + r / kLanes;
-      pack_row(shape, data + (static_cast<size_t>(m) * shape.n_rows + r) * stride, r % kLanes,
-               w->data.data() + group * w->group_bytes);
-    }
-  }
-  return w;
-}
 
 void CpuBackend::reserve(size_t n_floats) {
   for (Aligned<float>& s : scratch_) s.reserve(n_floats);

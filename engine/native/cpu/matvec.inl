@@ -1,59 +1,6 @@
-/* Included by isa_*.cpp after kernels.inl. Products of a few rows with packed weights, decoded on their way
- * into the multiply-add. Every element is the sum over the columns in order, of the exact weights, as
+/* Included by isa_*.cpp after group_readers.inl. Products of a few rows with packed weights, decoded on their
+ * way into the multiply-add. Every element is the sum over the columns in order, of the exact weights, as
  * gemm_panels over unpacked weights makes it, so both give the same bits. Layouts: CpuWeight. */
-
-/* Readers of one group of 16 rows: block() before the kWords words of a block, word() before the kPerWord
- * columns of a word, then value(i) is column i of the word. */
-template <bool Half>
-struct ReadFloats {
-  static constexpr int kWords = 1, kPerWord = 1;
-  const uint8_t* at;
-  Vec column;
-
-  void open(const uint8_t* group, int32_t) { at = group; }
-  void block() {}
-  void word() {
-    column = Half ? halves(reinterpret_cast<const f16*>(at)) : load(reinterpret_cast<const float*>(at));
-    at += (Half ? 2 : 4) * kLanes;
-  }
-  Vec value(int) const { return column; }
-};
-
-/* Quantised blocks begin with 16 scales; these lie before all words of the group. */
-struct ReadScales {
-  static constexpr int kWords = 4, kPerWord = 8;
-  const uint8_t *scales, *at;
-  Vec d;
-
-  void open(const uint8_t* group, int32_t n_cols) {
-    scales = group;
-    at = group + scales_bytes(n_cols);
-  }
-  void block() {
-    d = halves(reinterpret_cast<const f16*>(scales));
-    scales += 2 * kLanes;
-  }
-};
-
-struct ReadQ8 : ReadScales {
-  const uint8_t* bytes;
-
-  void word() {
-    bytes = at;
-    at += kPerWord * kLanes;
-  }
-  Vec value(int i) const { return d * signed_bytes(bytes + i * kLanes); }
-};
-
-struct ReadQ4 : ReadScales {
-  Int q;
-
-  void word() {
-    q = load_words(at);
-    at += sizeof q;
-  }
-  Vec value(int i) const { return d * nibbles(q >> (4 * i)); }
-};
 
 /* out[r] (16 G) = x[r] (n_cols) times G groups, for R rows. */
 template <class Read, int R, int G>
@@ -120,13 +67,7 @@ void any_rows(const uint8_t* groups, size_t group_bytes, int32_t n_groups, int32
 
 void matvec(ek_type type, const uint8_t* groups, size_t group_bytes, int32_t n_groups, int32_t n_cols,
             const float* const* x, float* const* out, int32_t n_rows) {
-  if (type == EK_F32) {
-    any_rows<ReadFloats<false>>(groups, group_bytes, n_groups, n_cols, x, out, n_rows);
-  } else if (type == EK_F16) {
-    any_rows<ReadFloats<true>>(groups, group_bytes, n_groups, n_cols, x, out, n_rows);
-  } else if (type == EK_Q8_0) {
-    any_rows<ReadQ8>(groups, group_bytes, n_groups, n_cols, x, out, n_rows);
-  } else {
-    any_rows<ReadQ4>(groups, group_bytes, n_groups, n_cols, x, out, n_rows);
-  }
+  with_reader(type, [&](auto read) {
+    any_rows<decltype(read)>(groups, group_bytes, n_groups, n_cols, x, out, n_rows);
+  });
 }

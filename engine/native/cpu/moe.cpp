@@ -17,25 +17,65 @@ FfnWeights ffn_weights(const ek_weight* gate, const ek_weight* up, const ek_weig
   return {cpu_weight(*gate), cpu_weight(*up), cpu_weight(*down)};
 }
 
-/* Chosen experts of one token, ties to the lowest index, NaN last. score
- * (n_experts) after the sigmoid. */
+/* logits (n) become scores. */
+void score_experts(const ek_moe_params& p, float* logits, int32_t n) {
+  if (p.score_func == 2) {
+    for (int32_t e = 0; e < n; e++) logits[e] = 1 / (1 + std::exp(-logits[e]));
+    return;
+  }
+  const float top = *std::max_element(logits, logits + n);
+  float sum = 0;
+  for (int32_t e = 0; e < n; e++) sum += logits[e] = std::exp(logits[e] - top);
+  for (int32_t e = 0; e < n; e++) logits[e] /= sum;
+}
+
+/* to (k) = the places of the largest values of key (n), ties to the lowest index. */
+void best_places(const float* key, int32_t n, int32_t k, int32_t* to) {
+  for (int32_t i = 0; i < k; i++) {
+    int32_t best = -1;
+    for (int32_t e = 0; e < n; e++) {
+      const bool used = std::find(to, to + i, e) != to + i;
+      if (!used && (best < 0 || key[e] > key[best])) best = e;
+    }
+    to[i] = best;
+  }
+}
+
+/* Takes experts out of the choice whose group is not among the best. key (n_experts); groups, kept: scratch.
+ */
+void keep_best_groups(const ek_moe_params& p, float* key, int32_t n_experts, std::vector<float>& groups,
+                      std::vector<int32_t>& kept) {
+  const int32_t size = n_experts / p.n_groups;
+  groups.assign(p.n_groups, 0);
+  for (int32_t g = 0; g < p.n_groups; g++) {
+    float first = -INFINITY, second = -INFINITY;
+    for (int32_t e = g * size; e < (g + 1) * size; e++) {
+      second = std::max(second, std::min(first, key[e]));
+      first = std::max(first, key[e]);
+    }
+    groups[g] = p.score_func == 1 || size == 1 ? first : first + second;
+  }
+  kept.resize(p.top_groups);
+  best_places(groups.data(), p.n_groups, p.top_groups, kept.data());
+  for (int32_t e = 0; e < n_experts; e++) {
+    if (std::find(kept.begin(), kept.end(), e / size) == kept.end()) key[e] = -INFINITY;
+  }
+}
+
+/* Chosen experts of one token, ties to the lowest index, NaN last. score (n_experts). */
 void choose(const float* score, const float* bias, int32_t n_experts, const ek_moe_params& p, int32_t* ids,
             float* weights) {
-  float total = 0;
-  for (int32_t k = 0; k < p.top_k; k++) {
-    int32_t best = -1;
-    float best_key = 0;
-    for (int32_t e = 0; e < n_experts; e++) {
-      const float sum = score[e] + bias[e], key = std::isnan(sum) ? -INFINITY : sum;
-      const bool used = std::find(ids, ids + k, e) != ids + k;
-      if (!used && (best < 0 || key > best_key)) {
-        best = e;
-        best_key = key;
-      }
-    }
-    ids[k] = best;
-    total += weights[k] = score[best];
+  thread_local std::vector<float> key, groups;
+  thread_local std::vector<int32_t> kept;
+  key.resize(n_experts);
+  for (int32_t e = 0; e < n_experts; e++) {
+    const float sum = score[e] + (bias == nullptr ? 0.0f : bias[e]);
+    key[e] = std::isnan(sum) ? -INFINITY : sum;
   }
+  if (p.top_groups < p.n_groups) keep_best_groups(p, key.data(), n_experts, groups, kept);
+  best_places(key.data(), n_experts, p.top_k, ids);
+  float total = 0;
+  for (int32_t k = 0; k < p.top_k; k++) total += weights[k] = score[ids[k]];
   for (int32_t k = 0; k < p.top_k; k++)
     weights[k] = (p.normalize ? weights[k] / total : weights[k]) * p.scale;
 }
@@ -150,7 +190,7 @@ void CpuBackend::route(const float* x, const ek_moe_params& p, int32_t n_rows) {
   const CpuWeight& router = cpu_weight(*p.router);
   const int32_t dim = router.shape.n_cols, n_experts = router.shape.n_rows, ld = router.n_groups * kLanes;
   const bool shared = p.shared_gate != nullptr;
-  const float* bias = static_cast<const float*>(p.router_bias->data);
+  const float* bias = p.router_bias == nullptr ? nullptr : static_cast<const float*>(p.router_bias->data);
   MoeRoute& to = route_;
   to.per_row = p.top_k + (shared ? 1 : 0);
   const size_t n_pairs = static_cast<size_t>(n_rows) * to.per_row;
@@ -169,7 +209,7 @@ void CpuBackend::route(const float* x, const ek_moe_params& p, int32_t n_rows) {
     }
     k_.matvec(EK_F32, router.group(0, 0), router.group_bytes, router.n_groups, dim, from, score, m);
     for (int32_t r = 0; r < m; r++) {
-      for (int32_t e = 0; e < n_experts; e++) score[r][e] = 1 / (1 + std::exp(-score[r][e]));
+      score_experts(p, score[r], n_experts);
       const size_t pair = static_cast<size_t>(r0 + r) * to.per_row;
       choose(score[r], bias, n_experts, p, &to.experts[pair], &to.weights[pair]);
     }

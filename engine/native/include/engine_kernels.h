@@ -12,11 +12,11 @@
 extern "C" {
 #endif
 
-#define EK_ABI_VERSION 1
+#define EK_ABI_VERSION 2
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
-/* Numbers are GGUF's tensor types. The CPU refuses weights of Q5_0, BF16 and the K types. */
+/* Numbers are GGUF's tensor types. */
 typedef enum {
   EK_F32 = 0,
   EK_F16 = 1,
@@ -122,7 +122,7 @@ ek_status ek_ffn_swiglu(ek_context* ctx, ek_buffer* out, const ek_buffer* x, con
 
 typedef struct {
   const ek_weight* router;      /* (n_experts, dim) f32 */
-  const ek_buffer* router_bias; /* (n_experts) f32: only for choosing */
+  const ek_buffer* router_bias; /* (n_experts) f32: only for choosing; or NULL */
   const ek_weight* gate;        /* n_experts x (ff, dim) */
   const ek_weight* up;          /* n_experts x (ff, dim) */
   const ek_weight* down;        /* n_experts x (dim, ff) */
@@ -130,8 +130,12 @@ typedef struct {
   const ek_weight* shared_up;
   const ek_weight* shared_down; /* (dim, ff_shared) */
   int32_t top_k;
-  int32_t score_func; /* 2: sigmoid */
-  int32_t normalize;  /* weights of the chosen experts sum to 1 before the scale */
+  int32_t score_func; /* 1: softmax over all experts; 2: sigmoid */
+  /* Experts are chosen from the top_groups best of n_groups equal groups; 1 and 1: from all. A group counts
+   * as much as its best expert with softmax (DeepSeek-V2), as its two best together with sigmoid
+   * (DeepSeek-V3). */
+  int32_t n_groups, top_groups;
+  int32_t normalize; /* weights of the chosen experts sum to 1 before the scale */
   float scale;
 } ek_moe_params;
 /* out += routed and shared experts of x   x, out (n_rows, dim) */
@@ -164,6 +168,18 @@ ek_status ek_mla_store(ek_context* ctx, ek_kv_cache* kv, int32_t layer, const ek
 ek_status ek_nsa_attention(ek_context* ctx, ek_buffer* out, const ek_buffer* q, const ek_buffer* gates,
                            const ek_kv_cache* kv, int32_t layer, const ek_batch* batch, const ek_weight* kv_b,
                            const ek_nsa_params* params);
+
+typedef struct {
+  int32_t n_heads;
+  int32_t nope_dim; /* plain part of a query and key head; the rotary part follows it */
+  int32_t v_dim;
+  float softmax_scale;
+} ek_mla_params;
+/* As ek_nsa_attention with one branch, which attends to every token up to the query's own (DeepSeek-V2's
+ * MLA). The cache needs no pooled rows. */
+ek_status ek_mla_attention(ek_context* ctx, ek_buffer* out, const ek_buffer* q, const ek_kv_cache* kv,
+                           int32_t layer, const ek_batch* batch, const ek_weight* kv_b,
+                           const ek_mla_params* params);
 
 /* For each row of logits (n_rows, vocab): index of the largest (ties: lowest) and its log-probability.
  * A NaN is never chosen, but makes the log-probability NaN; a row of nothing but NaN gives index 0. */

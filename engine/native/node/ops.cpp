@@ -51,7 +51,7 @@ napi_value ffn_swiglu(const Arguments& a) {
 napi_value moe(const Arguments& a) {
   ek_moe_params p{};
   p.router = weight(a, 3);
-  p.router_bias = buffer(a, 4);
+  p.router_bias = buffer_or_null(a, 4);
   p.gate = weight(a, 5);
   p.up = weight(a, 6);
   p.down = weight(a, 7);
@@ -60,9 +60,11 @@ napi_value moe(const Arguments& a) {
   p.shared_down = weight_or_null(a, 10);
   p.top_k = a.integer(11, "topK");
   p.score_func = a.integer(12, "scoreFunc");
-  p.normalize = a.boolean(13, "normalize") ? 1 : 0;
-  p.scale = static_cast<float>(a.number(14, "scale"));
-  return done(a, ek_moe(context(a), buffer(a, 1), buffer(a, 2), &p, a.integer(15, "nRows")));
+  p.n_groups = a.integer(13, "nGroups");
+  p.top_groups = a.integer(14, "topGroups");
+  p.normalize = a.boolean(15, "normalize") ? 1 : 0;
+  p.scale = static_cast<float>(a.number(16, "scale"));
+  return done(a, ek_moe(context(a), buffer(a, 1), buffer(a, 2), &p, a.integer(17, "nRows")));
 }
 
 napi_value mla_store(const Arguments& a) {
@@ -80,6 +82,13 @@ napi_value nsa_attention(const Arguments& a) {
   return done(
       a, ek_nsa_attention(context(a), buffer(a, 1), buffer(a, 2), buffer(a, 3), a.get<ek_kv_cache>(4, "kv"),
                           a.integer(5, "layer"), a.get<ek_batch>(6, "batch"), weight(a, 7), &p));
+}
+
+napi_value mla_attention(const Arguments& a) {
+  const ek_mla_params p{a.integer(7, "nHeads"), a.integer(8, "nopeDim"), a.integer(9, "vDim"),
+                        static_cast<float>(a.number(10, "softmaxScale"))};
+  return done(a, ek_mla_attention(context(a), buffer(a, 1), buffer(a, 2), a.get<ek_kv_cache>(3, "kv"),
+                                  a.integer(4, "layer"), a.get<ek_batch>(5, "batch"), weight(a, 6), &p));
 }
 
 napi_value argmax(const Arguments& a) {
@@ -100,9 +109,10 @@ const Entry kOpEntries[] = {
     {"gatherRows", 5, gather_rows},
     {"concat", 6, concat},
     {"ffnSwiglu", 7, ffn_swiglu},
-    {"moe", 16, moe},
+    {"moe", 18, moe},
     {"mlaStore", 9, mla_store},
     {"nsaAttention", 17, nsa_attention},
+    {"mlaAttention", 11, mla_attention},
     {"argmax", 5, argmax},
 };
 const size_t kNOpEntries = sizeof kOpEntries / sizeof kOpEntries[0];

@@ -141,6 +141,7 @@ void attend_token(const AttentionArgs& a, const HostKv& kv, const Sequence& seq,
   const size_t row = static_cast<size_t>(seq.first_row + t - seq.start);
   std::vector<std::vector<double>> q(n_heads), out(n_heads, std::vector<double>(nsa.v_dim, 0.0));
   const auto gate = [&](int32_t h, int32_t branch) {
+    if (a.gates == nullptr) return branch == 1 ? 1.0 : 0.0;
     return sigmoid_ref(a.gates[(row * n_heads + h) * 3 + branch]);
   };
   std::vector<double> p_sum(n_vis, 0.0);

@@ -97,7 +97,8 @@ static void misuse_ops(fixture* f) {
 }
 
 static void misuse_moe(fixture* f) {
-  ek_moe_params p = {f->router, f->small, f->stack, f->stack, f->stack, NULL, NULL, NULL, 2, 2, 1, 1.0f};
+  ek_moe_params p = {f->router, f->small, f->stack, f->stack, f->stack, NULL, NULL,
+                     NULL,      2,        2,        1,        1,        1,    1.0f};
   WORKS(ek_moe(f->ctx, f->small, f->large, &p, 1));
   REFUSED(ek_moe(f->ctx, f->small, f->large, NULL, 1), "params is NULL");
   p.top_k = 5;
@@ -105,14 +106,21 @@ static void misuse_moe(fixture* f) {
   p.top_k = 0;
   REFUSED(ek_moe(f->ctx, f->small, f->large, &p, 1), "top_k");
   p.top_k = 2;
-  p.score_func = 1;
+  p.score_func = 3;
   REFUSED(ek_moe(f->ctx, f->small, f->large, &p, 1), "score_func");
-  p.score_func = 2;
+  p.score_func = 1;
+  WORKS(ek_moe(f->ctx, f->small, f->large, &p, 1));
+  p.n_groups = 3;
+  REFUSED(ek_moe(f->ctx, f->small, f->large, &p, 1), "n_groups");
+  p.n_groups = 2;
+  p.top_groups = 3;
+  REFUSED(ek_moe(f->ctx, f->small, f->large, &p, 1), "top_groups");
+  p.top_groups = 1;
   p.router = f->w;
   REFUSED(ek_moe(f->ctx, f->small, f->large, &p, 1), "ek_moe");
   p.router = f->router;
   p.router_bias = NULL;
-  REFUSED(ek_moe(f->ctx, f->small, f->large, &p, 1), "router_bias");
+  WORKS(ek_moe(f->ctx, f->small, f->large, &p, 1));
 }
 
 static void misuse_caches(fixture* f) {
@@ -165,6 +173,12 @@ static void misuse_batches(fixture* f) {
   nsa.v_dim = 16;
   REFUSED(ek_nsa_attention(f->ctx, f->small, f->large, f->large, kv, 0, batch, f->w, &nsa), "kv_b");
   REFUSED(ek_nsa_attention(f->ctx, f->small, f->large, f->large, kv, 0, batch, f->w, NULL), "params");
+  ek_mla_params mla = {1, 16, 24, 1.0f};
+  REFUSED(ek_mla_attention(f->ctx, f->small, f->large, kv, 0, batch, f->w, &mla), "multiple of 16");
+  mla.v_dim = 16;
+  REFUSED(ek_mla_attention(f->ctx, f->small, f->large, kv, 0, batch, f->w, &mla), "kv_b");
+  REFUSED(ek_mla_attention(f->ctx, f->large, f->large, kv, 0, batch, f->w, &mla), "same buffer");
+  REFUSED(ek_mla_attention(f->ctx, f->small, f->large, kv, 0, batch, f->w, NULL), "params");
   ek_batch_destroy(batch);
   ek_rope_destroy(rope);
   ek_kv_destroy(kv);

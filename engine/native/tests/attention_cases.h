@@ -20,12 +20,26 @@ constexpr AttentionShape kOddShape{"odd", 7, 5, 6, 48, 80, 32, 16, 3, 65, 0, 1, 
 constexpr AttentionShape kWideStride{"stride 32", 3, 8, 10, 16, 16, 32, 32, 3, 30, 1, 1, EK_F16};
 constexpr AttentionShape kNarrowStride{"stride 8", 1, 16, 4, 16, 48, 16, 8, 4, 1, 2, 2, EK_F32};
 
+/* No pooled rows: dense attention. */
+constexpr AttentionShape kDenseShape{"dense", 4, 32, 16, 32, 64, 0, 0, 0, 0, 0, 0, EK_Q8_0};
+constexpr AttentionShape kOddDenseShape{"odd dense", 3, 5, 6, 48, 80, 0, 0, 0, 0, 0, 0, EK_F32};
+
 struct AttentionCase {
   AttentionShape shape;
   int32_t n_tokens;  /* in the sequence */
   int32_t n_checked; /* the last ones are compared */
   float q_scale;     /* of the queries: 0 makes all blocks tie, 60 makes one key win */
 };
+
+inline std::vector<AttentionCase> dense_cases() {
+  std::vector<AttentionCase> out;
+  for (const AttentionShape& shape : {kDenseShape, kOddDenseShape}) {
+    for (int32_t n : {1, 31, 63, 64, 65, 200, 577}) out.push_back({shape, n, n, 1.0f});
+    out.push_back({shape, 1500, 60, 1.0f});
+    for (float q_scale : {0.0f, 60.0f}) out.push_back({shape, 300, 300, q_scale});
+  }
+  return out;
+}
 
 inline std::vector<AttentionCase> attention_cases() {
   std::vector<AttentionCase> out;

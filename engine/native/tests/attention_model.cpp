@@ -27,6 +27,7 @@ AttentionModel::AttentionModel(ek_device device, const char* isa, int threads, c
   must(ek_batch_create(device_.ctx, &batch_));
   kv_b_ = device_.weight(s.weight, 1, s.heads * (s.nope + s.v), s.latent, 22, 0.3f);
   norm_ = device_.put(random_floats(s.latent, 23));
+  if (s.cmp_len == 0) return;
   cmp_k_ = device_.put(random_floats(static_cast<size_t>(s.cmp_len) * kv_width(), 24, 0.2f));
   cmp_v_ = device_.put(random_floats(static_cast<size_t>(s.cmp_len) * s.latent, 25, 0.2f));
 }
@@ -57,11 +58,16 @@ void AttentionModel::store(const std::vector<Part>& parts, const StepInputs& in)
 std::vector<float> AttentionModel::run(const std::vector<Part>& parts, const StepInputs& in) {
   store(parts, in);
   const float scale = 1 / std::sqrt(static_cast<float>(shape_.nope + shape_.rope));
+  const size_t n = in.q.size() / q_width() * out_width();
+  ek_buffer* out = device_.put(std::vector<float>(n, NAN)); /* what is not written shows */
+  if (shape_.cmp_len == 0) {
+    const ek_mla_params mla{shape_.heads, shape_.nope, shape_.v, scale};
+    must(ek_mla_attention(device_.ctx, out, device_.put(in.q), kv_, 1, batch_, kv_b_, &mla));
+    return device_.read(out, n);
+  }
   const ek_nsa_params nsa{shape_.heads,  shape_.nope,        shape_.v,
                           scale,         EK_KV_BLOCK,        shape_.select_n,
                           shape_.window, shape_.init_blocks, shape_.local_blocks};
-  const size_t n = in.q.size() / q_width() * out_width();
-  ek_buffer* out = device_.put(std::vector<float>(n, NAN)); /* what is not written shows */
   must(ek_nsa_attention(device_.ctx, out, device_.put(in.q), device_.put(in.gates), kv_, 1, batch_, kv_b_,
                         &nsa));
   return device_.read(out, n);

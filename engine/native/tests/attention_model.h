@@ -56,7 +56,7 @@ class AttentionModel {
   ek_rope* rope_ = nullptr;
   ek_batch* batch_ = nullptr;
   const ek_weight* kv_b_;
-  const ek_buffer *norm_, *cmp_k_, *cmp_v_;
+  const ek_buffer *norm_, *cmp_k_ = nullptr, *cmp_v_ = nullptr; /* pooling weights of a shape that pools */
 };
 
 /* Blocks first, first + step, ... for n tokens. */

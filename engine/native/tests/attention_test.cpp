@@ -47,7 +47,9 @@ void test_case(const AttentionCase& c, const StepInputs& in, ek_type cache,
 
 int main() {
   const std::vector<const char*> isas = available_isas();
-  for (const AttentionCase& c : attention_cases()) {
+  std::vector<AttentionCase> cases = attention_cases();
+  for (const AttentionCase& c : dense_cases()) cases.push_back(c);
+  for (const AttentionCase& c : cases) {
     const StepInputs in = make_inputs(c.shape, c.q_scale, {{7, 0, c.n_tokens, {}}});
     for (ek_type cache : {EK_F32, EK_F16}) test_case(c, in, cache, isas);
   }

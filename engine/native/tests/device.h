@@ -8,6 +8,9 @@
 
 namespace ek::test {
 
+constexpr ek_type kWeightTypes[] = {EK_F32,  EK_F16,  EK_BF16, EK_Q4_0, EK_Q5_0,
+                                    EK_Q8_0, EK_Q4_K, EK_Q5_K, EK_Q6_K};
+
 /* Fills the f16 scales of a block so that its values have about the size `value`. */
 inline void set_scales(ek_type type, float value, uint8_t* block) {
   const auto put = [&](size_t at, float x) {

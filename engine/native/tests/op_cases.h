@@ -27,13 +27,27 @@ inline std::vector<float> run_ffn(Device& d, ek_type type, int rows, int ff, int
   return d.read(y, static_cast<size_t>(rows) * dim);
 }
 
-inline std::vector<float> run_moe(Device& d, ek_type type, int rows, bool shared) {
-  const int dim = 64, ff = 32, n = 8;
+/* How experts are chosen. */
+struct Routing {
+  int32_t score_func, n_groups, top_groups;
+  bool normalize, biased;
+};
+constexpr Routing kSigmoid{2, 1, 1, true, true};
+constexpr Routing kRoutings[] = {{1, 1, 1, false, false},
+                                 {1, 4, 2, false, false},
+                                 {1, 4, 3, true, true},
+                                 {2, 4, 2, true, true},
+                                 {2, 8, 4, true, false}};
+
+inline std::vector<float> run_moe(Device& d, ek_type type, int rows, bool shared,
+                                  const Routing& how = kSigmoid) {
+  const bool wide = ek::block_columns(type) == 256;
+  const int dim = wide ? 256 : 64, ff = wide ? 256 : 32, n = 8;
   ek_buffer* y = d.put(random_floats(static_cast<size_t>(rows) * dim, 12));
   const ek_buffer* x = d.put(random_floats(static_cast<size_t>(rows) * dim, 13));
   ek_moe_params p{};
   p.router = d.weight(EK_F32, 1, n, dim, 14, 0.2f);
-  p.router_bias = d.put(random_floats(n, 15, 0.1f));
+  if (how.biased) p.router_bias = d.put(random_floats(n, 15, 0.1f));
   p.gate = d.weight(type, n, ff, dim, 16, 0.2f);
   p.up = d.weight(type, n, ff, dim, 17, 0.2f);
   p.down = d.weight(type, n, dim, ff, 18, 0.2f);
@@ -43,8 +57,10 @@ inline std::vector<float> run_moe(Device& d, ek_type type, int rows, bool shared
     p.shared_down = d.weight(type, 1, dim, 2 * ff, 21, 0.2f);
   }
   p.top_k = 3;
-  p.score_func = 2;
-  p.normalize = shared ? 1 : 0;
+  p.score_func = how.score_func;
+  p.n_groups = how.n_groups;
+  p.top_groups = how.top_groups;
+  p.normalize = shared && how.normalize ? 1 : 0;
   p.scale = 1.5f;
   must(ek_moe(d.ctx, y, x, &p, rows));
   return d.read(y, static_cast<size_t>(rows) * dim);

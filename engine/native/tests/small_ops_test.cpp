@@ -7,9 +7,10 @@ using namespace ek::test;
 namespace {
 
 void test_copies(Device& d, Device& ref, const std::string& isa) {
-  const int vocab = 37, dim = 96;
+  const int vocab = 37;
   const std::vector<int32_t> tokens{36, 0, 16, 15, 16}, rows{4, 0, 4};
-  for (ek_type type : {EK_F32, EK_F16, EK_Q4_0, EK_Q8_0}) {
+  for (ek_type type : kWeightTypes) {
+    const int dim = ek::block_columns(type) == 256 ? 256 : 96;
     const auto embed = [&](Device& on) {
       ek_buffer* out = on.put(std::vector<float>(tokens.size() * dim, NAN));
       must(ek_embed(on.ctx, out, on.weight(type, 1, vocab, dim, 31, 1.0f), tokens.data(), 5));
@@ -70,10 +71,10 @@ void test_argmax(Device& d, const std::string& isa) {
 
 /* One row alone must give the bits that it has among others, whichever path the others take. */
 void test_rows_alone(Device& d, const std::string& isa) {
-  const int n_in = 96, n_out = 160, most = 70;
+  const int n_in = 256, n_out = 160, most = 70;
   const std::vector<float> x = random_floats(static_cast<size_t>(most) * n_in, 35);
   const ek_buffer* from = d.put(x);
-  for (ek_type type : {EK_F32, EK_F16, EK_Q4_0, EK_Q8_0}) {
+  for (ek_type type : kWeightTypes) {
     const ek_weight* w = d.weight(type, 1, n_out, n_in, 36, 0.1f);
     ek_buffer* out = d.put(std::vector<float>(static_cast<size_t>(most) * n_out, NAN));
     must(ek_linear(d.ctx, out, from, 0, w, nullptr, most, 0));

@@ -172,6 +172,8 @@ void CudaBackend::ffn_swiglu(float* out, const float* x, const ek_weight& gate, 
 
 void CudaBackend::moe(float* out, const float* x, const ek_moe_params& p, int32_t n_rows) {
   require_alive();
+  if (p.score_func != 2 || p.router_bias == nullptr || p.top_groups < p.n_groups)
+    throw DeviceError("ek_moe: the GPU routes by sigmoid with a bias and without groups");
   const int32_t n_experts = p.router->shape.n_rows, dim = p.router->shape.n_cols, ff = p.gate->shape.n_rows;
   const size_t n_pairs = static_cast<size_t>(n_rows) * static_cast<size_t>(p.top_k);
   Scratch& s = device_.scratch;
@@ -198,6 +200,7 @@ void CudaBackend::mla_store(const StoreArgs& a) {
 
 void CudaBackend::nsa_attention(const AttentionArgs& a) {
   require_alive();
+  if (a.gates == nullptr) throw DeviceError("ek_mla_attention is not on the GPU");
   device_.scratch.reset();
   cuda::nsa_attention(device_, {a.out, a.q, a.gates, kv_view(*a.kv), a.layer, batch_view(*a.batch),
                                 weight_view(*a.kv_b), a.nsa});

@@ -1,18 +1,23 @@
-/** The forward pass of architecture `tidepool` (docs/model.md). Decoding and prefill are the same code over a batch. */
+/**
+ * The forward pass of models with latent attention and experts: `tidepool` (docs/model.md) and `deepseek2`.
+ * Decoding and prefill are the same code over a batch.
+ */
 import type { BatchHandle, BufferHandle, KvCacheHandle, RopeHandle } from "../backend/addon.ts";
 import type { Backend } from "../backend/backend.ts";
-import { KV_BLOCK, type NsaParams, WEIGHT_TYPES } from "../backend/params.ts";
+import { KV_BLOCK, type MlaParams, type NsaParams, WEIGHT_TYPES } from "../backend/params.ts";
 import { PagedKv } from "../kvcache/pagedKv.ts";
 import type { GgufFile } from "../loader/gguf.ts";
-import type { Model, StepLogits, StepPart } from "./model.ts";
-import { parseTidepoolConfig, type TidepoolConfig } from "./tidepoolConfig.ts";
+import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
 import {
   type LayerWeights,
-  type TidepoolWeights,
-  uploadTidepoolWeights,
-} from "./tidepoolWeights.ts";
+  type MlaMoeWeights,
+  type QueryWeights,
+  uploadMlaMoeWeights,
+} from "./mlaMoeWeights.ts";
+import type { Model, StepLogits, StepPart } from "./model.ts";
+import { parseMlaMoeConfig } from "./parseConfig.ts";
 
-export interface TidepoolOptions {
+export interface MlaMoeOptions {
   /** Context to offer; the file's own when it is smaller or this is missing. */
   contextLength?: number;
   /** f32 rows in the cache, for exact comparisons; default f16. */
@@ -26,6 +31,7 @@ interface Activations {
   x: BufferHandle;
   normed: BufferHandle;
   q: BufferHandle;
+  queryLatent: BufferHandle;
   kvA: BufferHandle;
   gates: BufferHandle;
   heads: BufferHandle;
@@ -34,7 +40,7 @@ interface Activations {
   logits: BufferHandle;
 }
 
-export class TidepoolModel implements Model {
+export class MlaMoeModel implements Model {
   readonly contextLength: number;
   readonly vocab: number;
   readonly kv: PagedKv;
@@ -42,17 +48,18 @@ export class TidepoolModel implements Model {
   readonly maxStepTokens: number;
   readonly maxStepSequences: number;
   private readonly backend: Backend;
-  private readonly config: TidepoolConfig;
-  private readonly weights: TidepoolWeights;
+  private readonly config: MlaMoeConfig;
+  private readonly weights: MlaMoeWeights;
   private readonly cache: KvCacheHandle;
   private readonly rope: RopeHandle;
   private readonly batch: BatchHandle;
   private readonly act: Activations;
-  private readonly nsa: NsaParams;
+  private readonly heads: MlaParams;
+  private readonly nsa: NsaParams | undefined;
 
   /** Uploads the weights of `gguf` and allocates cache and activations. Throws `bad_model` or a backend's error. */
-  constructor(backend: Backend, gguf: GgufFile, options: TidepoolOptions = {}) {
-    const config = parseTidepoolConfig(gguf);
+  constructor(backend: Backend, gguf: GgufFile, options: MlaMoeOptions = {}) {
+    const config = parseMlaMoeConfig(gguf);
     this.backend = backend;
     this.config = config;
     this.vocab = config.vocab;
@@ -62,15 +69,15 @@ export class TidepoolModel implements Model {
     );
     this.maxStepTokens = options.maxStepTokens ?? 512;
     this.maxStepSequences = options.maxStepSequences ?? 16;
-    this.weights = uploadTidepoolWeights(backend, gguf, config);
+    this.weights = uploadMlaMoeWeights(backend, gguf, config);
     const nBlocks = cacheBlocks(this.contextLength);
     this.cache = backend.createKvCache({
       nLayers: config.nLayers,
       latentDim: config.latentDim,
       ropeDim: config.ropeDim,
       nBlocks,
-      cmpLen: config.nsa.cmpLen,
-      cmpStride: config.nsa.cmpStride,
+      cmpLen: config.nsa?.cmpLen ?? 0,
+      cmpStride: config.nsa?.cmpStride ?? 0,
       type: options.exactCache ? WEIGHT_TYPES.f32 : WEIGHT_TYPES.f16,
     });
     this.kvBytes = backend.kvBytes(this.cache);
@@ -78,19 +85,9 @@ export class TidepoolModel implements Model {
     this.rope = backend.createRope(config.invFreq);
     this.batch = backend.createBatch();
     this.act = allocActivations(backend, config, this.maxStepTokens, this.maxStepSequences);
-    const { selectBlock, selectN, window, initBlocks, localBlocks } = config.nsa;
     const { nHeads, nopeDim, vDim, softmaxScale } = config;
-    this.nsa = {
-      nHeads,
-      nopeDim,
-      vDim,
-      softmaxScale,
-      selectBlock,
-      selectN,
-      window,
-      initBlocks,
-      localBlocks,
-    };
+    this.heads = { nHeads, nopeDim, vDim, softmaxScale };
+    this.nsa = config.nsa && { ...this.heads, ...config.nsa };
   }
 
   forward(parts: readonly StepPart[]): StepLogits {
@@ -113,7 +110,7 @@ export class TidepoolModel implements Model {
         config.hidden,
         config.eps,
       );
-      backend.linear(act.logits, act.lastNormed, weights.embedding, rows.length);
+      backend.linear(act.logits, act.lastNormed, weights.head, rows.length);
     }
     return {
       greedy: () => backend.argmax(act.logits, config.vocab, rows.length),
@@ -129,21 +126,31 @@ export class TidepoolModel implements Model {
   private attention(layer: LayerWeights, index: number, n: number): void {
     const { backend, act, config } = this;
     backend.rmsnorm(act.normed, act.x, layer.attnNorm, n, config.hidden, config.eps);
-    backend.linear(act.q, act.normed, layer.q, n);
+    this.queries(layer.q, n);
     backend.linear(act.kvA, act.normed, layer.kvA, n);
-    backend.linear(act.gates, act.normed, layer.gate, n, { bias: layer.gateBias });
-    backend.mlaStore(this.cache, index, this.batch, act.kvA, layer.kvANorm, layer.phi, config.eps);
-    backend.nsaAttention(
-      act.heads,
-      act.q,
-      act.gates,
-      this.cache,
-      index,
-      this.batch,
-      layer.kvB,
-      this.nsa,
-    );
+    const phi = layer.sparse?.phi ?? null;
+    const at = [this.cache, index, this.batch] as const;
+    backend.mlaStore(...at, act.kvA, layer.kvANorm, phi, config.eps);
+    if (layer.sparse === undefined || this.nsa === undefined) {
+      backend.mlaAttention(act.heads, act.q, ...at, layer.kvB, this.heads);
+    } else {
+      backend.linear(act.gates, act.normed, layer.sparse.gate, n, { bias: layer.sparse.gateBias });
+      backend.nsaAttention(act.heads, act.q, act.gates, ...at, layer.kvB, this.nsa);
+    }
     backend.linear(act.x, act.heads, layer.output, n, { accumulate: true });
+  }
+
+  /** q = the queries of all heads, of rms(x). */
+  private queries(q: QueryWeights, n: number): void {
+    const { backend, act, config } = this;
+    if (q.kind === "full") {
+      backend.linear(act.q, act.normed, q.w, n);
+      return;
+    }
+    const width = config.queryLatentDim ?? 0;
+    backend.linear(act.queryLatent, act.normed, q.a, n);
+    backend.rmsnorm(act.queryLatent, act.queryLatent, q.norm, n, width, config.eps);
+    backend.linear(act.q, act.queryLatent, q.b, n);
   }
 
   /** x += feedforward(rms(x)): dense in the first layers, experts in the rest. */
@@ -156,9 +163,13 @@ export class TidepoolModel implements Model {
       return;
     }
     const { router, routerBias, gate, up, down, shared } = layer.ffn.weights;
-    const { topK, scoreFunc, normalize, scale } = config.moe;
-    const experts = { router, routerBias, gate, up, down, topK, scoreFunc, normalize, scale };
-    backend.moe(act.x, act.normed, shared === undefined ? experts : { ...experts, shared }, n);
+    const params = {
+      ...config.moe,
+      ...{ router, gate, up, down },
+      ...(routerBias && { routerBias }),
+      ...(shared && { shared }),
+    };
+    backend.moe(act.x, act.normed, params, n);
   }
 
   private setBatch(parts: readonly StepPart[]): void {
@@ -193,7 +204,7 @@ function wantedRows(parts: readonly StepPart[]): Int32Array {
 
 function allocActivations(
   backend: Backend,
-  c: TidepoolConfig,
+  c: MlaMoeConfig,
   nTokens: number,
   nRows: number,
 ): Activations {
@@ -202,6 +213,7 @@ function allocActivations(
     x: floats(nTokens, c.hidden),
     normed: floats(nTokens, c.hidden),
     q: floats(nTokens, c.nHeads * (c.nopeDim + c.ropeDim)),
+    queryLatent: floats(nTokens, c.queryLatentDim ?? 1),
     kvA: floats(nTokens, c.latentDim + c.ropeDim),
     gates: floats(nTokens, c.nHeads * 3),
     heads: floats(nTokens, c.nHeads * c.vDim),
