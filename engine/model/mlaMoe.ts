@@ -7,6 +7,7 @@ import type { Backend } from "../backend/backend.ts";
 import { KV_BLOCK, type MlaParams, type NsaParams, WEIGHT_TYPES } from "../backend/params.ts";
 import { PagedKv } from "../kvcache/pagedKv.ts";
 import type { GgufFile } from "../loader/gguf.ts";
+import { cacheBlocks, contextThatFits } from "./memoryPlan.ts";
 import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
 import {
   type LayerWeights,
@@ -18,7 +19,7 @@ import type { Model, StepLogits, StepPart } from "./model.ts";
 import { parseMlaMoeConfig } from "./parseConfig.ts";
 
 export interface MlaMoeOptions {
-  /** Context to offer; the file's own when it is smaller or this is missing. */
+  /** Context to offer; the file's own when it is smaller, and as much of that as memory holds when this is missing. */
   contextLength?: number;
   /** f32 rows in the cache, for exact comparisons; default f16. */
   exactCache?: boolean;
@@ -57,16 +58,13 @@ export class MlaMoeModel implements Model {
   private readonly heads: MlaParams;
   private readonly nsa: NsaParams | undefined;
 
-  /** Uploads the weights of `gguf` and allocates cache and activations. Throws `bad_model` or a backend's error. */
+  /** Uploads the weights of `gguf` and allocates cache and activations. Throws `bad_model`, `out_of_memory` or a backend's error. */
   constructor(backend: Backend, gguf: GgufFile, options: MlaMoeOptions = {}) {
     const config = parseMlaMoeConfig(gguf);
     this.backend = backend;
     this.config = config;
     this.vocab = config.vocab;
-    this.contextLength = Math.min(
-      config.contextLength,
-      options.contextLength ?? config.contextLength,
-    );
+    this.contextLength = contextThatFits(gguf, config, options.contextLength);
     this.maxStepTokens = options.maxStepTokens ?? 512;
     this.maxStepSequences = options.maxStepSequences ?? 16;
     this.weights = uploadMlaMoeWeights(backend, gguf, config);
@@ -184,11 +182,6 @@ export class MlaMoeModel implements Model {
       ),
     });
   }
-}
-
-/** Room for one request of the whole context, and for what other files' requests left. */
-function cacheBlocks(contextLength: number): number {
-  return Math.ceil((contextLength * 5) / 4 / KV_BLOCK) + 16;
 }
 
 /** Index of the last new token of each part that wants logits. */

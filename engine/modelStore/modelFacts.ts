@@ -2,6 +2,7 @@
 import { freemem } from "node:os";
 import { type GgufFile, readGguf } from "../loader/gguf.ts";
 import type { TensorTypeName } from "../loader/ggufTensors.ts";
+import { planMemory } from "../model/memoryPlan.ts";
 import { parseMlaMoeConfig } from "../model/parseConfig.ts";
 
 export interface ModelFacts {
@@ -11,26 +12,27 @@ export interface ModelFacts {
   contextLength: number;
   /** Whether it was trained to fill in the middle: it has the tokens, and is not an instruction-tuned model. */
   fimTrained: boolean;
-  /** Whether it fits into the memory that is free now, with its cache. */
+  /** Whether it fits into the memory that is free now, with a cache of 16 384 tokens. */
   fits: boolean;
   /** Tells the file from another version of it. */
   fingerprint: string;
 }
 
 const FIM_TOKENS = ["<｜fim▁hole｜>", "<|fim_middle|>"];
-/** Kernels keep their own copy of the weights, and the rest of the engine takes about this much. */
-const ENGINE_BYTES = 160 * 1024 * 1024;
+/** Tokens of which a session with large files makes use. */
+const USUAL_CONTEXT = 16_384;
 
 /** Reads and checks the header of the model file at `path`. Throws `bad_model` for what this engine cannot run. */
 export function modelFacts(path: string, freeBytes: number = freemem()): ModelFacts {
   const gguf = readGguf(path);
-  const { contextLength } = parseMlaMoeConfig(gguf);
+  const config = parseMlaMoeConfig(gguf);
   return {
     bytes: gguf.fileBytes,
     quantisation: mostBytes(gguf),
-    contextLength,
+    contextLength: config.contextLength,
     fimTrained: isFimTrained(gguf),
-    fits: gguf.fileBytes + ENGINE_BYTES <= freeBytes,
+    fits:
+      planMemory(gguf, config, Math.min(config.contextLength, USUAL_CONTEXT)).total <= freeBytes,
     fingerprint: gguf.fingerprint,
   };
 }

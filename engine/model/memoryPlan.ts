@@ -1,0 +1,85 @@
+/** What a model takes in memory, known before anything is loaded. */
+import { totalmem } from "node:os";
+import { KV_BLOCK } from "../backend/params.ts";
+import { EngineError } from "../base/errors.ts";
+import type { GgufFile } from "../loader/gguf.ts";
+import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
+
+/** All in bytes. */
+export interface MemoryPlan {
+  /** The kernels' copy of the file's tensors, and what they derive from them. */
+  weights: number;
+  /** When every block is in use: pages are touched on first use. */
+  cache: number;
+  total: number;
+}
+
+/** Node, tokenizer, activations. */
+const PROCESS_BYTES = 150 * 1024 * 1024;
+const GIB = 1024 ** 3;
+
+/** Blocks of the cache: room for one request of the whole context, and for what other files' requests left. */
+export function cacheBlocks(contextLength: number): number {
+  return Math.ceil((contextLength * 5) / 4 / KV_BLOCK) + 16;
+}
+
+export function planMemory(
+  gguf: GgufFile,
+  config: MlaMoeConfig,
+  contextLength: number,
+): MemoryPlan {
+  const { nLayers, nHeads, nopeDim, vDim, latentDim, ropeDim, nsa } = config;
+  let weights = 0;
+  for (const { nBytes } of gguf.tensors.values()) weights += nBytes;
+  // Attention keeps W_UK and W_UV as f32.
+  weights += nLayers * nHeads * (nopeDim + vDim) * latentDim * 4;
+  const pooled = nsa === undefined ? 0 : (2 * latentDim + ropeDim) / nsa.cmpStride;
+  const perToken = nLayers * (latentDim + 2 * ropeDim + pooled) * 2;
+  const cache = cacheBlocks(contextLength) * KV_BLOCK * perToken;
+  return { weights, cache, total: weights + cache + PROCESS_BYTES };
+}
+
+/** Memory of this machine, or of the container that this process may not leave. Bytes. */
+function memoryOfMachine(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+}
+
+/**
+ * The context to offer: `wanted`, else the file's own as far as memory reaches. Throws `out_of_memory` with what would fit
+ * when the model does not.
+ */
+export function contextThatFits(
+  gguf: GgufFile,
+  config: MlaMoeConfig,
+  wanted: number | undefined,
+  available: number = memoryOfMachine(),
+): number {
+  const fits = (tokens: number) => planMemory(gguf, config, tokens).total <= available;
+  const asked = Math.min(config.contextLength, wanted ?? config.contextLength);
+  if (fits(asked)) return asked;
+  const most = largestThat(fits, asked);
+  if (wanted === undefined && most > 0) return most;
+  const plan = planMemory(gguf, config, asked);
+  const advice =
+    most > 0 ? `a context of ${most} tokens fits` : "a file with smaller weights may fit";
+  throw new EngineError(
+    "out_of_memory",
+    `${gguf.path}: expected ${gib(plan.total)} of memory (weights ${gib(plan.weights)}, cache of ${asked} tokens ${gib(plan.cache)}), found ${gib(available)}: ${advice}`,
+  );
+}
+
+/** The largest multiple of the block size below `above` for which `fits` holds, or 0. */
+function largestThat(fits: (tokens: number) => boolean, above: number): number {
+  let [low, high] = [0, Math.floor(above / KV_BLOCK)];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (fits(middle * KV_BLOCK)) low = middle;
+    else high = middle - 1;
+  }
+  return low * KV_BLOCK;
+}
+
+function gib(nBytes: number): string {
+  return `${(nBytes / GIB).toFixed(1)} GiB`;
+}
