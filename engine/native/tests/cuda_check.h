@@ -5,6 +5,13 @@
 
 namespace ek::test {
 
+/* Whether kernels run on the CPU (emulation/emulator.h): then programs leave out what takes minutes there. */
+#ifdef EK_EMULATED_CUDA
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+
 inline int checks = 0;
 
 /* As expect_close, and says on success how much of the tolerance was used. */

@@ -1,5 +1,5 @@
 /* The fused decoder against a plain one in double on the host, on small random models of the same
- * architecture, dense and sparse. Needs a GPU: scripts/gpu.sh. */
+ * architecture, dense and sparse. On a GPU: scripts/gpu.sh; emulated: ctest. */
 #include <algorithm>
 #include <cstring>
 
@@ -18,6 +18,7 @@ struct Case {
   LiteTypes types;
   int32_t n_steps;
   bool sparse;
+  int32_t first = 0; /* position of the first step; random rows before it */
 };
 
 LiteShape small_shape(bool sparse) {
@@ -50,6 +51,12 @@ double error_of(const std::vector<float>& actual, const std::vector<double>& exp
   return worst / std::sqrt(square / static_cast<double>(expected.size()));
 }
 
+/* Begins at the case's first position. */
+void restart(LiteDecoder& decoder, const Case& c) {
+  if (c.first > 0) decoder.fill_cache(c.first, 9);
+  decoder.set(3, c.first);
+}
+
 void compare_caches(const Case& c, LiteDecoder& decoder, const LiteReference& reference, int32_t n) {
   for (int32_t layer = 0; layer < decoder.shape.n_layers; layer++) {
     std::vector<double> expected;
@@ -67,7 +74,9 @@ void test_case(ek::cuda::Device& d, const Case& c) {
   const LiteShape shape = small_shape(c.sparse);
   LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, c.types, 5));
   LiteReference reference(shape, decoder.weights);
-  decoder.set(3, 0);
+  restart(decoder, c);
+  for (int32_t layer = 0; layer < shape.n_layers; layer++)
+    reference.set_rows(layer, decoder.cache_rows(layer, c.first));
   int32_t token = 3, differing = 0, first_bad = -1;
   double worst = 0;
   std::vector<float> last;
@@ -81,7 +90,7 @@ void test_case(ek::cuda::Device& d, const Case& c) {
       first_bad = step;
       std::printf("     %s: step %d: logit %zu is %g, expected %g; error %.3g of the deviation\n", c.name,
                   step, where, static_cast<double>(last[where]), expected[where], error);
-      compare_caches(c, decoder, reference, step + 1);
+      compare_caches(c, decoder, reference, c.first + step + 1);
     }
     worst = !(error <= worst) ? error : worst;
     const auto best = std::max_element(expected.begin(), expected.end()) - expected.begin();
@@ -92,7 +101,7 @@ void test_case(ek::cuda::Device& d, const Case& c) {
         std::string(c.name) + ": logits leave the reference at step " + std::to_string(first_bad));
   std::printf("%s %s: largest error of %d steps %.3g of the deviation, %d tokens differ\n",
               first_bad < 0 ? "ok  " : "FAIL", c.name, c.n_steps, worst, differing);
-  decoder.set(3, 0);
+  restart(decoder, c);
   decoder.run(c.n_steps);
   check(decoder.logits() == last, std::string(c.name) + ": a second run gives other bits");
 }
@@ -106,11 +115,17 @@ int main() {
     const LiteTypes bf16{EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
     const LiteTypes q8{EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
     const LiteTypes q4{EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
-    for (const Case& c : {Case{"bf16 dense", bf16, 150, false}, Case{"q8_0 dense", q8, 80, false},
-                          Case{"q4_k_m dense", q4, 150, false}, Case{"bf16 sparse", bf16, 420, true},
-                          Case{"q4_k_m sparse", q4, 420, true}}) {
-      test_case(d, c);
+    std::vector<Case> cases{{"bf16 dense", bf16, 150, false},
+                            {"q8_0 dense", q8, 80, false},
+                            {"q4_k_m dense", q4, 150, false},
+                            {"bf16 sparse", bf16, 420, true},
+                            {"q4_k_m sparse", q4, 420, true}};
+    if (kEmulated) {
+      cases = {{"bf16 dense", bf16, 3, false},
+               {"q8_0 dense, behind 62 rows", q8, 3, false, 62},
+               {"q4_k_m sparse, behind 254 rows", q4, 4, true, 254}};
     }
+    for (const Case& c : cases) test_case(d, c);
   } catch (const std::exception& e) {
     check(false, e.what());
   }

@@ -133,6 +133,14 @@ LiteReference::LiteReference(const cuda::LiteShape& s, const cuda::LiteWeights& 
   }
 }
 
+void LiteReference::set_rows(int32_t layer, const std::vector<float>& rows) {
+  std::vector<std::vector<double>>& to = layers_[static_cast<size_t>(layer)].rows;
+  to.clear();
+  for (size_t at = 0; at < rows.size(); at += kRow)
+    to.emplace_back(rows.begin() + static_cast<ptrdiff_t>(at),
+                    rows.begin() + static_cast<ptrdiff_t>(at + kRow));
+}
+
 std::vector<int32_t> LiteReference::chosen_rows(const HostLayer& layer, int32_t index,
                                                 const std::vector<std::vector<double>>& query) const {
   const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1, n_blocks = t / 64 + 1;

@@ -25,6 +25,8 @@ struct HostLayer {
 class LiteReference {
  public:
   LiteReference(const cuda::LiteShape& shape, const cuda::LiteWeights& weights);
+  /* Rows (n, latent + rope) of a layer's cache, as if their tokens had been read. */
+  void set_rows(int32_t layer, const std::vector<float>& rows);
   /* Logits after `token` at the next position. */
   std::vector<double> step(int32_t token);
   const std::vector<std::vector<double>>& rows(int32_t layer) const {

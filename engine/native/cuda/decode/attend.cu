@@ -18,20 +18,13 @@ struct AttendShared {
   float scale[kHeads]; /* of what was summed before this tile */
 };
 
-__device__ void load_transposed(uint32_t (&b)[4], const __nv_bfloat16* at) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-               : "r"(address));
-}
-
 /* Copies the 64 rows of cache block `from` into a tile; rows behind `n_rows` become zero. */
 __device__ void load_tile(__nv_bfloat16* tile, const __nv_bfloat16* from, int32_t n_rows) {
   constexpr int kChunks = kRow / 8;
   for (int i = threadIdx.x; i < kTileTokens * kChunks; i += kThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
-    copy_16(tile + row * kPitch + chunk * 8, from + static_cast<size_t>(row) * kRow + chunk * 8,
-            row < n_rows);
+    copy_async_16(tile + row * kPitch + chunk * 8, from + static_cast<size_t>(row) * kRow + chunk * 8,
+                  row < n_rows);
   }
 }
 
@@ -73,7 +66,7 @@ __device__ void add_values(const AttendShared& s, const __nv_bfloat16* tile, flo
     const int token = k + lane % 16, column = first + lane / 16 * 8;
     for (int n = 0; n < kDims / 8; n += 2) {
       uint32_t b[4];
-      load_transposed(b, tile + token * kPitch + column + n * 8);
+      load_matrices_transposed(b, tile + token * kPitch + column + n * 8);
       mma_bf16(out[n], upper[0], lower[0], upper[4], lower[4], b[0], b[1]);
       mma_bf16(out[n + 1], upper[0], lower[0], upper[4], lower[4], b[2], b[3]);
     }
@@ -96,7 +89,7 @@ __device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4
  */
 __global__ void __launch_bounds__(kThreads)
     attend_kernel(StepBuffers b, int32_t n_blocks, int32_t layer, bool sparse, int stages) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
   __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory + (sizeof(AttendShared) + 15) / 16);
   allow_next_kernel();
@@ -115,7 +108,7 @@ __global__ void __launch_bounds__(kThreads)
     const int32_t block = b.blocks[sparse ? b.list[entry] : entry];
     load_tile(tiles + (entry - begin) % stages * (kTileTokens * kPitch),
               b.cache + (static_cast<size_t>(layer) * n_blocks + block) * 64 * kRow, rows_of(entry));
-    asm volatile("cp.async.commit_group;");
+    copy_async_commit();
   };
   load(begin);
   load_query(s.query, b.query);
@@ -125,9 +118,9 @@ __global__ void __launch_bounds__(kThreads)
     const bool ahead = stages == 2 && entry + 1 < end;
     if (ahead) {
       load(entry + 1);
-      asm volatile("cp.async.wait_group 1;" ::: "memory");
+      copy_async_wait<1>();
     } else {
-      asm volatile("cp.async.wait_group 0;" ::: "memory");
+      copy_async_wait<0>();
     }
     __syncthreads();
     const __nv_bfloat16* tile = tiles + (entry - begin) % stages * (kTileTokens * kPitch);

@@ -64,9 +64,8 @@ __device__ void route(const StepBuffers& b, const LiteLayer& layer, const LiteSh
 /* Returns when the experts are chosen; the router's blocks come first in the grid, so they run. */
 __device__ void wait_for_choice(const uint32_t* chosen) {
   if (threadIdx.x == 0) {
-    uint32_t done = 0;
-    while (done == 0)
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(done) : "l"(chosen) : "memory");
+    while (load_acquire(chosen) == 0) {
+    }
   }
   __syncthreads();
 }
@@ -106,7 +105,7 @@ __device__ void gated_tile(const WeightView& w, size_t row, Fragment<F> next, co
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads) experts_in_kernel(StepBuffers b, LiteLayer layer, LiteShape shape,
                                                               int32_t router_blocks, int32_t shared_first) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps * kRows];
   allow_next_kernel();
   if (static_cast<int32_t>(blockIdx.x) < router_blocks) {
@@ -155,7 +154,7 @@ template <ek_type R, ek_type S>
 __global__ void __launch_bounds__(kOutThreads)
     experts_out_kernel(StepBuffers b, WeightView down, WeightView shared_down, int32_t n_routed,
                        HiddenRange range) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kOutWarps][kRows];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows;

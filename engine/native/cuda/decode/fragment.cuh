@@ -9,6 +9,7 @@
 #include <cuda_bf16.h>
 
 #include "../../core/check.h"
+#include "../device/ptx.cuh"
 #include "../ops/reduce.cuh"
 #include "../weights/planes.h"
 
@@ -80,24 +81,6 @@ __device__ void stage_normed(const Parts& to, const float* x, const float* norm,
     }
     store_unit(to, unit, v);
   }
-}
-
-/* Loads that stay out of L1: a weight is read once. */
-__device__ inline uint4 stream16(const void* p) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
-  return v;
-}
-
-__device__ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 constexpr bool has_high_bit(ek_type f) { return f == EK_Q5_0 || f == EK_Q5_K; }
@@ -263,18 +246,6 @@ void for_decode_type(ek_type type, Body&& body) {
       throw ArgError(format("the fused decode kernels take Q4_K, Q5_0, Q6_K, Q8_0 and BF16, got type %d",
                             static_cast<int>(type)));
   }
-}
-
-/* Lets the next kernel of the stream begin, and waits for the one before; nothing before sm_90. */
-__device__ inline void allow_next_kernel() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-__device__ inline void wait_for_kernel_before() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
 }
 
 }  // namespace ek::cuda

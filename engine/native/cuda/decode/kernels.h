@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#include "../device/launch.h"
 #include "fragment.cuh"
 #include "lite.h"
 
@@ -87,21 +88,7 @@ void launch_next(const Step& s, const LiteWeights& weights, bool choose);
 template <class Kernel, class... Args>
 void launch_overlapped(const Step& s, const char* name, Kernel kernel, int blocks, int threads, size_t shared,
                        Args... args) {
-  if (shared > 48 * 1024) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-          "asking for shared memory");
-  }
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = shared;
-  config.stream = s.stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, args...), name);
+  launch(s.stream, name, {blocks, threads, shared, true}, kernel, args...);
   if (s.after) s.after(name);
 }
 

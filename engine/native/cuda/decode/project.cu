@@ -27,7 +27,7 @@ __device__ float sum_over_warps(const float (&y)[2], float* shared) {
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, WeightView q, WeightView kv_a,
                                                               const float* norm, int32_t hidden, float eps) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps * kRows];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t q_tiles = q.n_rows / kRows, tile = blockIdx.x;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, Wei
 /* One block per 16 rows of the output projection; its input is the sum of four parts. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, WeightView w) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps * kRows];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows, n_units = w.n_groups * kUnitsPerGroup;
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, We
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     head_kernel(StepBuffers b, WeightView w, const float* norm, int32_t hidden, float eps) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps];
   __shared__ Candidate shared_best[kWarps];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;

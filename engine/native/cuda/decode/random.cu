@@ -1,5 +1,6 @@
 /* Random weights and cache rows of the right size and type mix, made on the device: speed does not need a
  * file. */
+#include <algorithm>
 #include <cmath>
 
 #include "kernels.h"
@@ -52,7 +53,15 @@ __global__ void fill_scales_kernel(uint2* out, size_t n, uint64_t seed) {
   }
 }
 
-constexpr int kBlocks = 1024, kThreads = 256;
+constexpr int kThreads = 256;
+
+/* Launches a kernel that fills n elements of out. */
+template <class T, class... Parameters, class... Args>
+void fill(Device& d, void (*kernel)(T*, size_t, Parameters...), void* out, size_t n, Args... args) {
+  if (n == 0) return;
+  const int32_t blocks = ceil_div(static_cast<int64_t>(std::min<size_t>(n, 1024 * kThreads)), kThreads);
+  launch(d.stream, "filling memory", {blocks, kThreads}, kernel, static_cast<T*>(out), n, args...);
+}
 
 uint32_t twice(float value) {
   const uint32_t half = f32_to_f16(value);
@@ -72,29 +81,23 @@ __global__ void pool_rows_kernel(__nv_bfloat16* pooled, const __nv_bfloat16* cac
 }  // namespace
 
 void fill_floats(Device& d, float* out, size_t n, float mean, float deviation, uint64_t seed) {
-  fill_floats_kernel<<<kBlocks, kThreads, 0, d.stream>>>(out, n, mean, deviation, seed << 36);
-  check_launch("fill_floats_kernel");
+  fill(d, fill_floats_kernel, out, n, mean, deviation, seed << 36);
 }
 
 void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t seed) {
   const PlaneOffsets o = plane_offsets(shape);
   const float deviation = 1 / std::sqrt(static_cast<float>(shape.n_cols));
   const auto words = [&](size_t begin, size_t end, uint32_t and_mask, uint32_t or_mask, uint64_t part) {
-    fill_words_kernel<<<kBlocks, kThreads, 0, d.stream>>>(reinterpret_cast<uint32_t*>(base + begin),
-                                                          (end - begin) / 4, and_mask, or_mask,
-                                                          (seed * 4 + part) << 36);
+    fill(d, fill_words_kernel, base + begin, (end - begin) / 4, and_mask, or_mask, (seed * 4 + part) << 36);
   };
   if (shape.type == EK_BF16) {
-    fill_bf16_kernel<<<kBlocks, kThreads, 0, d.stream>>>(reinterpret_cast<__nv_bfloat16*>(base),
-                                                         (o.high - o.low) / 2, deviation, seed << 36);
-    check_launch("fill_bf16_kernel");
+    fill(d, fill_bf16_kernel, base, (o.high - o.low) / 2, deviation, seed << 36);
     return;
   }
   words(o.low, o.scale, 0xffffffffu, 0, 0);
   switch (shape.type) {
     case EK_Q4_K: {
-      fill_scales_kernel<<<kBlocks, kThreads, 0, d.stream>>>(reinterpret_cast<uint2*>(base + o.scale),
-                                                             (o.super - o.scale) / 8, (seed * 4 + 1) << 36);
+      fill(d, fill_scales_kernel, base + o.scale, (o.super - o.scale) / 8, (seed * 4 + 1) << 36);
       const float scale = deviation / (48 * 4.6f);
       words(o.super, o.total, 0, f32_to_f16(scale) | static_cast<uint32_t>(f32_to_f16(7.5f * scale)) << 16,
             2);
@@ -113,7 +116,6 @@ void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t se
     default:
       throw ArgError(format("no random weights of type %d", static_cast<int>(shape.type)));
   }
-  check_launch("filling a weight");
 }
 
 void fill_cache_rows(Device& d, const LiteShape& shape, const StepBuffers& b, int32_t n_tokens,
@@ -122,12 +124,11 @@ void fill_cache_rows(Device& d, const LiteShape& shape, const StepBuffers& b, in
                layer = static_cast<size_t>(shape.n_blocks) * 64 * kRow;
   for (int32_t i = 0; i < shape.n_layers; i++) {
     __nv_bfloat16* cache = b.cache + static_cast<size_t>(i) * layer;
-    fill_bf16_kernel<<<kBlocks, kThreads, 0, d.stream>>>(cache, blocks * 64 * kRow, 1.0f,
-                                                         (seed * 1000 + static_cast<uint64_t>(i)) << 36);
-    pool_rows_kernel<<<static_cast<int>(blocks * 4), 192, 0, d.stream>>>(
-        b.pooled + static_cast<size_t>(i) * layer / kPoolStride, cache);
+    fill(d, fill_bf16_kernel, cache, blocks * 64 * kRow, 1.0f,
+         (seed * 1000 + static_cast<uint64_t>(i)) << 36);
+    launch(d.stream, "pool_rows_kernel", {static_cast<int>(blocks * 4), 192}, pool_rows_kernel,
+           b.pooled + static_cast<size_t>(i) * layer / kPoolStride, cache);
   }
-  check_launch("filling the cache");
 }
 
 }  // namespace ek::cuda

@@ -10,13 +10,6 @@ constexpr int kTileTokens = 64, kWarps = 8, kThreads = kWarps * kWarp;
 constexpr int kPitch = kRow + 8;         /* bf16 */
 constexpr int kSPitch = kTileTokens + 4; /* f32, scores */
 
-/* 16 bytes from device to shared memory, zeros unless `valid`. */
-__device__ inline void copy_16(void* to, const void* from, bool valid) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
-               "r"(valid ? 16 : 0));
-}
-
 __device__ inline void load_query(__nv_bfloat16* to, const __nv_bfloat16* query) {
   constexpr int kChunks = kRow / 8;
   for (int i = threadIdx.x; i < kHeads * kChunks; i += kThreads) {

@@ -12,7 +12,7 @@ static_assert(kScoreRows == kTileTokens && kBlocksPerTile == 16, "a thread per h
 
 /* One block per kScoreRows pooled rows: per head their maximum and sum, and the mass of each 64 tokens. */
 __global__ void __launch_bounds__(kThreads) score_kernel(StepBuffers b, int32_t n_blocks, int32_t layer) {
-  extern __shared__ uint4 memory[];
+  uint4* memory = dynamic_shared<uint4>();
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory);
   __nv_bfloat16* query = tile + kTileTokens * kPitch;
   float* score = reinterpret_cast<float*>(query + kHeads * kPitch);
@@ -25,11 +25,12 @@ __global__ void __launch_bounds__(kThreads) score_kernel(StepBuffers b, int32_t 
     const int row = i / kChunks, chunk = i % kChunks, pooled = first + row;
     const bool valid = pooled < n;
     const size_t place = static_cast<size_t>(layer) * n_blocks + (valid ? b.blocks[pooled / 4] : 0);
-    copy_16(tile + row * kPitch + chunk * 8, b.pooled + (place * 4 + pooled % 4) * kRow + chunk * 8, valid);
+    copy_async_16(tile + row * kPitch + chunk * 8, b.pooled + (place * 4 + pooled % 4) * kRow + chunk * 8,
+                  valid);
   }
   load_query(query, b.query);
-  asm volatile("cp.async.commit_group;");
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  copy_async_commit();
+  copy_async_wait<0>();
   __syncthreads();
   score_tile(score, query, tile);
   __syncthreads();
@@ -113,7 +114,7 @@ __device__ void list_marked(const StepBuffers& b, const uint8_t* marked, int32_t
 /* One block. Shared: keys (n_keys), factors (n_keys / 16 x heads), marks (n_keys). */
 __global__ void __launch_bounds__(kSelectThreads)
     select_kernel(StepBuffers b, int32_t local, int32_t top, int32_t n_keys) {
-  extern __shared__ uint64_t key[];
+  uint64_t* key = dynamic_shared<uint64_t>();
   float* factor = reinterpret_cast<float*>(key + n_keys);
   uint8_t* marked = reinterpret_cast<uint8_t*>(factor + n_keys);
   allow_next_kernel();

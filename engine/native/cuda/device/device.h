@@ -1,7 +1,7 @@
 /* The device that ops run on: its stream, its scratch memory, and its limits.
  *
- * Conventions of every launcher in cuda/: it takes a Device&, launches on device.stream, never waits, and
- * checks with check_launch. Activations are f32, row-major. A kernel is called <op>_<variant>_kernel, the
+ * Conventions of every launcher in cuda/: it takes a Device&, launches on device.stream, and
+ * never waits. Activations are f32, row-major. A kernel is called <op>_<variant>_kernel, the
  * function that launches it <op>_<variant>. */
 #ifndef EK_CUDA_DEVICE_DEVICE_H
 #define EK_CUDA_DEVICE_DEVICE_H

@@ -12,9 +12,6 @@ namespace ek::cuda {
  * error that leaves the device unusable every later call throws the same words: only a new process helps. */
 void check(cudaError_t status, const char* what);
 
-/* After a launch: an invalid configuration shows here, a failure of the kernel itself at the next wait. */
-inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-
 /* Throws when an earlier error left the device unusable. */
 void require_alive();
 

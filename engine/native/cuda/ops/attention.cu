@@ -16,7 +16,7 @@ constexpr int kTileRows = 32; /* rows per block of a score kernel: one per lane 
 /* query = [W_UK^T q_nope ; rotated q_pe] * scale. grid (heads, n), shared: (groups, latent) partial sums. */
 template <ek_type F>
 __global__ void absorb_kernel(AttentionPass a) {
-  extern __shared__ float part[];
+  float* part = dynamic_shared<float>();
   const ek_nsa_params& nsa = a.op.nsa;
   const KvView& kv = a.op.kv;
   const int32_t h = blockIdx.x, row = a.first + blockIdx.y, n_units = kv.latent / 8;
@@ -76,7 +76,7 @@ __device__ bool find_row(const AttentionPass& a, const TokenPlace& at, int32_t t
  * row, a warp per head. */
 template <class T, bool Pooled>
 __global__ void scores_kernel(AttentionPass a) {
-  extern __shared__ float tile[];
+  float* tile = dynamic_shared<float>();
   const int32_t width = a.width(), pitch = width + 1, heads = a.op.nsa.n_heads, token = blockIdx.y;
   const int32_t first = blockIdx.x * kTileRows, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const TokenPlace at = place_of(a.op.batch, a.first + token);
@@ -203,7 +203,7 @@ __global__ void values_kernel(AttentionPass a) {
 /* out = W_UV (gated sum of latents). grid (heads, n), shared: latent floats. */
 template <ek_type F>
 __global__ void expand_kernel(AttentionPass a) {
-  extern __shared__ float sum[];
+  float* sum = dynamic_shared<float>();
   const ek_nsa_params& nsa = a.op.nsa;
   const KvView& kv = a.op.kv;
   const int32_t h = blockIdx.x, token = blockIdx.y, row = a.first + token;
@@ -237,32 +237,23 @@ __global__ void expand_kernel(AttentionPass a) {
   }
 }
 
-template <class Kernel>
-void allow_shared(Kernel kernel, size_t bytes) {
-  if (bytes <= 48 * 1024) return;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-        "asking for shared memory");
-}
-
 template <class T>
 void attend_pass(Device& d, const AttentionPass& a) {
   const int32_t heads = a.op.nsa.n_heads, width = a.width();
   const size_t tile =
       sizeof(float) * (static_cast<size_t>(kTileRows) * (width + 1) + static_cast<size_t>(heads) * width);
-  const dim3 per_head(heads, a.n);
+  const Grid per_head(heads, a.n);
   if (a.most_pooled > 0) {
-    allow_shared(scores_kernel<T, true>, tile);
-    scores_kernel<T, true><<<dim3(ceil_div(a.most_pooled, kTileRows), a.n), kThreads, tile, d.stream>>>(a);
-    pooled_softmax_kernel<<<per_head, kThreads, 0, d.stream>>>(a);
-    values_kernel<T, true><<<dim3(a.pooled_chunks(), a.n), kThreads, 0, d.stream>>>(a);
-    check_launch("attention over pooled rows");
+    launch(d.stream, "scores_kernel", {{ceil_div(a.most_pooled, kTileRows), a.n}, kThreads, tile},
+           scores_kernel<T, true>, a);
+    launch(d.stream, "pooled_softmax_kernel", {per_head, kThreads}, pooled_softmax_kernel, a);
+    launch(d.stream, "values_kernel", {{a.pooled_chunks(), a.n}, kThreads}, values_kernel<T, true>, a);
   }
   nsa_select(d, a);
-  allow_shared(scores_kernel<T, false>, tile);
-  scores_kernel<T, false><<<dim3(a.most_slots() / kTileRows, a.n), kThreads, tile, d.stream>>>(a);
-  slot_weights_kernel<<<per_head, kThreads, 0, d.stream>>>(a);
-  values_kernel<T, false><<<dim3(a.row_chunks(), a.n), kThreads, 0, d.stream>>>(a);
-  check_launch("attention over chosen rows");
+  launch(d.stream, "scores_kernel", {{a.most_slots() / kTileRows, a.n}, kThreads, tile},
+         scores_kernel<T, false>, a);
+  launch(d.stream, "slot_weights_kernel", {per_head, kThreads}, slot_weights_kernel, a);
+  launch(d.stream, "values_kernel", {{a.row_chunks(), a.n}, kThreads}, values_kernel<T, false>, a);
 }
 
 /* Scratch floats that one token needs. */
@@ -298,14 +289,13 @@ void nsa_attention(Device& d, const AttentionOp& op) {
     a.n = std::min(static_cast<int32_t>(n), op.batch.n_tokens - a.first);
     const int32_t n_units = op.kv.latent / 8, width = std::min(n_units, 128);
     const size_t partial = sizeof(float) * latent * static_cast<size_t>(128 / width);
-    for_type(op.kv_b.type,
-             [&]<ek_type F>() { absorb_kernel<F><<<dim3(heads, a.n), 128, partial, d.stream>>>(a); });
-    check_launch("absorb_kernel");
+    for_type(op.kv_b.type, [&]<ek_type F>() {
+      launch(d.stream, "absorb_kernel", {{heads, a.n}, 128, partial}, absorb_kernel<F>, a);
+    });
     op.kv.is_f32 ? attend_pass<float>(d, a) : attend_pass<__half>(d, a);
     for_type(op.kv_b.type, [&]<ek_type F>() {
-      expand_kernel<F><<<dim3(heads, a.n), 128, sizeof(float) * latent, d.stream>>>(a);
+      launch(d.stream, "expand_kernel", {{heads, a.n}, 128, sizeof(float) * latent}, expand_kernel<F>, a);
     });
-    check_launch("expand_kernel");
   }
 }
 

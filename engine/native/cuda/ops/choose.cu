@@ -12,7 +12,7 @@ constexpr int kThreads = 256;
 
 /* One warp per row. score: n_experts floats per warp in shared memory, the sigmoids. */
 __global__ void route_sigmoid_kernel(RouteOp op) {
-  extern __shared__ float score[];
+  float* score = dynamic_shared<float>();
   const int lane = threadIdx.x;
   const size_t row = blockIdx.x;
   float* key = score + op.n_experts;
@@ -64,13 +64,12 @@ __global__ void argmax_kernel(const float* logits, int32_t vocab, int32_t* ids, 
 }  // namespace
 
 void route_sigmoid(Device& d, const RouteOp& op) {
-  route_sigmoid_kernel<<<op.n_rows, kWarp, 2 * sizeof(float) * op.n_experts, d.stream>>>(op);
-  check_launch("route_sigmoid_kernel");
+  launch(d.stream, "route_sigmoid_kernel", {op.n_rows, kWarp, 2 * sizeof(float) * op.n_experts},
+         route_sigmoid_kernel, op);
 }
 
 void argmax(Device& d, const float* logits, int32_t n_rows, int32_t vocab, int32_t* ids, float* log_probs) {
-  argmax_kernel<<<n_rows, kThreads, 0, d.stream>>>(logits, vocab, ids, log_probs);
-  check_launch("argmax_kernel");
+  launch(d.stream, "argmax_kernel", {n_rows, kThreads}, argmax_kernel, logits, vocab, ids, log_probs);
 }
 
 }  // namespace ek::cuda

@@ -62,12 +62,12 @@ void measure_limits(Device& d, size_t n_bytes, double* gb_per_s, double* gflop_p
   DeviceMemory from(n * sizeof(uint4)), to(n * sizeof(uint4));
   check(cudaMemsetAsync(from.as(), 1, from.n_bytes(), d.stream), "filling memory");
   const int blocks = d.n_multiprocessors() * 8;
-  const float copy_ms =
-      best_ms(d, [&] { copy_kernel<<<blocks, 512, 0, d.stream>>>(to.as<uint4>(), from.as<uint4>(), n); });
-  check_launch("copy_kernel");
-  const float flop_ms =
-      best_ms(d, [&] { multiply_add_kernel<<<blocks, 256, 0, d.stream>>>(to.as<float>(), 0.999f, 0.5f); });
-  check_launch("multiply_add_kernel");
+  const float copy_ms = best_ms(d, [&] {
+    launch(d.stream, "copy_kernel", {blocks, 512}, copy_kernel, to.as<uint4>(), from.as<uint4>(), n);
+  });
+  const float flop_ms = best_ms(d, [&] {
+    launch(d.stream, "multiply_add_kernel", {blocks, 256}, multiply_add_kernel, to.as<float>(), 0.999f, 0.5f);
+  });
   *gb_per_s = 2.0 * static_cast<double>(n) * sizeof(uint4) / copy_ms * 1e-6;
   *gflop_per_s = 2.0 * kAccumulators * kRounds * 256.0 * blocks / flop_ms * 1e-6;
 }

@@ -111,14 +111,13 @@ constexpr int32_t kMostFewRows = 16; /* above, a tile reads the weights less oft
 void linear(Device& d, const LinearOp& op) {
   for_type(op.w.type, [&]<ek_type F>() {
     if (op.n_rows <= kMostFewRows) {
-      const dim3 grid(ceil_div(op.w.n_rows, kWarps), op.n_rows);
-      linear_rows_kernel<F><<<grid, kWarps * kWarp, 0, d.stream>>>(op);
+      const Grid grid(ceil_div(op.w.n_rows, kWarps), op.n_rows);
+      launch(d.stream, "linear_rows_kernel", {grid, kWarps * kWarp}, linear_rows_kernel<F>, op);
     } else {
-      const dim3 grid(ceil_div(op.w.n_rows, kTile), ceil_div(op.n_rows, kTile));
-      linear_tiles_kernel<F><<<grid, 256, 0, d.stream>>>(op);
+      const Grid grid(ceil_div(op.w.n_rows, kTile), ceil_div(op.n_rows, kTile));
+      launch(d.stream, "linear_tiles_kernel", {grid, 256}, linear_tiles_kernel<F>, op);
     }
   });
-  check_launch("linear");
 }
 
 namespace {
@@ -139,11 +138,11 @@ void pair_linear(Device& d, const PairLinearOp& op) {
     part.out += static_cast<size_t>(first) * op.w.n_rows;
     part.x += static_cast<size_t>(first / op.x_per) * op.w.n_cols;
     if (op.experts != nullptr) part.experts += first;
-    const dim3 grid(ceil_div(op.w.n_rows, kWarps), n);
-    for_type(op.w.type,
-             [&]<ek_type F>() { pair_linear_kernel<F><<<grid, kWarps * kWarp, 0, d.stream>>>(part); });
+    const Grid grid(ceil_div(op.w.n_rows, kWarps), n);
+    for_type(op.w.type, [&]<ek_type F>() {
+      launch(d.stream, "pair_linear_kernel", {grid, kWarps * kWarp}, pair_linear_kernel<F>, part);
+    });
   });
-  check_launch("pair_linear_kernel");
 }
 
 void pair_gated(Device& d, const PairGatedOp& op) {
@@ -153,11 +152,11 @@ void pair_gated(Device& d, const PairGatedOp& op) {
     part.h += static_cast<size_t>(first) * op.gate.n_rows;
     part.x += static_cast<size_t>(first / op.x_per) * op.gate.n_cols;
     if (op.experts != nullptr) part.experts += first;
-    const dim3 grid(ceil_div(op.gate.n_rows, kWarps), n);
-    for_type(op.gate.type,
-             [&]<ek_type F>() { pair_gated_kernel<F><<<grid, kWarps * kWarp, 0, d.stream>>>(part); });
+    const Grid grid(ceil_div(op.gate.n_rows, kWarps), n);
+    for_type(op.gate.type, [&]<ek_type F>() {
+      launch(d.stream, "pair_gated_kernel", {grid, kWarps * kWarp}, pair_gated_kernel<F>, part);
+    });
   });
-  check_launch("pair_gated_kernel");
 }
 
 }  // namespace ek::cuda

@@ -3,6 +3,7 @@
 #define EK_CUDA_OPS_OPS_H
 #include "../device/device.h"
 #include "../device/kv.h"
+#include "../device/launch.h"
 #include "../weights/planes.h"
 
 namespace ek::cuda {

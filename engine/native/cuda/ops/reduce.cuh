@@ -1,6 +1,7 @@
 /* Sums and maxima over a warp or a block, in an order that never changes. */
 #ifndef EK_CUDA_OPS_REDUCE_CUH
 #define EK_CUDA_OPS_REDUCE_CUH
+#include "../device/ptx.cuh"
 
 namespace ek::cuda {
 

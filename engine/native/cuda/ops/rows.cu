@@ -66,36 +66,31 @@ __global__ void add_pairs_kernel(float* out, const float* y, const float* weight
 }  // namespace
 
 void embed(Device& d, float* out, const WeightView& table, const int32_t* tokens, int32_t n_tokens) {
-  for_type(table.type,
-           [&]<ek_type F>() { embed_kernel<F><<<n_tokens, 128, 0, d.stream>>>(out, table, tokens); });
-  check_launch("embed_kernel");
+  for_type(table.type, [&]<ek_type F>() {
+    launch(d.stream, "embed_kernel", {n_tokens, 128}, embed_kernel<F>, out, table, tokens);
+  });
 }
 
 void rmsnorm(Device& d, float* out, const float* x, const float* weight, int32_t n_rows, int32_t dim,
              float eps) {
-  rmsnorm_kernel<<<n_rows, kThreads, 0, d.stream>>>(out, x, weight, dim, eps);
-  check_launch("rmsnorm_kernel");
+  launch(d.stream, "rmsnorm_kernel", {n_rows, kThreads}, rmsnorm_kernel, out, x, weight, dim, eps);
 }
 
 void gather_rows(Device& d, float* out, const float* x, const int32_t* rows, int32_t n_rows, int32_t dim) {
-  gather_rows_kernel<<<n_rows, kThreads, 0, d.stream>>>(out, x, rows, dim);
-  check_launch("gather_rows_kernel");
+  launch(d.stream, "gather_rows_kernel", {n_rows, kThreads}, gather_rows_kernel, out, x, rows, dim);
 }
 
 void concat(Device& d, float* out, const float* a, const float* b, int32_t n_rows, int32_t dim) {
-  concat_kernel<<<n_rows, kThreads, 0, d.stream>>>(out, a, b, dim);
-  check_launch("concat_kernel");
+  launch(d.stream, "concat_kernel", {n_rows, kThreads}, concat_kernel, out, a, b, dim);
 }
 
 void silu_mul(Device& d, float* h, const float* up, int64_t n) {
-  silu_mul_kernel<<<ceil_div(n, kThreads), kThreads, 0, d.stream>>>(h, up, n);
-  check_launch("silu_mul_kernel");
+  launch(d.stream, "silu_mul_kernel", {ceil_div(n, kThreads), kThreads}, silu_mul_kernel, h, up, n);
 }
 
 void add_pairs(Device& d, float* out, const float* y, const float* weights, int32_t n_rows, int32_t top_k,
                int32_t dim) {
-  add_pairs_kernel<<<n_rows, kThreads, 0, d.stream>>>(out, y, weights, top_k, dim);
-  check_launch("add_pairs_kernel");
+  launch(d.stream, "add_pairs_kernel", {n_rows, kThreads}, add_pairs_kernel, out, y, weights, top_k, dim);
 }
 
 }  // namespace ek::cuda

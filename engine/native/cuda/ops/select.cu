@@ -75,8 +75,7 @@ __global__ void nsa_select_kernel(AttentionPass a) {
 }  // namespace
 
 void nsa_select(Device& d, const AttentionPass& pass) {
-  nsa_select_kernel<<<pass.n, kThreads, 0, d.stream>>>(pass);
-  check_launch("nsa_select_kernel");
+  launch(d.stream, "nsa_select_kernel", {pass.n, kThreads}, nsa_select_kernel, pass);
 }
 
 }  // namespace ek::cuda

@@ -67,11 +67,9 @@ __global__ void mla_pool_kernel(StoreOp op) {
 
 template <class T>
 void store_as(Device& d, const StoreOp& op) {
-  mla_store_kernel<T><<<op.batch.n_tokens, kThreads, 0, d.stream>>>(op);
-  check_launch("mla_store_kernel");
+  launch(d.stream, "mla_store_kernel", {op.batch.n_tokens, kThreads}, mla_store_kernel<T>, op);
   if (op.kv.cmp_len == 0) return;
-  mla_pool_kernel<T><<<op.batch.n_tokens, kThreads, 0, d.stream>>>(op);
-  check_launch("mla_pool_kernel");
+  launch(d.stream, "mla_pool_kernel", {op.batch.n_tokens, kThreads}, mla_pool_kernel<T>, op);
 }
 
 }  // namespace

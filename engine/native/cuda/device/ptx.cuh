@@ -1,0 +1,95 @@
+/* The only place with instructions that CUDA C++ has no function for. Every function exists twice: here for
+ * the GPU, and in tests/emulation/emulated_ptx.h for tests that run kernels on the CPU. Kernels have no other
+ * difference between the two. */
+#ifndef EK_CUDA_DEVICE_PTX_CUH
+#define EK_CUDA_DEVICE_PTX_CUH
+
+#ifndef __CUDACC__
+#include <emulated_ptx.h>
+#else
+#include <cstdint>
+
+namespace ek::cuda {
+
+/* The block's dynamic shared memory, aligned to 16. */
+template <class T>
+__device__ inline T* dynamic_shared() {
+  extern __shared__ uint4 ek_dynamic_shared[];
+  return reinterpret_cast<T*>(ek_dynamic_shared);
+}
+
+/* A load that stays out of L1: a weight is read once. */
+__device__ inline uint4 stream16(const void* p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+
+/* A load that sees everything that was written before the value that it reads. */
+__device__ inline uint32_t load_acquire(const uint32_t* p) {
+  uint32_t v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+
+/* c (16 x 8) += a (16 x 16) b (16 x 8), one warp. Lane 4 g + t has of a the pairs (row, columns) a0 (g, 2t),
+ * a1 (g + 8, 2t), a2 (g, 2t + 8), a3 (g + 8, 2t + 8); of b the pairs (rows, column) b0 (2t, g), b1 (2t + 8,
+ * g); of c (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1). */
+__device__ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/* Four 8 x 8 matrices of 2-byte elements from shared memory; lane 8 m + r gives the address of row r of
+ * matrix m, 16 bytes. Lane 4 g + t gets elements 2t and 2t + 1 of row g of each. */
+__device__ inline void load_matrices(uint32_t (&m)[4], const void* row) {
+  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(address)
+               : "memory");
+}
+/* The same of the transposed matrices: elements g of rows 2t and 2t + 1. */
+__device__ inline void load_matrices_transposed(uint32_t (&m)[4], const void* row) {
+  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(address)
+               : "memory");
+}
+
+/* Begins to copy 16 bytes from device to shared memory, zeros unless `valid`. */
+__device__ inline void copy_async_16(void* to, const void* from, bool valid) {
+  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(valid ? 16 : 0)
+               : "memory");
+}
+/* Ends a group of copies of this thread. */
+__device__ inline void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/* Waits until at most N groups of this thread are under way. */
+template <int N>
+__device__ inline void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+/* Lets the next kernel of the stream begin, and waits for the one before; nothing before sm_90. */
+__device__ inline void allow_next_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ inline void wait_for_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+}  // namespace ek::cuda
+#endif
+#endif

@@ -1,0 +1,83 @@
+/* The functions of cuda/device/ptx.cuh for the CPU. */
+#ifndef EK_TESTS_EMULATION_EMULATED_PTX_H
+#define EK_TESTS_EMULATION_EMULATED_PTX_H
+#include "cuda_runtime.h"
+
+namespace emulation {
+
+/* Words 0 to 3 of a lane are its part of a, 4 and 5 of b. */
+void multiply_tile(Exchange& e);
+/* Words 0 and 1 of a lane are the address of 16 bytes, which go into e.product. */
+void load_rows(Exchange& e);
+
+}  // namespace emulation
+
+namespace ek::cuda {
+
+template <class T>
+T* dynamic_shared() {
+  return static_cast<T*>(::emulation::dynamic_shared());
+}
+
+inline uint4 stream16(const void* p) {
+  if (reinterpret_cast<uintptr_t>(p) % 16 != 0) ::emulation::fail("a load of 16 bytes is not aligned");
+  return *static_cast<const uint4*>(p);
+}
+
+/* Always in a loop that polls. */
+inline uint32_t load_acquire(const uint32_t* p) {
+  const uint32_t v = std::atomic_ref<uint32_t>(*const_cast<uint32_t*>(p)).load(std::memory_order_acquire);
+  if (v == 0) ::emulation::pause();
+  return v;
+}
+
+inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                     uint32_t b1, EK_SITE_PARAMETERS) {
+  const uint32_t words[6] = {a0, a1, a2, a3, b0, b1};
+  const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, words, 6, ::emulation::multiply_tile);
+  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
+  c[0] += e.product[g][2 * t];
+  c[1] += e.product[g][2 * t + 1];
+  c[2] += e.product[g + 8][2 * t];
+  c[3] += e.product[g + 8][2 * t + 1];
+}
+
+/* Element `column` of row `row` of matrix m, which load_rows brought. */
+inline uint32_t matrix_element(const ::emulation::Exchange& e, int m, int row, int column) {
+  return reinterpret_cast<const uint16_t*>(e.product)[(8 * m + row) * 8 + column];
+}
+inline const ::emulation::Exchange& exchange_rows(const void* row, const ::emulation::Site& site) {
+  ::emulation::require_shared_16(row);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(row);
+  const uint32_t words[2] = {static_cast<uint32_t>(address), static_cast<uint32_t>(address >> 32)};
+  return ::emulation::exchange(site, words, 2, ::emulation::load_rows);
+}
+
+inline void load_matrices(uint32_t (&out)[4], const void* row, EK_SITE_PARAMETERS) {
+  const ::emulation::Exchange& e = exchange_rows(row, EK_SITE);
+  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
+  for (int m = 0; m < 4; m++)
+    out[m] = matrix_element(e, m, g, 2 * t) | matrix_element(e, m, g, 2 * t + 1) << 16;
+}
+inline void load_matrices_transposed(uint32_t (&out)[4], const void* row, EK_SITE_PARAMETERS) {
+  const ::emulation::Exchange& e = exchange_rows(row, EK_SITE);
+  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
+  for (int m = 0; m < 4; m++)
+    out[m] = matrix_element(e, m, 2 * t, g) | matrix_element(e, m, 2 * t + 1, g) << 16;
+}
+
+inline void copy_async_16(void* to, const void* from, bool valid) {
+  ::emulation::copy_later(to, from, valid);
+}
+inline void copy_async_commit() { ::emulation::end_copy_group(); }
+template <int N>
+void copy_async_wait() {
+  ::emulation::wait_for_copies(N);
+}
+
+/* Kernels of a stream run one after the other. */
+inline void allow_next_kernel() {}
+inline void wait_for_kernel_before() {}
+
+}  // namespace ek::cuda
+#endif

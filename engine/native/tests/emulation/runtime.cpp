@@ -1,0 +1,205 @@
+/* The CUDA runtime's functions that cuda/ calls: one device, whose work is done when a call returns. */
+#include <sys/mman.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "include/cuda_runtime.h"
+
+struct EmulatedGraph {
+  std::vector<std::function<void()>> launches;
+};
+struct EmulatedStream {
+  EmulatedGraph* recording = nullptr;
+};
+struct EmulatedEvent {
+  std::chrono::steady_clock::time_point time;
+};
+
+namespace {
+
+constexpr size_t kPage = 4096, kAlignment = 256, kDeviceBytes = size_t{8} << 30;
+constexpr int kPattern = 0xff;
+
+struct Allocation {
+  void* pages;
+  size_t n_pages_bytes, n_bytes;
+};
+
+std::mutex mutex;
+std::map<void*, Allocation> allocations;
+size_t n_allocated = 0;
+
+size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* Bytes between the end of an allocation and the page that nobody may touch. */
+size_t slack(const Allocation& a) { return round_up(a.n_bytes, kAlignment) - a.n_bytes; }
+
+}  // namespace
+
+cudaError_t cudaMalloc(void** out, size_t n) {
+  const std::lock_guard lock(mutex);
+  if (n > kDeviceBytes || n_allocated + n > kDeviceBytes) return cudaErrorMemoryAllocation;
+  Allocation a{nullptr, round_up(round_up(n, kAlignment), kPage) + kPage, n};
+  a.pages = mmap(nullptr, a.n_pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (a.pages == MAP_FAILED) return cudaErrorMemoryAllocation;
+  uint8_t* end = static_cast<uint8_t*>(a.pages) + a.n_pages_bytes - kPage;
+  mprotect(end, kPage, PROT_NONE);
+  uint8_t* data = end - round_up(n, kAlignment);
+  std::memset(data, kPattern, round_up(n, kAlignment));
+  allocations[data] = a;
+  n_allocated += n;
+  *out = data;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* p) {
+  if (p == nullptr) return cudaSuccess;
+  const std::lock_guard lock(mutex);
+  const auto found = allocations.find(p);
+  if (found == allocations.end()) emulation::fail("cudaFree of memory that cudaMalloc did not give");
+  const Allocation& a = found->second;
+  const uint8_t* end = static_cast<const uint8_t*>(p) + a.n_bytes;
+  for (size_t i = 0; i < slack(a); i++) {
+    if (end[i] != kPattern)
+      emulation::fail("memory %zu bytes behind an allocation of %zu was written", i, a.n_bytes);
+  }
+  munmap(a.pages, a.n_pages_bytes);
+  n_allocated -= a.n_bytes;
+  allocations.erase(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemset(void* p, int value, size_t n) {
+  std::memset(p, value, n);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t stream) {
+  if (stream == nullptr || stream->recording == nullptr) return cudaMemset(p, value, n);
+  stream->recording->launches.emplace_back([=] { std::memset(p, value, n); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t n, cudaMemcpyKind) {
+  std::memcpy(to, from, n);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t n, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (stream == nullptr || stream->recording == nullptr) return cudaMemcpy(to, from, n, kind);
+  stream->recording->launches.emplace_back([=] { std::memcpy(to, from, n); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind, cudaStream_t) {
+  for (size_t i = 0; i < height; i++)
+    std::memcpy(static_cast<uint8_t*>(to) + i * to_pitch, static_cast<const uint8_t*>(from) + i * from_pitch,
+                width);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorInvalidConfiguration ? "invalid configuration argument"
+                                                : "error of the emulated runtime";
+}
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorInvalidConfiguration ? "cudaErrorInvalidConfiguration" : "cudaError";
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* n) {
+  *n = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {"emulated on the CPU", kDeviceBytes, 9, 0, 4, 1 << 20};
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = 232448;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new EmulatedStream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new EmulatedEvent;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->time = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
+  *ms = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->recording = new EmulatedGraph;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = stream->recording;
+  stream->recording = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
+  *out = new EmulatedGraph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
+  for (const std::function<void()>& launch : graph->launches) launch();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+namespace emulation {
+
+cudaError_t enqueue(const cudaLaunchConfig_t& c, std::function<void()> body) {
+  const GridShape shape{{c.gridDim.x, c.gridDim.y, c.gridDim.z},
+                        {c.blockDim.x, c.blockDim.y, c.blockDim.z},
+                        c.dynamicSmemBytes};
+  const uint64_t threads = uint64_t{shape.block.x} * shape.block.y * shape.block.z;
+  if (threads == 0 || threads > 1024 || shape.grid.x == 0 || shape.grid.x > 0x7fffffffu ||
+      shape.grid.y == 0 || shape.grid.y > 65535 || shape.grid.z == 0 || shape.grid.z > 65535)
+    return cudaErrorInvalidConfiguration;
+  if (c.dynamicSmemBytes > 232448) return cudaErrorInvalidValue;
+  if (c.stream != nullptr && c.stream->recording != nullptr) {
+    c.stream->recording->launches.emplace_back([shape, body] { run_grid(shape, body); });
+  } else {
+    run_grid(shape, body);
+  }
+  return cudaSuccess;
+}
+
+}  // namespace emulation

@@ -1,0 +1,91 @@
+/* One thread of the CPU that runs blocks, and the state of the block that it runs. */
+#ifndef EK_TESTS_EMULATION_WORKER_H
+#define EK_TESTS_EMULATION_WORKER_H
+#include <memory>
+#include <vector>
+
+#include "emulator.h"
+
+namespace emulation {
+
+constexpr int kMostThreads = 1024;
+constexpr size_t kStackBytes = 128 * 1024, kMostShared = 232448;
+
+enum class State : uint8_t { kReady, kAtBarrier, kInWarp, kPaused, kDone };
+
+struct Copy {
+  void* to;
+  const void* from;
+  bool valid;
+  int group;
+};
+
+struct Fiber {
+  void* stack;
+  State state;
+  Site site;
+  uint32_t operations; /* of the warp, so far */
+  int group;           /* of copies, so far */
+  std::vector<Copy> copies;
+};
+
+struct Warp {
+  int lanes, arrived;
+  uint32_t ready;       /* a bit per lane */
+  Exchange exchange[2]; /* a lane may be one operation ahead of the slowest */
+};
+
+struct Range {
+  uint8_t* begin;
+  size_t n_bytes;
+};
+
+class Worker {
+ public:
+  Worker();
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  /* turn: decides the order of warps and lanes. */
+  void run_block(const GridShape& shape, uint3 block, const std::function<void()>& body, unsigned turn);
+
+  void sync_block(const Site& site);
+  const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&));
+  void pause();
+  Fiber& current() { return fibers_[static_cast<size_t>(current_)]; }
+  int current_index() const { return current_; }
+  uint8_t* dynamic_shared() const { return shared_end_ - (shape_.shared + 15) / 16 * 16; }
+  bool is_shared(const void* p, size_t n) const;
+
+ private:
+  static void enter();
+  void move_to_this_thread();
+  void begin_block();
+  void make_ready(int thread);
+  void make_waiting(State state);
+  /* Goes on with a ready lane of the same warp, or with the scheduler when all wait. */
+  void switch_out();
+  int next_lane(const Warp& warp) const;
+  void become(int thread);
+  /* Runs the ready lanes of a warp until all wait; returns whether there was one. */
+  bool run_warp(int index);
+  void wake_paused();
+  void release_barrier();
+  [[noreturn]] void report_stuck() const;
+
+  GridShape shape_{};
+  const std::function<void()>* body_ = nullptr;
+  std::vector<Fiber> fibers_;
+  std::vector<uint8_t> signal_stack_;
+  std::unique_ptr<Warp[]> warps_;
+  Range static_shared_{}; /* of this thread of the CPU */
+  uint8_t *stacks_ = nullptr, *shared_memory_ = nullptr, *shared_end_ = nullptr;
+  void* scheduler_ = nullptr; /* its saved stack */
+  int n_threads_ = 0, n_warps_ = 0, current_ = 0, alive_ = 0, at_barrier_ = 0;
+  bool backwards_ = false;  /* lanes */
+  bool shared_used_ = true; /* static shared memory, by a block since it was last filled */
+};
+
+}  // namespace emulation
+#endif
