@@ -31,7 +31,9 @@ std::vector<float> run_case(const Run& run, ek_device device, int32_t step) {
 
 std::vector<Run> all_runs() {
   std::vector<Run> runs;
-  for (const AttentionCase& c : attention_cases()) {
+  std::vector<AttentionCase> cases = attention_cases();
+  for (const AttentionCase& c : dense_cases()) cases.push_back(c);
+  for (const AttentionCase& c : cases) {
     if (kEmulated && static_cast<int64_t>(c.n_tokens) * c.n_checked > 5000) continue;
     for (ek_type cache : {EK_F32, EK_F16}) {
       runs.push_back({c, cache, make_inputs(c.shape, c.q_scale, {{7, 0, c.n_tokens, {}}}), {}});

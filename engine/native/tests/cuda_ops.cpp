@@ -9,8 +9,6 @@ using namespace ek::test;
 
 namespace {
 
-constexpr ek_type kTypes[] = {EK_F32, EK_F16, EK_BF16, EK_Q4_0, EK_Q5_0, EK_Q8_0, EK_Q4_K, EK_Q5_K, EK_Q6_K};
-
 /* A device per run, so that one failed case leaves the others their own. */
 template <class Op>
 void against_reference(const std::string& name, double absolute, double relative, Op&& op) {
@@ -40,7 +38,7 @@ std::vector<float> run_copies(Device& d) {
 }
 
 void test_linear_types() {
-  for (ek_type type : kTypes) {
+  for (ek_type type : kWeightTypes) {
     const std::string t = " type " + std::to_string(type);
     const int in = ek::block_columns(type) == 256 ? 512 : 96;
     for (int rows : {1, 3, 16, 17, 130}) {
@@ -61,6 +59,11 @@ void test_ops() {
                         [&](Device& d) { return run_moe(d, type, rows, rows % 2 == 1); });
     }
     against_reference("ffn" + t, 5e-4, 5e-4, [&](Device& d) { return run_ffn(d, type, 5, 32, 96); });
+  }
+  for (const Routing& r : kRoutings) {
+    const std::string name = "moe of " + std::to_string(r.top_groups) + " of " + std::to_string(r.n_groups) +
+                             " groups, score " + std::to_string(r.score_func);
+    against_reference(name, 5e-3, 5e-4, [&](Device& d) { return run_moe(d, EK_F32, 7, true, r); });
   }
   against_reference("linear of odd width", 2e-4, 2e-4,
                     [](Device& d) { return run_linear(d, EK_F32, 2, 1, 7); });

@@ -172,8 +172,6 @@ void CudaBackend::ffn_swiglu(float* out, const float* x, const ek_weight& gate, 
 
 void CudaBackend::moe(float* out, const float* x, const ek_moe_params& p, int32_t n_rows) {
   require_alive();
-  if (p.score_func != 2 || p.router_bias == nullptr || p.top_groups < p.n_groups)
-    throw DeviceError("ek_moe: the GPU routes by sigmoid with a bias and without groups");
   const int32_t n_experts = p.router->shape.n_rows, dim = p.router->shape.n_cols, ff = p.gate->shape.n_rows;
   const size_t n_pairs = static_cast<size_t>(n_rows) * static_cast<size_t>(p.top_k);
   Scratch& s = device_.scratch;
@@ -183,8 +181,9 @@ void CudaBackend::moe(float* out, const float* x, const ek_moe_params& p, int32_
   float *weights = s.take<float>(n_pairs), *h = s.take<float>(n_pairs * static_cast<size_t>(ff));
   float* y = s.take<float>(n_pairs * static_cast<size_t>(dim));
   cuda::linear(device_, {logits, x, weight_view(*p.router), nullptr, n_rows, false});
-  route_sigmoid(device_, {experts, weights, logits, static_cast<const float*>(p.router_bias->data), n_rows,
-                          n_experts, p.top_k, p.normalize != 0, p.scale});
+  const float* bias = p.router_bias == nullptr ? nullptr : static_cast<const float*>(p.router_bias->data);
+  route(device_, {experts, weights, logits, bias, n_rows, n_experts, p.top_k, p.score_func, p.n_groups,
+                  p.top_groups, p.normalize != 0, p.scale});
   const int32_t pairs = static_cast<int32_t>(n_pairs);
   pair_gated(device_, {h, x, weight_view(*p.gate), weight_view(*p.up), experts, pairs, p.top_k});
   pair_linear(device_, {y, h, weight_view(*p.down), experts, pairs, 1});
@@ -200,7 +199,6 @@ void CudaBackend::mla_store(const StoreArgs& a) {
 
 void CudaBackend::nsa_attention(const AttentionArgs& a) {
   require_alive();
-  if (a.gates == nullptr) throw DeviceError("ek_mla_attention is not on the GPU");
   device_.scratch.reset();
   cuda::nsa_attention(device_, {a.out, a.q, a.gates, kv_view(*a.kv), a.layer, batch_view(*a.batch),
                                 weight_view(*a.kv_b), a.nsa});

@@ -119,7 +119,11 @@ __global__ void pooled_softmax_kernel(AttentionPass a) {
   }
 }
 
-__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+/* Weight of a branch: 0 pooled, 1 selected, 2 window. */
+__device__ float gate_of(const AttentionOp& op, int32_t row, int32_t head, int32_t branch) {
+  if (op.gates == nullptr) return branch == 1 ? 1.0f : 0.0f;
+  return 1.0f / (1.0f + expf(-op.gates[(static_cast<size_t>(row) * op.nsa.n_heads + head) * 3 + branch]));
+}
 
 /* Weights of the slots: both branches' probabilities times their gates. grid (heads, n). */
 __global__ void slot_weights_kernel(AttentionPass a) {
@@ -128,7 +132,6 @@ __global__ void slot_weights_kernel(AttentionPass a) {
   const int32_t t = place_of(a.op.batch, a.first + token).t, n_union = a.n_union[token];
   const int32_t* list = a.unions + static_cast<size_t>(token) * a.most_union;
   float* s = a.weight + (static_cast<size_t>(token) * heads + h) * a.most_slots();
-  const float* gates = a.op.gates + (static_cast<size_t>(a.first + token) * heads + h) * 3;
   const int32_t n = n_union * EK_KV_BLOCK;
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   const auto in_branch = [&](int32_t position, int32_t slot, int branch) {
@@ -148,7 +151,8 @@ __global__ void slot_weights_kernel(AttentionPass a) {
     }
   }
   float scale[2];
-  for (int b = 0; b < 2; b++) scale[b] = sigmoid(gates[b + 1]) / block_sum<kThreads>(sum[b], shared);
+  for (int b = 0; b < 2; b++)
+    scale[b] = gate_of(a.op, a.first + token, h, b + 1) / block_sum<kThreads>(sum[b], shared);
   for (int32_t i = threadIdx.x; i < n; i += kThreads) {
     const int32_t position = slot_position(a, list, n_union, i, t);
     float weight = position < 0 ? -1.0f : 0.0f;
@@ -211,7 +215,7 @@ __global__ void expand_kernel(AttentionPass a) {
   const int32_t pooled_chunks = (n_visible + kValueRows - 1) / kValueRows;
   const int32_t row_chunks = (a.n_union[token] * EK_KV_BLOCK + kValueRows - 1) / kValueRows;
   const size_t stride = static_cast<size_t>(nsa.n_heads) * kv.latent;
-  const float gate = sigmoid(a.op.gates[(static_cast<size_t>(row) * nsa.n_heads + h) * 3]);
+  const float gate = gate_of(a.op, row, h, 0);
   for (int32_t c = threadIdx.x; c < kv.latent; c += blockDim.x) {
     const size_t at = static_cast<size_t>(h) * kv.latent + c;
     float pooled = 0, rows = 0;
@@ -272,7 +276,8 @@ void nsa_attention(Device& d, const AttentionOp& op) {
   const int32_t last = op.batch.max_position, heads = op.nsa.n_heads;
   a.most_blocks = last / EK_KV_BLOCK + 1;
   a.most_pooled = op.kv.n_visible(last);
-  a.most_union = std::min(a.most_blocks, op.nsa.select_n + op.nsa.window / EK_KV_BLOCK + 2);
+  const int64_t most = int64_t{op.nsa.select_n} + op.nsa.window / EK_KV_BLOCK + 2;
+  a.most_union = static_cast<int32_t>(std::min<int64_t>(a.most_blocks, most));
   constexpr size_t kMostFloats = size_t{24} << 20;
   const size_t fitting = std::max<size_t>(1, kMostFloats / floats_per_token(a));
   const size_t n = std::min<size_t>({fitting, static_cast<size_t>(op.batch.n_tokens), 32768});

@@ -10,18 +10,65 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/* One warp per row. score: n_experts floats per warp in shared memory, the sigmoids. */
-__global__ void route_sigmoid_kernel(RouteOp op) {
+/* score (n_experts) = sigmoids or softmax of the row's logits, by one warp. */
+__device__ void score_experts(const RouteOp& op, const float* logits, float* score) {
+  const int lane = threadIdx.x;
+  if (op.score_func == 2) {
+    for (int32_t e = lane; e < op.n_experts; e += kWarp) score[e] = 1.0f / (1.0f + expf(-logits[e]));
+    return;
+  }
+  Candidate top{0, -1};
+  for (int32_t e = lane; e < op.n_experts; e += kWarp) top = better(top, {logits[e], e});
+  const float most = logits[warp_best(top).index];
+  float sum = 0;
+  for (int32_t e = lane; e < op.n_experts; e += kWarp) sum += score[e] = expf(logits[e] - most);
+  sum = warp_sum(sum);
+  for (int32_t e = lane; e < op.n_experts; e += kWarp) score[e] /= sum;
+}
+
+/* Sets key (n_experts) of the experts outside of the best groups to minus infinity, by one warp. worth
+ * (n_groups). */
+__device__ void keep_best_groups(const RouteOp& op, float* key, float* worth) {
+  const int lane = threadIdx.x;
+  const int32_t size = op.n_experts / op.n_groups;
+  for (int32_t g = lane; g < op.n_groups; g += kWarp) {
+    float first = -INFINITY, second = -INFINITY;
+    for (int32_t e = g * size; e < (g + 1) * size; e++) {
+      second = fmaxf(second, fminf(first, key[e]));
+      first = fmaxf(first, key[e]);
+    }
+    worth[g] = op.score_func == 1 || size == 1 ? first : first + second;
+  }
+  __syncwarp();
+  for (int32_t k = 0; k < op.top_groups; k++) {
+    Candidate best{0, -1};
+    for (int32_t g = lane; g < op.n_groups; g += kWarp) {
+      if (!isnan(worth[g])) best = better(best, {worth[g], g});
+    }
+    best = warp_best(best);
+    __syncwarp();
+    if (lane == 0) worth[best.index] = NAN; /* kept */
+    __syncwarp();
+  }
+  for (int32_t e = lane; e < op.n_experts; e += kWarp) {
+    if (!isnan(worth[e / size])) key[e] = -INFINITY;
+  }
+  __syncwarp();
+}
+
+/* One warp per row. Shared memory: scores and keys of the experts, worths of the groups. */
+__global__ void route_kernel(RouteOp op) {
   float* score = dynamic_shared<float>();
   const int lane = threadIdx.x;
   const size_t row = blockIdx.x;
   float* key = score + op.n_experts;
+  score_experts(op, op.logits + row * op.n_experts, score);
   for (int32_t e = lane; e < op.n_experts; e += kWarp) {
-    score[e] = 1.0f / (1.0f + expf(-op.logits[row * op.n_experts + e]));
-    const float k = score[e] + op.bias[e];
+    const float k = op.bias == nullptr ? score[e] : score[e] + op.bias[e];
     key[e] = isnan(k) ? -INFINITY : k;
   }
   __syncwarp();
+  if (op.top_groups < op.n_groups) keep_best_groups(op, key, key + op.n_experts);
   float total = 0;
   for (int32_t k = 0; k < op.top_k; k++) {
     Candidate best{0, -1};
@@ -63,9 +110,10 @@ __global__ void argmax_kernel(const float* logits, int32_t vocab, int32_t* ids, 
 
 }  // namespace
 
-void route_sigmoid(Device& d, const RouteOp& op) {
-  launch(d.stream, "route_sigmoid_kernel", {op.n_rows, kWarp, 2 * sizeof(float) * op.n_experts},
-         route_sigmoid_kernel, op);
+void route(Device& d, const RouteOp& op) {
+  const size_t shared =
+      sizeof(float) * (2 * static_cast<size_t>(op.n_experts) + static_cast<size_t>(op.n_groups));
+  launch(d.stream, "route_kernel", {op.n_rows, kWarp, shared}, route_kernel, op);
 }
 
 void argmax(Device& d, const float* logits, int32_t n_rows, int32_t vocab, int32_t* ids, float* log_probs) {

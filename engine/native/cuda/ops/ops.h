@@ -54,13 +54,14 @@ struct RouteOp {
   int32_t* experts;    /* (n_rows, top_k) */
   float* weights;      /* (n_rows, top_k) */
   const float* logits; /* (n_rows, n_experts) */
-  const float* bias;   /* (n_experts) */
+  const float* bias;   /* (n_experts) or null */
   int32_t n_rows, n_experts, top_k;
+  int32_t score_func, n_groups, top_groups; /* as ek_moe_params */
   bool normalize;
   float scale;
 };
-/* Chooses by sigmoid(logit) + bias, ties to the lowest index; weights are the sigmoids of the chosen. */
-void route_sigmoid(Device& d, const RouteOp& op);
+/* Chooses by score + bias, ties to the lowest index; weights are the scores of the chosen. */
+void route(Device& d, const RouteOp& op);
 
 /* out[r,:] += sum over k of weights[r,k] * y[r * top_k + k,:], in that order. */
 void add_pairs(Device& d, float* out, const float* y, const float* weights, int32_t n_rows, int32_t top_k,
@@ -77,7 +78,7 @@ void mla_store(Device& d, const StoreOp& op);
 
 struct AttentionOp {
   float* out;
-  const float *q, *gates;
+  const float *q, *gates; /* gates null: every block is selected, and nothing else is added */
   KvView kv;
   int32_t layer;
   BatchView batch;
