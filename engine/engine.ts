@@ -15,6 +15,8 @@ import { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 export interface EngineOptions {
   modelPath: string;
+  /** The CPU when missing. */
+  device?: "cpu" | "cuda";
   /** 0: all physical cores. */
   threads: number;
   /** Context to offer; the model's own when missing or larger. */
@@ -60,12 +62,13 @@ export interface EngineParts {
   summary: ModelSummary;
 }
 
-/** Loads the model file on the CPU. Throws `bad_model`, or a backend's error. */
+/** Loads the model file. Throws `bad_model`, `out_of_memory`, or a backend's error: `device` where there is no GPU. */
 export function loadEngineParts(options: EngineOptions): EngineParts & { backend: Backend } {
   const gguf = readGguf(options.modelPath);
   const tokenizer = new Tokenizer(gguf);
   const fim = findFimTokens(gguf, tokenizer);
-  const backend = Backend.open({ device: "cpu", nThreads: options.threads });
+  const device = options.device ?? "cpu";
+  const backend = Backend.open({ device, nThreads: options.threads });
   const { contextLength } = options;
   const model = new MlaMoeModel(
     backend,

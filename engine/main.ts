@@ -19,7 +19,11 @@ const bundledModel = join(bundledFolder, "tidepool-mini.gguf");
 interface ModelOptions {
   model?: string;
   threads: number;
+  device: (typeof DEVICES)[number];
 }
+
+/** `auto` is the CPU, until what the GPU gains is measured. */
+const DEVICES = ["auto", "cpu", "cuda"] as const;
 
 interface ServeOptions extends ModelOptions {
   listen?: string;
@@ -42,12 +46,13 @@ function wholeNumber(text: string): number {
 }
 
 /** What every command needs to know of the model. */
-function common({ model, threads }: ModelOptions) {
+function common({ model, threads, device }: ModelOptions) {
   return {
     version: packageJson.version,
     modelPath: resolveModel(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel, bundledFolder),
     threads,
-  };
+    device: device === "cuda" ? device : "cpu",
+  } as const;
 }
 
 async function serve(options: ServeOptions): Promise<void> {
@@ -82,7 +87,12 @@ function addCommand(program: Command, name: string, description: string): Comman
       "--model <file>",
       "model file or name (tidepool models list); the bundled model when missing",
     )
-    .option("--threads <n>", "0: all physical cores", wholeNumber, 0);
+    .option("--threads <n>", "0: all physical cores", wholeNumber, 0)
+    .addOption(
+      new Option("--device <device>", "where to compute; auto is the CPU")
+        .choices(DEVICES)
+        .default("auto"),
+    );
 }
 
 function engineProgram(): Command {
@@ -93,7 +103,6 @@ function engineProgram(): Command {
     .configureOutput({ writeErr: () => undefined })
     .showSuggestionAfterError(false);
   addCommand(program, "serve", "answer requests until nobody needs it")
-    .addOption(new Option("--device <device>").choices(["auto", "cpu"]).default("auto"))
     .option("--listen <host:port>", "also serve on a TCP address, with a bearer token")
     .option("--token-file <file>", "where the token is; made when missing")
     .option("--idle-exit <seconds>", "exit so long after the last client left", wholeNumber, 300)

@@ -13,6 +13,7 @@ export interface BenchOptions {
   modelPath: string;
   /** 0: all physical cores. */
   threads: number;
+  device: "cpu" | "cuda";
   /** Few repetitions: for tests, not for figures. */
   quick: boolean;
   /** Files to take the prompts from; the bundled sample when empty. */
@@ -31,7 +32,7 @@ export class BenchSession {
   constructor(options: BenchOptions) {
     this.options = options;
     this.source = new SourceText(options.sources);
-    this.parts = loadEngineParts({ modelPath: options.modelPath, threads: options.threads });
+    this.parts = loadEngineParts(options);
   }
 
   /** Repetitions: `few` when quick. */

@@ -15,6 +15,7 @@ export interface DaemonProbeOptions {
   script: string;
   modelPath: string;
   threads: number;
+  device: "cpu" | "cuda";
 }
 
 const answerSchema = v.object({
@@ -47,12 +48,20 @@ export class DaemonProbe {
   }
 
   /** Starts a daemon and waits until it is ready. Throws `environment` with the daemon's own reason when it fails. */
-  static async start({ script, modelPath, threads }: DaemonProbeOptions): Promise<DaemonProbe> {
+  static async start({
+    script,
+    modelPath,
+    threads,
+    device,
+  }: DaemonProbeOptions): Promise<DaemonProbe> {
     const dir = mkdtempSync(join(tmpdir(), "tidepool-bench-"));
     const startedAt = performance.now();
     const child = spawn(
       process.execPath,
-      [script, "serve", "--model", modelPath, "--threads", String(threads), "--idle-exit", "60"],
+      [
+        ...[script, "serve", "--model", modelPath, "--device", device],
+        ...["--threads", String(threads), "--idle-exit", "60"],
+      ],
       {
         env: { ...process.env, ELECTRON_RUN_AS_NODE: "1", TIDEPOOL_RUNTIME_DIR: dir },
         stdio: ["ignore", "ignore", "pipe"],

@@ -12,6 +12,7 @@ export interface DoctorOptions {
   modelPath: string;
   /** 0: all physical cores. */
   threads: number;
+  device: "cpu" | "cuda";
 }
 
 /** Text for the terminal, or one line of JSON `{ok, checks}`, and the exit code: 1 when something fails. */
@@ -25,7 +26,7 @@ export async function runDoctor(
   return { text, exitCode: healthy ? 0 : 1 };
 }
 
-async function allChecks({ version, modelPath, threads }: DoctorOptions): Promise<Check[]> {
+async function allChecks({ version, modelPath, threads, device }: DoctorOptions): Promise<Check[]> {
   const dir = resolveRuntimeDir();
   const checks = [
     ok("engine", `version ${version}, protocol ${PROTOCOL_VERSION}`),
@@ -35,10 +36,10 @@ async function allChecks({ version, modelPath, threads }: DoctorOptions): Promis
     runtimeFolderCheck(dir),
     await daemonCheck(dir, version),
   ];
-  const needed = [backendCheck(threads), modelFileCheck(modelPath)];
+  const needed = [backendCheck(threads, device), modelFileCheck(modelPath)];
   checks.push(...needed);
   // Without these two a completion could only repeat what they said.
   if (needed.every(({ state }) => state !== "fail"))
-    checks.push(completionCheck(modelPath, threads));
+    checks.push(completionCheck({ modelPath, threads, device }));
   return checks;
 }

@@ -3,9 +3,10 @@ import { statSync } from "node:fs";
 import { Backend } from "../backend/backend.ts";
 import { ABI_VERSION } from "../backend/native.ts";
 import { messageOf } from "../base/errors.ts";
-import { type EngineParts, loadEngineParts } from "../engine.ts";
+import { type EngineOptions, type EngineParts, loadEngineParts } from "../engine.ts";
 import { EngineRun, greedyInput } from "../engineRun.ts";
 import { readGguf } from "../loader/gguf.ts";
+import { parseMlaMoeConfig } from "../model/parseConfig.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
 
 const MIB = 1024 * 1024;
@@ -13,42 +14,48 @@ const TEST_TOKENS = 16;
 /** A completion that takes longer comes after the user has typed on. */
 const SLOW_MS = 500;
 
-/** Whether the native addon loads and which instruction set it chose. */
-export function backendCheck(threads: number): Check {
+/** Whether the native addon loads, and which device and instruction set it works on. */
+export function backendCheck(threads: number, device: "cpu" | "cuda"): Check {
   const name = "kernels";
   try {
-    const backend = Backend.open({ device: "cpu", nThreads: threads });
+    const backend = Backend.open({ device, nThreads: threads });
     const found = `ABI ${ABI_VERSION}; ${backend.describe()}`;
     backend.close();
     return found.includes("scalar")
       ? warn(name, found, "use a CPU with AVX2 for acceptable speed")
       : ok(name, found);
   } catch (error) {
-    return fail(name, messageOf(error), "install the extension for this platform again");
+    const advice =
+      device === "cuda"
+        ? "install NVIDIA's driver, or use --device cpu"
+        : "install the extension for this platform again";
+    return fail(name, messageOf(error), advice);
   }
 }
 
 /** Whether the file is a GGUF whose header, tensor table and size agree, of an architecture that the engine knows. */
 export function modelFileCheck(path: string): Check {
   const name = "model file";
-  const advice = "install Tidepool again, or set the model path to a GGUF of architecture tidepool";
+  const advice =
+    "install Tidepool again, or set the model path to a GGUF of architecture tidepool or deepseek2";
   try {
     const gguf = readGguf(path);
     const architecture = String(gguf.metadata.get("general.architecture") ?? "not named");
     const size = (statSync(path).size / MIB).toFixed(1);
     const found = `${path}, ${size} MiB, architecture ${architecture}, ${gguf.tensors.size} tensors`;
-    return architecture === "tidepool" ? ok(name, found) : fail(name, found, advice);
+    parseMlaMoeConfig(gguf);
+    return ok(name, found);
   } catch (error) {
     return fail(name, messageOf(error), advice);
   }
 }
 
 /** Loads the model and completes a few tokens, as the daemon would. */
-export function completionCheck(modelPath: string, threads: number): Check {
+export function completionCheck(options: EngineOptions): Check {
   const name = "test completion";
   try {
     const startedAt = performance.now();
-    const parts = loadEngineParts({ modelPath, threads });
+    const parts = loadEngineParts(options);
     const loadMs = performance.now() - startedAt;
     const { nTokens, ms, result } = complete(parts);
     parts.backend.close();

@@ -18,6 +18,7 @@ export interface DaemonOptions {
   version: string;
   modelPath: string;
   threads: number;
+  device: "cpu" | "cuda";
   contextLength?: number;
   listen?: string;
   tokenFile?: string;
@@ -39,10 +40,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     options.print(`an engine already runs: pid ${other.pid}, socket ${other.socket}`);
     return 0;
   }
-  const { modelPath, threads, contextLength } = options;
+  const { modelPath, threads, device, contextLength } = options;
   const engine = new EngineThread(options.script, {
     modelPath,
     threads,
+    device,
     ...(contextLength === undefined ? {} : { contextLength }),
   });
   try {

@@ -181,7 +181,7 @@ test("a damaged model is told in health, in one line", async () => {
 });
 
 test.each([
-  [["--device", "cuda"], /'--device <device>' argument 'cuda' is invalid/],
+  [["--device", "gpu"], /Allowed choices are auto, cpu, cuda/],
   [["--threads", "x"], /expected a whole number, found x/],
   [["--listen", "nowhere"], /expected --listen HOST:PORT, found nowhere/],
 ])("%j is refused in one line", async (args, message) => {
