@@ -3,7 +3,7 @@ import type { EngineEvent } from "./engineMessages.ts";
 import { EventOutbox } from "./eventOutbox.ts";
 import type { GenerationEvent } from "./scheduler/request.ts";
 
-const prompt = { promptTokens: 9, cachedTokens: 8 };
+const prompt = { promptTokens: 9, cachedTokens: 8, queueMs: 0, promptMs: 1 };
 const delta = (text: string): GenerationEvent => ({
   type: "delta",
   prompt,

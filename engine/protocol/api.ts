@@ -104,6 +104,8 @@ export interface InfillPiece {
   logprobs: number[];
   /** Text of `tokens`; `content` may lag behind it by what a stop string holds back. */
   texts: string[];
+  /** For a client that ends the request before its last event; missing from older engines. */
+  timings?: PromptTimings;
 }
 
 /** Answer to /infill; with `stream` the last event, after any number of `InfillPiece`. */
@@ -127,9 +129,16 @@ export interface InfillResponse {
   timings: InfillTimings;
 }
 
-export interface InfillTimings {
+/** Milliseconds until the first token. */
+export interface PromptTimings {
+  /** Behind other requests. */
   queue_ms: number;
+  /** Reading what of the prompt was not in the cache. */
   prompt_ms: number;
+}
+
+export interface InfillTimings extends PromptTimings {
+  /** From the first token to the last. */
   predicted_ms: number;
 }
 

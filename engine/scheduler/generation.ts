@@ -8,7 +8,7 @@ import type {
   GeneratedToken,
   GenerationRequest,
   GenerationResult,
-  PromptCounts,
+  PromptFigures,
 } from "./request.ts";
 import { StopStrings } from "./stopStrings.ts";
 
@@ -115,20 +115,18 @@ export class Generation {
     return { text, token: reported, finish: undefined };
   }
 
-  get prompt(): PromptCounts {
-    return { promptTokens: this.request.prompt.length, cachedTokens: this.cachedTokens };
+  prompt(now: number): PromptFigures {
+    const admittedAt = this.admittedAt ?? now;
+    return {
+      promptTokens: this.request.prompt.length,
+      cachedTokens: this.cachedTokens,
+      queueMs: admittedAt - this.arrivedAt,
+      promptMs: (this.firstTokenAt ?? now) - admittedAt,
+    };
   }
 
   result(finish: FinishReason, now: number): GenerationResult {
-    const admittedAt = this.admittedAt ?? now;
-    const firstTokenAt = this.firstTokenAt ?? now;
-    return {
-      finish,
-      ...this.prompt,
-      queueMs: admittedAt - this.arrivedAt,
-      promptMs: firstTokenAt - admittedAt,
-      predictedMs: now - firstTokenAt,
-    };
+    return { finish, ...this.prompt(now), predictedMs: now - (this.firstTokenAt ?? now) };
   }
 
   private get isFull(): boolean {

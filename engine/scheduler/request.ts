@@ -37,21 +37,23 @@ export interface GeneratedToken extends WrittenToken {
 
 export type FinishReason = "eos" | "limit" | "word" | "cancelled";
 
-export interface GenerationResult extends PromptCounts {
+export interface GenerationResult extends PromptFigures {
   finish: FinishReason;
-  queueMs: number;
-  promptMs: number;
   predictedMs: number;
 }
 
-/** Tokens of a prompt, and how many of them were in the cache. */
-export interface PromptCounts {
+/** Tokens of a prompt, how many of them were in the cache, and the time until the first token was chosen. */
+export interface PromptFigures {
   promptTokens: number;
   cachedTokens: number;
+  /** Until the request was admitted. */
+  queueMs: number;
+  /** From then until the first token. */
+  promptMs: number;
 }
 
 /** A request hears any number of deltas, then exactly one `done` or `error`. */
 export type GenerationEvent =
-  | { type: "delta"; text: string; tokens: GeneratedToken[]; prompt: PromptCounts }
+  | { type: "delta"; text: string; tokens: GeneratedToken[]; prompt: PromptFigures }
   | { type: "done"; text: string; result: GenerationResult }
   | { type: "error"; code: EngineErrorCode; message: string };

@@ -191,11 +191,12 @@ export class Scheduler {
     for (const [i, { generation }] of sampled.entries()) {
       const token = choices[i];
       if (token === undefined) continue;
-      const { text, token: reported, finish } = generation.accept(token, this.now());
+      const now = this.now();
+      const { text, token: reported, finish } = generation.accept(token, now);
       const tokens = reported === undefined ? [] : [reported];
       if (text !== "" || tokens.length > 0) {
-        const { prompt, request } = generation;
-        this.options.onEvent(request.id, { type: "delta", text, tokens, prompt });
+        const prompt = generation.prompt(now);
+        this.options.onEvent(generation.request.id, { type: "delta", text, tokens, prompt });
       }
       if (finish !== undefined) this.finish(generation, "", finish);
     }

@@ -14,7 +14,7 @@ const result = {
   predictedMs: 2,
 } as const;
 
-const prompt = { promptTokens: 9, cachedTokens: 8 };
+const prompt = { promptTokens: 9, cachedTokens: 8, queueMs: 2, promptMs: 1 };
 
 /** An engine that answers "ab" in two tokens; with `hang` it waits to be cancelled. */
 function fake(hang = false) {
@@ -87,6 +87,7 @@ test("a stream ends with one final event", async () => {
     .split("\n\n")
     .map((block) => JSON.parse(block.replace("data: ", "")) as { stop: boolean });
   expect(events.map((event) => event.stop)).toEqual([false, false, true]);
+  expect(events[0]).toMatchObject({ timings: { queue_ms: 2, prompt_ms: 1 } });
   expect(app.generations.counts).toEqual({ accepted: 1, finished: 1, cancelled: 0, failed: 0 });
 });
 

@@ -6,7 +6,7 @@ import type {
   FinishReason,
   GeneratedToken,
   GenerationResult,
-  PromptCounts,
+  PromptFigures,
 } from "../scheduler/request.ts";
 import { eventStream } from "./eventStream.ts";
 import type { Generations } from "./generate.ts";
@@ -99,7 +99,7 @@ function inputOf(body: InfillBody): GenerationInput {
 function piece(
   content: string,
   tokens: readonly GeneratedToken[],
-  { promptTokens, cachedTokens }: PromptCounts,
+  { promptTokens, cachedTokens, queueMs, promptMs }: PromptFigures,
 ): InfillPiece {
   return {
     content,
@@ -108,6 +108,7 @@ function piece(
     tokens: tokens.map((t) => t.id),
     logprobs: tokens.map((t) => t.logProb),
     texts: tokens.map((t) => t.text),
+    timings: { queue_ms: queueMs, prompt_ms: promptMs },
     stop: false,
   };
 }

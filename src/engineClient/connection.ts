@@ -3,13 +3,20 @@ import type { IncomingMessage } from "node:http";
 import type {
   EngineEvents,
   Health,
+  InfillPiece,
   InfillRequest,
   InfillResponse,
   PrefillRequest,
 } from "../../engine/protocol/api.ts";
 import { errorText } from "../base/errorText.ts";
 import type { Disposable } from "../base/lifecycle.ts";
-import type { AnswerToken, EngineApi, InfillOptions, InfillOutcome } from "./engineApi.ts";
+import type {
+  AnswerToken,
+  EngineApi,
+  InfillOptions,
+  InfillOutcome,
+  PromptFacts,
+} from "./engineApi.ts";
 import { EngineFailure } from "./engineFailure.ts";
 import { parseActivity, parseErrorBody, parseHealth, parseInfillEvent } from "./parse.ts";
 import { SocketHttp } from "./socketHttp.ts";
@@ -117,7 +124,7 @@ export class EngineConnection implements EngineApi, Disposable {
       for (const event of reader.push(chunk)) {
         if (event.name === "error") throw parseErrorBody(event.data, 200, "/infill");
         const said = parseInfillEvent(event.data);
-        if (nEvents++ === 0) options.onPrompt?.(said.tokens_evaluated, said.tokens_cached);
+        if (nEvents++ === 0) options.onPrompt?.(promptFacts(said));
         // The last event has the whole text; of its tokens, all have been heard but those that came with it.
         const piece = said.stop ? said.content.slice(text.length) : said.content;
         const tokens = tokensOf(said).slice(said.stop ? nTokens : 0);
@@ -144,6 +151,19 @@ export class EngineConnection implements EngineApi, Disposable {
       }
     }
   }
+}
+
+function promptFacts({
+  tokens_evaluated,
+  tokens_cached,
+  timings,
+}: InfillPiece | InfillResponse): PromptFacts {
+  return {
+    tokens: tokens_evaluated,
+    cached: tokens_cached,
+    queueMs: timings?.queue_ms,
+    promptMs: timings?.prompt_ms,
+  };
 }
 
 /** The tokens of an answer, or of a part of one. */

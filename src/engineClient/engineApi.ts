@@ -13,12 +13,23 @@ export interface AnswerToken {
   logProb: number;
 }
 
+/** What the engine did before the first token. */
+export interface PromptFacts {
+  /** Of the prompt. */
+  tokens: number;
+  /** Of those, how many the engine had computed before. */
+  cached: number;
+  /** Milliseconds behind other requests, and of reading the rest of the prompt; missing where the engine does not say. */
+  queueMs?: number | undefined;
+  promptMs?: number | undefined;
+}
+
 export interface InfillOptions {
   signal?: AbortSignal;
   /** Called with each new piece of text and the tokens that were chosen for it. */
   onText?: (piece: string, tokens: readonly AnswerToken[]) => void;
-  /** Called once, before the first text, with the tokens of the prompt and how many of them the engine had computed before. */
-  onPrompt?: (tokens: number, cached: number) => void;
+  /** Called once, before the first text. */
+  onPrompt?: (prompt: PromptFacts) => void;
 }
 
 /** What the features need of the engine. */

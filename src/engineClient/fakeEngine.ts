@@ -143,7 +143,9 @@ export class FakeEngine {
     const { logProb = -0.1 } = answer;
     for (const content of answer.pieces) {
       const tokens = { tokens: [1], logprobs: [logProb], texts: [content] };
-      const piece = { content, stop: false, ...tokens, tokens_evaluated: 100, tokens_cached: 64 };
+      const counts = { tokens_evaluated: 100, tokens_cached: 64 };
+      const timings = { queue_ms: 0, prompt_ms: 2 };
+      const piece = { content, stop: false, ...tokens, ...counts, timings };
       response.write(`data: ${JSON.stringify(piece)}\n\n`);
     }
     await answer.hold;

@@ -33,6 +33,7 @@ const infillPiece = v.object({
   tokens_cached: v.number(),
   logprobs: v.array(v.number()),
   texts: v.array(v.string()),
+  timings: v.exactOptional(v.object({ queue_ms: v.number(), prompt_ms: v.number() })),
 });
 
 const stopType = v.picklist(["eos", "limit", "word", "none"]);

@@ -2,7 +2,7 @@
 import type { InfillRequest } from "../../engine/protocol/api.ts";
 import { delay } from "../base/async.ts";
 import { CompletionController, type CompletionQuery } from "../completion/completionController.ts";
-import type { EngineApi, InfillOptions } from "../engineClient/engineApi.ts";
+import type { EngineApi, InfillOptions, PromptFacts } from "../engineClient/engineApi.ts";
 import { LocalSyntax } from "../syntax/localSyntax.ts";
 import type { Offer, Place, Source } from "./idealUser.ts";
 
@@ -78,7 +78,7 @@ export class ControllerSource implements Source {
   }
 
   #counted(engine: EngineApi): EngineApi {
-    const onPrompt = (tokens: number, cached: number) => {
+    const onPrompt = ({ tokens, cached }: PromptFacts) => {
       this.prompts.requests++;
       this.prompts.promptTokens += tokens;
       this.prompts.cachedTokens += cached;
