@@ -16,9 +16,11 @@ import {
 } from "./vscode/inlineCompletionProvider.ts";
 import { tellEngineFailed, tellInfo } from "./vscode/notifications.ts";
 import { ReadAhead } from "./vscode/readAhead.ts";
+import { ReadOnlyDocuments } from "./vscode/readOnlyDocuments.ts";
 import { RequestProbe } from "./vscode/requestProbe.ts";
-import { CONTEXT_SCHEME, ContextDocuments, showContext } from "./vscode/showContext.ts";
+import { CONTEXT_SCHEME, showContext } from "./vscode/showContext.ts";
 import { StatusBar } from "./vscode/statusBar.ts";
+import { aboutOf, copyReport, showWhy, TRACE_SCHEME } from "./vscode/whyNoSuggestion.ts";
 import { WorkspaceContext } from "./vscode/workspaceContext.ts";
 
 /** What the tests in a real editor look at. */
@@ -42,7 +44,8 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   const syntax = store.add(new SyntaxClient(parsing, (news) => log.warn(news)));
   const controller = store.add(new CompletionController(probe ?? client, { syntax }));
   const files = store.add(new WorkspaceContext(context, log, () => controller.forgetContext()));
-  const shown = store.add(new ContextDocuments());
+  const contexts = store.add(new ReadOnlyDocuments(CONTEXT_SCHEME));
+  const traces = store.add(new ReadOnlyDocuments(TRACE_SCHEME));
   const provider = new InlineCompletionProvider(controller, files, log);
   store.add(new ReadAhead(controller, files, log));
   const status = store.add(new StatusBar());
@@ -67,13 +70,15 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
     onChange((changed) => (changed === "engine" && isOn() ? void client.restart() : follow())),
   );
   store.add(vscode.languages.registerInlineCompletionItemProvider({ pattern: "**" }, provider));
-  store.add(vscode.workspace.registerTextDocumentContentProvider(CONTEXT_SCHEME, shown));
+  store.add(provider.onOutcome(() => status.soon(showStatus)));
   store.add(
     registerCommands({
       toggle: async () => void (await toggle()),
       complete: async () =>
         void (await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
-      showContext: () => showContext(files, shown),
+      showContext: () => showContext(files, contexts),
+      whyNoSuggestion: () => showWhy(provider.traces, traces, aboutOf(context, client.state)),
+      copyReport: () => copyReport(provider.traces, aboutOf(context, client.state)),
       restart: () => (isOn() ? client.restart() : tellInfo("it is off; switch it on first.")),
       showLog: () => log.show(),
       doctor: async () => {

@@ -1,6 +1,6 @@
 import { completeOnce, type OneCompletion } from "../completion/completeOnce.ts";
-import { reasonText } from "../completion/completionResult.ts";
 import { DEFAULT_MAX_TOKENS } from "../completion/infillRequest.ts";
+import { wordsFor } from "../completion/trace/explanation.ts";
 import { refusalText } from "../context/guard/contextGuard.ts";
 import { chunksOf, DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
 import { LocalSyntax } from "../syntax/localSyntax.ts";
@@ -39,7 +39,7 @@ export async function completeCommand(place: string, options: CompleteOptions): 
   if (options.json)
     process.stdout.write(`${JSON.stringify(report(completion, contextMs, totalMs))}\n`);
   else if (completion.result.kind === "shown") process.stdout.write(`${completion.result.text}\n`);
-  else process.stderr.write(`tidepool: no suggestion: ${reasonText[completion.result.reason]}\n`);
+  else process.stderr.write(`tidepool: no suggestion: ${wordsFor(completion.result).said}\n`);
 }
 
 /** The engine is not asked, and not even started. */

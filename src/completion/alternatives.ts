@@ -4,6 +4,7 @@ import type { CompletionResult } from "./completionResult.ts";
 import type { Answer, GenerationPlan } from "./generation.ts";
 import { infillRequest } from "./infillRequest.ts";
 import { postProcess } from "./postProcess.ts";
+import type { CompletionTrace } from "./trace/completionTrace.ts";
 
 const N_ALTERNATIVES = 3;
 
@@ -12,23 +13,42 @@ export async function otherAnswers(
   engine: EngineApi,
   plan: GenerationPlan,
   signal: AbortSignal,
+  trace: CompletionTrace,
 ): Promise<CompletionResult[]> {
   const { site, mode, parts, maxTokens, scope } = plan;
   const request = { ...infillRequest(site, mode, parts, maxTokens), n: N_ALTERNATIVES };
+  const startedAt = performance.now();
   const outcome = await engine.infill(request, { signal });
+  const endedAt = performance.now();
+  trace.generation = { request, tokens: [], startedAt, endedAt, ending: "aborted" };
   if (outcome.kind === "cancelled") return [{ kind: "nothing", reason: "superseded" }];
   if (outcome.kind === "failed") {
+    trace.generation.ending = "failed";
     const { code, message } = outcome.failure;
     const reason = code === "not_ready" ? "engine-not-ready" : "engine-failed";
     return [{ kind: "nothing", reason, detail: message }];
   }
-  const said = [outcome.response, ...(outcome.response.alternatives ?? [])];
+  const { response } = outcome;
+  const { tokens_evaluated: tokens, tokens_cached: cached, timings } = response;
+  trace.generation = {
+    request,
+    tokens: tokensOf(response),
+    startedAt,
+    firstTokenAt: endedAt - timings.predicted_ms,
+    endedAt,
+    prompt: { tokens, cached, queueMs: timings.queue_ms, promptMs: timings.prompt_ms },
+    ending: response.stop_type,
+  };
+  const said = [response, ...(response.alternatives ?? [])];
   const answers = said.map((one): Answer => {
     const cutByLimit = one.stop_type === "limit";
     return { site, mode, text: one.content, tokens: tokensOf(one), cutByLimit, scope };
   });
   // Asked for by the user, who sees all of each and chooses: how sure the model is does not matter.
-  const results = answers.map((answer) => postProcess(answer.text, answer));
+  const results = answers.map((answer, i) => {
+    const steps = i === 0 ? trace.filtering("model", answer.text, answer.tokens) : undefined;
+    return postProcess(answer.text, answer, steps);
+  });
   const shown = new Map<string, CompletionResult>();
   for (const result of results)
     if (result.kind === "shown" && !shown.has(result.text)) shown.set(result.text, result);

@@ -3,6 +3,7 @@ import type { CompletionResult } from "./completionResult.ts";
 import type { Guess } from "./copying.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
 import { fitClosers } from "./filters/closers.ts";
+import type { FilterStep } from "./filters/filter.ts";
 import type { Answer } from "./generation.ts";
 import { postProcess } from "./postProcess.ts";
 import { type SurePart, surePart, worthOf } from "./surePart.ts";
@@ -22,19 +23,29 @@ const nothing = (reason: "blank" | "unsure"): Weighed => ({
  * What is shown of an answer at `site`, which is the answer's own place or one further on in its text.
  * The text is always cut at the answer's own place, so that what is shown does not change under the user's typing;
  * how much of it is shown is decided here, where the text up to the cursor is known to be right: it is at least `sure`.
+ * What cuts it is added to `steps`.
  */
-export function resultAt(answer: Answer, site: CursorSite, sure: number): Weighed {
-  const whole = postProcess(answer.text, { ...answer, site: answer.site });
+export function resultAt(
+  answer: Answer,
+  site: CursorSite,
+  sure: number,
+  steps?: FilterStep[],
+): Weighed {
+  const whole = postProcess(answer.text, { ...answer, site: answer.site }, steps);
   if (whole.kind === "nothing") return { result: whole, probability: 0 };
   const typed = site.prefix.slice(answer.site.prefix.length);
   const text = whole.text.replaceAll("\r\n", "\n");
   if (!text.startsWith(typed)) return nothing("blank");
   if (!/\S/.test(text.slice(typed.length))) return nothing("blank");
   const { end, probability } = sureIn(answer, text, typed.length, sure);
+  const rest = text.slice(typed.length);
   const part = text.slice(typed.length, end).trimEnd();
+  if (typed !== "") steps?.push({ name: "typed since", before: text, after: rest });
+  steps?.push({ name: "sure part", before: rest, after: part });
   if (part === "") return nothing("unsure");
   if (typed === "" && part === text) return { result: whole, probability };
   const fitted = fitClosers(part, { ...answer, site });
+  steps?.push({ name: "closers", before: part, after: fitted.text });
   if (!/\S/.test(fitted.text)) return nothing("blank");
   return {
     result: {
@@ -51,8 +62,9 @@ export function resultOfGuess(
   { text, probability }: Guess,
   site: CursorSite,
   mode: CompletionMode,
+  steps?: FilterStep[],
 ): Weighed {
-  const result = postProcess(text, { site, mode, cutByLimit: false });
+  const result = postProcess(text, { site, mode, cutByLimit: false }, steps);
   return { result, probability: result.kind === "shown" ? probability : 0 };
 }
 

@@ -3,7 +3,8 @@ import { EngineConnection } from "../engineClient/connection.ts";
 import { FakeEngine, failure } from "../engineClient/fakeEngine.ts";
 import { LocalSyntax } from "../syntax/localSyntax.ts";
 import { completeOnce } from "./completeOnce.ts";
-import { CompletionController, type CompletionQuery } from "./completionController.ts";
+import { CompletionController } from "./completionController.ts";
+import type { CompletionQuery } from "./completionQuery.ts";
 
 let engine: FakeEngine;
 let connection: EngineConnection;

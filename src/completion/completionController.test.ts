@@ -3,7 +3,8 @@ import type { InfillRequest } from "../../engine/protocol/api.ts";
 import { deferred } from "../base/async.ts";
 import { EngineConnection } from "../engineClient/connection.ts";
 import { FakeEngine, failure } from "../engineClient/fakeEngine.ts";
-import { CompletionController, type CompletionQuery } from "./completionController.ts";
+import { CompletionController } from "./completionController.ts";
+import type { CompletionQuery } from "./completionQuery.ts";
 
 let engine: FakeEngine;
 let connection: EngineConnection;

@@ -1,17 +1,12 @@
 // From a keystroke to what is shown. Generations live here and not in the editor's call, which ends at the next keystroke.
-import type { ExtraChunk } from "../../engine/protocol/api.ts";
 import { delay, whenAborted, withinTime } from "../base/async.ts";
 import type { Disposable } from "../base/lifecycle.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
 import { otherAnswers } from "./alternatives.ts";
 import { AnswerCache } from "./answerCache.ts";
 import { needsNoModel, resultAt, resultOfGuess, type Weighed, worthMore } from "./answerResult.ts";
-import {
-  acceptsCompletion,
-  type MultilineSetting,
-  modeOf,
-  type Trigger,
-} from "./completionMode.ts";
+import { acceptsCompletion, modeOf } from "./completionMode.ts";
+import type { CompletionQuery } from "./completionQuery.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import { Copying } from "./copying.ts";
 import type { CursorScope, CursorSyntax } from "./cursorSyntax.ts";
@@ -21,29 +16,14 @@ import {
   siteAfterAccepting,
   siteOf,
 } from "./documentSnapshot.ts";
-import { Generation, type GenerationEnd, type GenerationPlan } from "./generation.ts";
+import { beginsBelow } from "./filters/beginsBelow.ts";
+import { type Answer, Generation, type GenerationEnd, type GenerationPlan } from "./generation.ts";
 import { PromptMemory } from "./promptMemory.ts";
 import { windowOf } from "./promptWindow.ts";
 import { ShownText } from "./shownText.ts";
 import { leastSure } from "./surePart.ts";
-
-export interface CompletionSettings {
-  debounceMs: number;
-  maxTokens: number;
-  multiline: MultilineSetting;
-  /** After so many milliseconds what has been generated so far is shown; missing to wait for the end. */
-  budgetMs?: number;
-}
-
-export interface CompletionQuery {
-  snapshot: DocumentSnapshot;
-  trigger: Trigger;
-  settings: CompletionSettings;
-  /** Other files for the prompt; read only when a request is made. */
-  context: () => Promise<readonly ExtraChunk[]>;
-  /** Texts of files that are like this one, to copy from; read once for a document, and again where the cursor rests. */
-  related: () => Promise<readonly string[]>;
-}
+import { CompletionTrace } from "./trace/completionTrace.ts";
+import type { ShownSource } from "./trace/explanation.ts";
 
 /** A query on its way through the controller. */
 interface Asked {
@@ -53,6 +33,7 @@ interface Asked {
   sure: number;
   /** What the file itself says. */
   copied: Weighed | undefined;
+  trace: CompletionTrace;
 }
 
 /** Waits so many milliseconds: true when they passed, false as soon as the signal fires. */
@@ -105,7 +86,10 @@ export class CompletionController implements Disposable {
   /** Never rejects for a failing engine; `signal` ends the wait and leaves the generation to the next query. */
   async complete(query: CompletionQuery, signal: AbortSignal): Promise<CompletionResult> {
     this.#latest = query;
+    const { trace = new CompletionTrace() } = query;
     const site = siteOf(query.snapshot);
+    trace.site = site;
+    trace.settings = query.settings;
     if (this.#relatedTo !== site.filename) {
       const learned = this.learn(query);
       if (query.trigger === "command") await learned;
@@ -115,8 +99,9 @@ export class CompletionController implements Disposable {
       this.#dropDisagreeing(site);
       return { kind: "nothing", reason: "mid-line" };
     }
-    const sure = leastSure(this.#shownText.nPassedOver);
-    const at = { query, site, sure, copied: this.#copied(query, site, sure) };
+    const sure = leastSure(this.#shownText.nPassedOver, query.settings.sure);
+    trace.sure = sure;
+    const at = { query, site, sure, copied: this.#copied(query, site, sure, trace), trace };
     const known = this.#known(at);
     if (known?.kind === "shown") return this.#shown(at, known);
     this.#dropDisagreeing(site);
@@ -133,11 +118,14 @@ export class CompletionController implements Disposable {
   /** Up to three different texts for one place, the most likely first; what was refused here before is offered again. */
   async alternatives(query: CompletionQuery, signal: AbortSignal): Promise<CompletionResult[]> {
     this.#latest = query;
+    const { trace = new CompletionTrace() } = query;
     const site = siteOf(query.snapshot);
+    trace.site = site;
+    trace.settings = query.settings;
     this.#dropDisagreeing(site);
-    const plan = await this.#plan(query, site, this.#scopeAt(site), "completion");
+    const plan = await this.#plan(query, site, this.#scopeAt(site), "completion", trace);
     if (signal.aborted) return [SUPERSEDED];
-    return otherAnswers(this.#engine, plan, signal);
+    return otherAnswers(this.#engine, plan, signal, trace);
   }
 
   /**
@@ -206,52 +194,86 @@ export class CompletionController implements Disposable {
   }
 
   /** What can be shown at once: an answer that was given before, or a copy that needs no model. */
-  #known({ site, sure, copied }: Asked): CompletionResult | undefined {
-    const answered = this.#fromAnswers(site, sure);
-    if (answered?.result.kind === "shown") return worthMore(answered, copied).result;
-    return needsNoModel(copied) ? copied.result : undefined;
+  #known(at: Asked): CompletionResult | undefined {
+    const { site, sure, copied, trace } = at;
+    const since = trace.ms;
+    const answered = this.#fromAnswers(site, sure, trace);
+    const isShown = answered?.result.kind === "shown";
+    const kept = answered ? "an earlier answer, too unsure or cut away" : "none that goes on here";
+    trace.stage("answers", since, isShown ? "an earlier answer goes on here" : kept);
+    if (isShown) return this.#better(answered, at, "answers");
+    if (!needsNoModel(copied)) return undefined;
+    trace.source = "copy";
+    return copied.result;
   }
 
-  #copied({ settings }: CompletionQuery, site: CursorSite, sure: number): Weighed | undefined {
+  /** The text that is worth more: that of an answer, or the copied one. */
+  #better(answer: Weighed, { copied, trace }: Asked, source: ShownSource): CompletionResult {
+    const better = worthMore(answer, copied);
+    trace.source = better === copied ? "copy" : source;
+    return better.result;
+  }
+
+  #copied(
+    { settings }: CompletionQuery,
+    site: CursorSite,
+    sure: number,
+    trace: CompletionTrace,
+  ): Weighed | undefined {
+    const since = trace.ms;
     const mode = modeOf(site, settings.multiline);
     const guess = this.#copying.guess(site, sure, mode === "multi");
-    return guess && resultOfGuess(guess, site, mode);
+    const found = guess
+      ? `${guess.text.length} characters, right with a probability of ${guess.probability.toFixed(2)}`
+      : "nothing in this file or one like it is sure enough";
+    const copied = guess && resultOfGuess(guess, site, mode, trace.filtering("copy", guess.text));
+    trace.stage("copies", since, found);
+    return copied;
   }
 
   async #generate(at: Asked, signal: AbortSignal): Promise<CompletionResult> {
-    const { query, site, copied } = at;
+    const { query, site, trace } = at;
     const joined = await this.#join(at);
-    if (joined?.result.kind === "shown") return worthMore(joined, copied).result;
+    if (joined?.result.kind === "shown") return this.#better(joined, at, "model");
     const scope = this.#scopeAt(site);
     const waitMs = query.trigger === "typing" && !joined ? query.settings.debounceMs : 0;
-    if (waitMs > 0 && !(await this.#wait(waitMs, signal))) return SUPERSEDED;
-    const plan = await this.#plan(query, site, scope, "completion");
+    const since = trace.ms;
+    const waited = waitMs === 0 || (await this.#wait(waitMs, signal));
+    trace.stage("debounce", since, waited ? `${waitMs} ms set` : "another key came");
+    if (!waited) return SUPERSEDED;
+    const plan = await this.#plan(query, site, scope, "completion", trace);
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
     this.#generation = this.#start(plan);
-    return worthMore(await this.#resultInTime(this.#generation, at), copied).result;
+    return this.#better(await this.#resultInTime(this.#generation, at), at, "model");
   }
 
   /** What the generation says at its end; after the budget what it has said so far, if that can be shown. */
-  async #resultInTime(generation: Generation, { query, site, sure }: Asked): Promise<Weighed> {
+  async #resultInTime(generation: Generation, at: Asked): Promise<Weighed> {
+    const { query, site, sure, trace } = at;
     const { budgetMs } = query.settings;
+    trace.generation = generation.record;
     const settled = generation.settledFor(site).then(() => true);
     if (budgetMs !== undefined && !(await withinTime(settled, budgetMs))) {
-      const soFar = resultAt(await generation.soFar(), site, sure);
+      const soFar = filtered(await generation.soFar(), site, sure, trace);
       if (soFar.result.kind === "shown" && generation.agreesWith(site)) return soFar;
     }
     await settled;
     if (!generation.agreesWith(site)) return { result: SUPERSEDED, probability: 0 };
-    return this.#resultOf(await generation.end, site, sure);
+    return this.#resultOf(await generation.end, at);
   }
 
   /** The answer of a running generation, when it still agrees with `site` at its end. */
   async #join(at: Asked): Promise<Weighed | undefined> {
-    const { site } = at;
+    const { site, trace } = at;
+    const since = trace.ms;
     const running = [this.#generation, this.#ahead].find((g) => g?.running && g.agreesWith(site));
     if (!running) return undefined;
     const joined = await this.#resultInTime(running, at);
-    return running.agreesWith(site) ? joined : undefined;
+    const agrees = running.agreesWith(site);
+    const what = agrees ? "waited for a request that was running" : "a running request fell out";
+    trace.stage("join", since, what);
+    return agrees ? joined : undefined;
   }
 
   /** What the grammar says of a place, when it says so in time. */
@@ -266,13 +288,19 @@ export class CompletionController implements Disposable {
     site: CursorSite,
     scopeComes: Promise<CursorScope | undefined>,
     priority: GenerationPlan["priority"],
+    trace?: CompletionTrace,
   ): Promise<GenerationPlan> {
-    const { maxTokens, multiline } = query.settings;
+    const { maxTokens, multiline, sure } = query.settings;
+    const since = trace?.ms ?? 0;
     const parts = await this.#memory.partsFor(site, query.context);
+    trace?.stage("context", since, `${parts.extra.length} parts of other files`);
     const scope = await scopeComes;
     const mode = modeOf(site, multiline, scope);
+    const lines = mode === "single" ? "one line" : "several lines";
+    trace?.stage("syntax", since, `${lines}${scope ? `, in ${scope.within}` : ""}`);
     const syntax = this.#syntax;
-    return { site, mode, parts, maxTokens, stopEarly: true, priority, scope, syntax };
+    const least = leastSure(0, sure);
+    return { site, mode, parts, maxTokens, stopEarly: true, priority, scope, syntax, sure: least };
   }
 
   #start(plan: GenerationPlan): Generation {
@@ -286,16 +314,20 @@ export class CompletionController implements Disposable {
   /** Passes a result on its way to the user: refused texts stay away, and the place behind a shown one is computed next. */
   #shown({ query, site }: Asked, result: CompletionResult): CompletionResult {
     if (result.kind === "nothing") return result;
-    if (query.trigger === "typing" && this.#shownText.isRefused(site, result.text))
-      return { kind: "nothing", reason: "rejected" };
+    if (query.trigger === "typing") {
+      if (beginsBelow(result.text, site)) return { kind: "nothing", reason: "not-visible" };
+      if (this.#shownText.isRefused(site, result.text))
+        return { kind: "nothing", reason: "rejected" };
+    }
     this.#shownText.show(site, result.text.replaceAll("\r\n", "\n"));
     void this.#lookAhead(query, siteAfterAccepting(site, result));
     return result;
   }
 
   async #lookAhead(query: CompletionQuery, site: CursorSite): Promise<void> {
-    if (this.#ahead?.isFor(site) || this.#fromAnswers(site, leastSure(0))?.result.kind === "shown")
-      return;
+    if (this.#ahead?.isFor(site)) return;
+    const least = leastSure(0, query.settings.sure);
+    if (this.#fromAnswers(site, least)?.result.kind === "shown") return;
     if (!acceptsCompletion(site, "typing")) return;
     const plan = await this.#plan(query, site, this.#scopeAt(site), "chat");
     if (this.#latest !== query || this.#generation?.running) return;
@@ -303,10 +335,10 @@ export class CompletionController implements Disposable {
     this.#ahead = this.#start(plan);
   }
 
-  #resultOf(end: GenerationEnd, site: CursorSite, sure: number): Weighed {
+  #resultOf(end: GenerationEnd, { site, sure, trace }: Asked): Weighed {
     switch (end.kind) {
       case "answered":
-        return resultAt(end.answer, site, sure);
+        return filtered(end.answer, site, sure, trace);
       case "aborted":
         return { result: SUPERSEDED, probability: 0 };
       case "failed": {
@@ -316,9 +348,9 @@ export class CompletionController implements Disposable {
     }
   }
 
-  #fromAnswers(site: CursorSite, sure: number): Weighed | undefined {
+  #fromAnswers(site: CursorSite, sure: number, trace?: CompletionTrace): Weighed | undefined {
     const found = this.#answers.find(site);
-    return found && resultAt(found.answer, site, sure);
+    return found && filtered(found.answer, site, sure, trace);
   }
 
   /** Ends what no typing from here on could make use of. */
@@ -327,4 +359,13 @@ export class CompletionController implements Disposable {
     if (this.#ahead && !this.#ahead.agreesWith(site) && !this.#ahead.mayFollow(site))
       this.#ahead.abort();
   }
+}
+
+function filtered(
+  answer: Answer,
+  site: CursorSite,
+  sure: number,
+  trace?: CompletionTrace,
+): Weighed {
+  return resultAt(answer, site, sure, trace?.filtering("model", answer.text, answer.tokens));
 }

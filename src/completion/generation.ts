@@ -1,15 +1,20 @@
 // One request to the engine, from its start to its end, independent of who waits for it.
-import type { InfillResponse } from "../../engine/protocol/api.ts";
+import type { InfillRequest, InfillResponse, StopType } from "../../engine/protocol/api.ts";
 import { deferred } from "../base/async.ts";
 import { Emitter } from "../base/emitter.ts";
-import type { AnswerToken, EngineApi, InfillOutcome } from "../engineClient/engineApi.ts";
+import type {
+  AnswerToken,
+  EngineApi,
+  InfillOutcome,
+  PromptFacts,
+} from "../engineClient/engineApi.ts";
 import type { CompletionMode } from "./completionMode.ts";
 import type { CursorScope, CursorSyntax, TextRange } from "./cursorSyntax.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
 import { infillRequest } from "./infillRequest.ts";
 import { isComplete } from "./postProcess.ts";
 import type { PromptParts } from "./promptMemory.ts";
-import { isBeyondSure } from "./surePart.ts";
+import { BALANCED_SURE, isBeyondSure } from "./surePart.ts";
 import { typedSince } from "./typedAhead.ts";
 
 /** What was generated for one site. */
@@ -34,9 +39,23 @@ export interface GenerationPlan {
   stopEarly: boolean;
   /** `completion` for what somebody waits for, `chat` for what somebody may ask for next. */
   priority: "completion" | "chat";
+  /** Least probability of what may be shown; the rest need not be generated. */
+  sure?: number;
   /** What the grammar says of the site, and whom to ask about the text; missing where there is no grammar. */
   scope?: CursorScope | undefined;
   syntax?: CursorSyntax | undefined;
+}
+
+/** What is known of a request to the engine, while it runs and afterwards. Times are those of `performance.now()`. */
+export interface GenerationRecord {
+  readonly request: InfillRequest;
+  readonly tokens: readonly AnswerToken[];
+  readonly startedAt: number;
+  firstTokenAt?: number;
+  endedAt?: number;
+  prompt?: PromptFacts;
+  /** `enough`: ended by us, because more text would not have been shown. */
+  ending?: undefined | StopType | "enough" | "aborted" | "failed";
 }
 
 export type GenerationEnd =
@@ -47,6 +66,7 @@ export type GenerationEnd =
 export class Generation {
   /** Settles exactly once. */
   readonly end: Promise<GenerationEnd>;
+  readonly record: GenerationRecord;
   readonly #plan: GenerationPlan;
   readonly #stop = new AbortController();
   readonly #progress = new Emitter<void>();
@@ -59,6 +79,9 @@ export class Generation {
 
   constructor(plan: GenerationPlan, engine: EngineApi) {
     this.#plan = plan;
+    const { site, mode, parts, maxTokens, priority } = plan;
+    const request = { ...infillRequest(site, mode, parts, maxTokens), priority };
+    this.record = { request, tokens: this.#tokens, startedAt: performance.now() };
     this.end = this.#run(engine);
   }
 
@@ -107,28 +130,37 @@ export class Generation {
   }
 
   async #run(engine: EngineApi): Promise<GenerationEnd> {
-    const { site, mode, parts, maxTokens, stopEarly, priority } = this.#plan;
-    const outcome = await engine.infill(
-      { ...infillRequest(site, mode, parts, maxTokens), priority },
-      {
-        signal: this.#stop.signal,
-        onText: (piece, tokens) => {
-          this.#text += piece;
-          this.#tokens.push(...tokens);
-          if (stopEarly) this.#stopWhenDecided();
-          this.#progress.emit();
-        },
+    const { record } = this;
+    const outcome = await engine.infill(record.request, {
+      signal: this.#stop.signal,
+      onPrompt: (prompt) => {
+        record.prompt = prompt;
+        record.firstTokenAt = performance.now();
       },
-    );
+      onText: (piece, tokens) => {
+        this.#text += piece;
+        this.#tokens.push(...tokens);
+        if (this.#plan.stopEarly) this.#stopWhenDecided();
+        this.#progress.emit();
+      },
+    });
     this.#running = false;
+    record.endedAt = performance.now();
+    record.ending = this.#endingOf(outcome);
     return this.#endOf(outcome);
+  }
+
+  #endingOf(outcome: InfillOutcome): GenerationRecord["ending"] {
+    if (outcome.kind === "done") return outcome.response.stop_type;
+    if (outcome.kind === "failed") return "failed";
+    return this.#early ? "enough" : "aborted";
   }
 
   /** Stops as soon as more text would not be shown. */
   #stopWhenDecided(): void {
-    const { site, mode, syntax } = this.#plan;
+    const { site, mode, syntax, sure = BALANCED_SURE } = this.#plan;
     const text = this.#text;
-    const isBeyond = isBeyondSure(this.#tokens);
+    const isBeyond = isBeyondSure(this.#tokens, sure);
     if (!isBeyond && !isComplete(text, { site, mode, cutByLimit: false })) return;
     // By its text alone it is complete; a line of less indentation may yet stand in a string.
     if (isBeyond || mode === "single" || !syntax) this.#stopEarly();

@@ -4,7 +4,7 @@ import { blockEnd, blockEndOf } from "./filters/blockEnd.ts";
 import { fitClosers } from "./filters/closers.ts";
 import { doubledSpace } from "./filters/doubledSpace.ts";
 import { enclosingEnd } from "./filters/enclosingEnd.ts";
-import type { Filter, FilterSite } from "./filters/filter.ts";
+import type { Filter, FilterSite, FilterStep, StepName } from "./filters/filter.ts";
 import { firstLine } from "./filters/firstLine.ts";
 import { followingLines } from "./filters/followingLines.ts";
 import { indentStyle } from "./filters/indentStyle.ts";
@@ -14,29 +14,39 @@ import { trailingSpace } from "./filters/trailingSpace.ts";
 import { unfinishedLine } from "./filters/unfinishedLine.ts";
 
 /** In order: first the extent of the text, which only cuts its end, then its form, then what stands around it already. */
-const FILTERS: readonly { filter: Filter; reason: NothingReason }[] = [
-  { filter: firstLine, reason: "blank" },
-  { filter: enclosingEnd, reason: "repeats-following" },
-  { filter: blockEnd, reason: "blank" },
-  { filter: unfinishedLine, reason: "blank" },
-  { filter: indentStyle, reason: "blank" },
-  { filter: doubledSpace, reason: "blank" },
-  { filter: repetition, reason: "blank" },
-  { filter: precedingLines, reason: "repeats-preceding" },
-  { filter: followingLines, reason: "repeats-following" },
+const FILTERS: readonly { name: StepName; filter: Filter; reason: NothingReason }[] = [
+  { name: "first line", filter: firstLine, reason: "blank" },
+  { name: "enclosing end", filter: enclosingEnd, reason: "repeats-following" },
+  { name: "block end", filter: blockEnd, reason: "blank" },
+  { name: "unfinished line", filter: unfinishedLine, reason: "blank" },
+  { name: "indent style", filter: indentStyle, reason: "blank" },
+  { name: "doubled space", filter: doubledSpace, reason: "blank" },
+  { name: "repetition", filter: repetition, reason: "blank" },
+  { name: "preceding lines", filter: precedingLines, reason: "repeats-preceding" },
+  { name: "following lines", filter: followingLines, reason: "repeats-following" },
 ];
 
-/** The part of `generated`, LF line ends, that is shown at `at`, with the document's line ends; or why nothing is. */
-export function postProcess(generated: string, at: FilterSite): CompletionResult {
+/**
+ * The part of `generated`, LF line ends, that is shown at `at`, with the document's line ends; or why nothing is.
+ * What each filter did is added to `steps`.
+ */
+export function postProcess(
+  generated: string,
+  at: FilterSite,
+  steps?: FilterStep[],
+): CompletionResult {
   let text = generated;
-  for (const { filter, reason } of FILTERS) {
+  for (const { name, filter, reason } of FILTERS) {
     const before = text;
     text = filter(text, at);
+    steps?.push({ name, before, after: text });
     if (!/\S/.test(text)) return { kind: "nothing", reason: /\S/.test(before) ? reason : "blank" };
   }
   const fitted = fitClosers(text, at);
+  steps?.push({ name: "closers", before: text, after: fitted.text });
   if (!/\S/.test(fitted.text)) return { kind: "nothing", reason: "repeats-following" };
   const shown = trailingSpace(fitted.text, at);
+  steps?.push({ name: "trailing space", before: fitted.text, after: shown });
   return {
     kind: "shown",
     text: shown.replaceAll("\n", at.site.eol),

@@ -33,8 +33,8 @@ test("a probability that is no number shows nothing", () => {
 });
 
 test("unlikely tokens end a generation", () => {
-  expect(isBeyondSure(tokens(["a", 0.9], ["b", 0.9]))).toBe(false);
-  expect(isBeyondSure(tokens(["a", 0.5], ["b", 0.5]))).toBe(true);
+  expect(isBeyondSure(tokens(["a", 0.9], ["b", 0.9]), 0.33)).toBe(false);
+  expect(isBeyondSure(tokens(["a", 0.5], ["b", 0.5]), 0.33)).toBe(true);
 });
 
 test("every key typed into a text asks for a surer one", () => {

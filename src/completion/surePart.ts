@@ -1,15 +1,15 @@
 // How much of a text is worth showing: the part that is likely enough to be what the user is going to write.
 import type { AnswerToken } from "../engineClient/engineApi.ts";
 
-/** Least probability of everything that is shown. */
-const SURE = 0.33;
+/** Least probability of everything that is shown, when neither the user's mode nor what was learned says otherwise. */
+export const BALANCED_SURE = 0.33;
 /** By so much more must be sure what is shown on, with every key that is typed into it instead of taking it. */
 const DOUBT = 1.4;
 const MOST_SURE = 0.9;
 
-/** Least probability of a text to show, when `nPassedOver` keys in a row were typed into what was shown before. */
-export function leastSure(nPassedOver: number): number {
-  return Math.min(MOST_SURE, SURE * DOUBT ** nPassedOver);
+/** Least probability of a text to show: `sure` at first, more when `nPassedOver` keys in a row were typed into what was shown. */
+export function leastSure(nPassedOver: number, sure = BALANCED_SURE): number {
+  return Math.min(Math.max(MOST_SURE, sure), sure * DOUBT ** nPassedOver);
 }
 
 /** What showing so many characters is worth: rather a shorter text that is right. */
@@ -20,8 +20,8 @@ export function worthOf(probability: number, length: number): number {
 const NAME_CHARACTER = /[\p{L}\p{N}_$]/u;
 
 /** Whether the tokens from the start are so unlikely together that more of them would not be shown. */
-export function isBeyondSure(tokens: readonly AnswerToken[]): boolean {
-  return tokens.reduce((sum, { logProb }) => sum + logProb, 0) < Math.log(SURE);
+export function isBeyondSure(tokens: readonly AnswerToken[], sure: number): boolean {
+  return tokens.reduce((sum, { logProb }) => sum + logProb, 0) < Math.log(sure);
 }
 
 export interface SurePart {

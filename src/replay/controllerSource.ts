@@ -1,7 +1,8 @@
 // The editor's own path as a source: the same controller and filters, a real engine, and waiting that only counts.
 import type { InfillRequest } from "../../engine/protocol/api.ts";
 import { delay } from "../base/async.ts";
-import { CompletionController, type CompletionQuery } from "../completion/completionController.ts";
+import { CompletionController } from "../completion/completionController.ts";
+import type { CompletionQuery } from "../completion/completionQuery.ts";
 import type { EngineApi, InfillOptions, PromptFacts } from "../engineClient/engineApi.ts";
 import { LocalSyntax } from "../syntax/localSyntax.ts";
 import type { Offer, Place, Source } from "./idealUser.ts";

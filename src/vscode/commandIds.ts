@@ -3,6 +3,8 @@ export const commandIds = {
   toggle: "tidepool.toggle",
   complete: "tidepool.complete",
   showContext: "tidepool.showContext",
+  whyNoSuggestion: "tidepool.whyNoSuggestion",
+  copyReport: "tidepool.copyReport",
   restart: "tidepool.restartEngine",
   showLog: "tidepool.showLog",
   doctor: "tidepool.doctor",

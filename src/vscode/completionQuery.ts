@@ -1,6 +1,7 @@
 import type * as vscode from "vscode";
-import type { CompletionQuery } from "../completion/completionController.ts";
 import type { Trigger } from "../completion/completionMode.ts";
+import type { CompletionQuery } from "../completion/completionQuery.ts";
+import type { CompletionTrace } from "../completion/trace/completionTrace.ts";
 import { completionSettings } from "./config.ts";
 import { snapshotOf } from "./documentSnapshot.ts";
 import type { WorkspaceContext } from "./workspaceContext.ts";
@@ -11,13 +12,14 @@ interface Asking {
   files: WorkspaceContext;
   /** Item of the suggest widget that is selected. */
   selected?: vscode.SelectedCompletionInfo | undefined;
+  trace?: CompletionTrace;
 }
 
 /** What is asked of the controller at a place of a document. */
 export function queryOf(
   document: vscode.TextDocument,
   position: vscode.Position,
-  { trigger, files, selected }: Asking,
+  { trigger, files, selected, trace }: Asking,
 ): CompletionQuery {
   return {
     snapshot: snapshotOf(document, position, selected),
@@ -25,5 +27,6 @@ export function queryOf(
     settings: completionSettings(document),
     related: () => files.related(document),
     context: () => files.chunks(document, position),
+    ...(trace && { trace }),
   };
 }

@@ -1,7 +1,7 @@
 // Typed settings; the only caller of getConfiguration.
 import * as vscode from "vscode";
-import type { CompletionSettings } from "../completion/completionController.ts";
 import type { MultilineSetting } from "../completion/completionMode.ts";
+import type { CompletionSettings } from "../completion/completionSettings.ts";
 import { DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
 
 const SECTION = "tidepool";
@@ -31,6 +31,11 @@ export function isOn(): boolean {
 export function isOnFor(document: vscode.TextDocument): boolean {
   const languages = section(document).get<Record<string, boolean>>("enableLanguages", {});
   return isOn() && (languages[document.languageId] ?? languages["*"] ?? true);
+}
+
+/** Whether the editor shows inline suggestions of anybody. */
+export function editorAsks(): boolean {
+  return vscode.workspace.getConfiguration("editor").get("inlineSuggest.enabled", true);
 }
 
 export function completionSettings(document: vscode.TextDocument): CompletionSettings {

@@ -1,12 +1,15 @@
 import * as vscode from "vscode";
+import { Emitter } from "../base/emitter.ts";
 import { errorText } from "../base/errorText.ts";
 import type { Logger } from "../base/logger.ts";
 import type { CompletionController } from "../completion/completionController.ts";
-import { type CompletionResult, reasonText } from "../completion/completionResult.ts";
-import { refusalText } from "../context/guard/contextGuard.ts";
+import type { CompletionResult } from "../completion/completionResult.ts";
+import { CompletionTrace } from "../completion/trace/completionTrace.ts";
+import { type Explanation, explanationOf, wordsFor } from "../completion/trace/explanation.ts";
+import { TraceStore } from "../completion/trace/traceStore.ts";
+import { whyNotAsked } from "./asking.ts";
 import { queryOf } from "./completionQuery.ts";
-import { isOnFor } from "./config.ts";
-import { refusalOf } from "./fileGuard.ts";
+import { traceAsked } from "./traceAsked.ts";
 import type { WorkspaceContext } from "./workspaceContext.ts";
 
 /** Counts of what the provider was asked and what came of it. */
@@ -18,15 +21,22 @@ export interface OutcomeCounters {
 
 export class InlineCompletionProvider implements vscode.InlineCompletionItemProvider {
   readonly counters: OutcomeCounters = { asked: 0, shown: 0, nothing: 0 };
+  readonly traces = new TraceStore();
   lastOutcome = "";
   readonly #controller: CompletionController;
   readonly #files: WorkspaceContext;
   readonly #log: Logger;
+  readonly #outcomes = new Emitter<void>();
 
   constructor(controller: CompletionController, files: WorkspaceContext, log: Logger) {
     this.#controller = controller;
     this.#files = files;
     this.#log = log;
+  }
+
+  /** Hears when a request has ended. */
+  onOutcome(listener: () => void): vscode.Disposable {
+    return this.#outcomes.on(listener);
   }
 
   async provideInlineCompletionItems(
@@ -35,50 +45,58 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     context: vscode.InlineCompletionContext,
     token: vscode.CancellationToken,
   ): Promise<vscode.InlineCompletionItem[]> {
-    const cursors = vscode.window.activeTextEditor?.selections.length ?? 1;
-    if (!isOnFor(document) || cursors > 1) return [];
+    const trace = new CompletionTrace();
     const abort = new AbortController();
     const listening = token.onCancellationRequested(() => abort.abort());
     if (token.isCancellationRequested) abort.abort();
     try {
-      const refusal = await refusalOf(document, position);
-      if (refusal) return this.#refused(refusalText[refusal]);
-      return await this.#items(document, position, context, abort.signal);
+      return await this.#answer({ document, position, context, trace, signal: abort.signal });
     } catch (error) {
       // A failure here is ours; the user is typing and can do nothing about it.
       this.#log.error(`completion failed: ${errorText(error)}`);
+      this.#end(trace, { kind: "defect", message: errorText(error) });
       return [];
     } finally {
       listening.dispose();
     }
   }
 
-  #refused(reason: string): [] {
-    this.lastOutcome = `nothing is asked here: ${reason}`;
-    return [];
+  async #answer(asking: Asking): Promise<vscode.InlineCompletionItem[]> {
+    const { document, position, context, trace } = asking;
+    const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+    trace.asked = traceAsked(document, invoked ? "command" : "typing");
+    const selected = context.selectedCompletionInfo
+      ? ", with a selected item of the suggest widget"
+      : "";
+    trace.stage("trigger", 0, (invoked ? "asked for by hand" : "a key, or a move") + selected);
+    const cursors = vscode.window.activeTextEditor?.selections.length ?? 1;
+    const why =
+      cursors > 1
+        ? ({ kind: "several-cursors" } as const)
+        : await whyNotAsked(document, position, trace);
+    if (why) {
+      this.#end(trace, { kind: "not-asked", why });
+      return [];
+    }
+    return this.#items(asking, invoked);
   }
 
-  async #items(
-    document: vscode.TextDocument,
-    position: vscode.Position,
-    context: vscode.InlineCompletionContext,
-    signal: AbortSignal,
-  ): Promise<vscode.InlineCompletionItem[]> {
+  async #items(asking: Asking, invoked: boolean): Promise<vscode.InlineCompletionItem[]> {
+    const { document, position, context, trace, signal } = asking;
     this.counters.asked++;
     const selected = context.selectedCompletionInfo;
-    const started = performance.now();
-    const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
     const query = queryOf(document, position, {
       selected,
       files: this.#files,
       trigger: invoked ? "command" : "typing",
+      trace,
     });
     // Asked for by hand, several texts are offered to choose from.
     const results = invoked
       ? await this.#controller.alternatives(query, signal)
       : [await this.#controller.complete(query, signal)];
     const [first] = results;
-    if (first) this.#record(first, performance.now() - started);
+    if (first) this.#record(first, trace);
     if (signal.aborted) return [];
     const start = selected?.range.start ?? position;
     return results.flatMap((result) => {
@@ -88,17 +106,28 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     });
   }
 
-  #record(result: CompletionResult, ms: number): void {
-    const took = `${ms.toFixed(0)} ms`;
-    if (result.kind === "shown") {
-      this.counters.shown++;
-      this.lastOutcome = `${result.text.length} characters in ${took}`;
-    } else {
-      this.counters.nothing++;
-      this.lastOutcome = [reasonText[result.reason], result.detail, took]
-        .filter(Boolean)
-        .join("; ");
-    }
-    this.#log.debug(`completion: ${this.lastOutcome}`);
+  #record(result: CompletionResult, trace: CompletionTrace): void {
+    this.counters[result.kind]++;
+    this.#end(trace, explanationOf(result, trace.source));
   }
+
+  #end(trace: CompletionTrace, outcome: Explanation): void {
+    trace.finish(outcome);
+    this.traces.add(trace);
+    const said = `${wordsFor(outcome).said}; ${trace.totalMs.toFixed(0)} ms`;
+    this.#log.debug(`completion: ${said}`);
+    // While somebody types, most requests end like this, and none of these ends is worth a word.
+    if (outcome.kind === "nothing" && outcome.reason === "superseded") return;
+    this.lastOutcome = said;
+    this.#outcomes.emit();
+  }
+}
+
+/** One call of the editor. */
+interface Asking {
+  document: vscode.TextDocument;
+  position: vscode.Position;
+  context: vscode.InlineCompletionContext;
+  trace: CompletionTrace;
+  signal: AbortSignal;
 }

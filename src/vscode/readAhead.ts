@@ -3,9 +3,8 @@ import * as vscode from "vscode";
 import { errorText } from "../base/errorText.ts";
 import type { Logger } from "../base/logger.ts";
 import type { CompletionController } from "../completion/completionController.ts";
+import { whyNotAsked } from "./asking.ts";
 import { queryOf } from "./completionQuery.ts";
-import { isOnFor } from "./config.ts";
-import { refusalOf } from "./fileGuard.ts";
 import type { WorkspaceContext } from "./workspaceContext.ts";
 
 /** A cursor that rests for so long is where the user is going to type. */
@@ -44,8 +43,7 @@ export class ReadAhead implements vscode.Disposable {
   }
 
   async #read({ document, selection }: vscode.TextEditor): Promise<void> {
-    if (document.isClosed || !isOnFor(document)) return;
-    if (await refusalOf(document, selection.active)) return;
+    if (document.isClosed || (await whyNotAsked(document, selection.active))) return;
     const folder = vscode.workspace.getWorkspaceFolder(document.uri);
     const query = queryOf(document, selection.active, {
       trigger: "typing",

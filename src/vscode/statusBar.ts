@@ -1,6 +1,8 @@
 import * as vscode from "vscode";
 import type { EngineState } from "../engineClient/engineState.ts";
-import { statusView } from "./statusView.ts";
+import { type StatusView, statusView } from "./statusView.ts";
+
+const SOON_MS = 250;
 
 export class StatusBar implements vscode.Disposable {
   readonly #item = vscode.window.createStatusBarItem(
@@ -8,6 +10,8 @@ export class StatusBar implements vscode.Disposable {
     vscode.StatusBarAlignment.Right,
     100,
   );
+
+  #timer: NodeJS.Timeout | undefined;
 
   constructor() {
     this.#item.name = "Tidepool";
@@ -17,14 +21,32 @@ export class StatusBar implements vscode.Disposable {
   update(state: EngineState, isOn: boolean, lastOutcome: string): void {
     const view = statusView(state, isOn, lastOutcome);
     this.#item.text = view.text;
-    this.#item.tooltip = view.tooltip;
+    this.#item.tooltip = tooltipOf(view);
     this.#item.command = view.command;
     this.#item.backgroundColor = view.isError
       ? new vscode.ThemeColor("statusBarItem.errorBackground")
       : undefined;
   }
 
+  /** Has `update` called a moment later, once for all that happens until then: the editor need not draw at every key. */
+  soon(update: () => void): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      update();
+    }, SOON_MS);
+  }
+
   dispose(): void {
+    clearTimeout(this.#timer);
     this.#item.dispose();
   }
+}
+
+function tooltipOf({ tooltip, links }: StatusView): vscode.MarkdownString {
+  const markdown = new vscode.MarkdownString();
+  // What the engine and the machine say is text and no Markdown.
+  for (const line of tooltip.split("\n")) markdown.appendText(line).appendMarkdown("\n\n");
+  for (const { command, title } of links) markdown.appendMarkdown(`[${title}](command:${command})`);
+  markdown.isTrusted = { enabledCommands: links.map(({ command }) => command) };
+  return markdown;
 }

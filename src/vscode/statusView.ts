@@ -8,8 +8,12 @@ export interface StatusView {
   text: string;
   tooltip: string;
   command: (typeof commandIds)[CommandName];
+  /** Commands that the tooltip offers besides. */
+  links: readonly { command: (typeof commandIds)[CommandName]; title: string }[];
   isError: boolean;
 }
+
+const WHY = { command: commandIds.whyNoSuggestion, title: "Why no suggestion?" };
 
 /** `isOn` is the user's switch; an engine that runs for other windows does not change what "off" looks like here. */
 export function statusView(state: EngineState, isOn: boolean, lastOutcome: string): StatusView {
@@ -22,6 +26,7 @@ export function statusView(state: EngineState, isOn: boolean, lastOutcome: strin
     text,
     tooltip,
     command: commandIds[command],
+    links: [],
     isError,
   });
   if (!isOn) return view("$(circle-slash) Tidepool", "Tidepool is off. Click to switch it on.");
@@ -48,10 +53,8 @@ export function statusView(state: EngineState, isOn: boolean, lastOutcome: strin
         readAhead === undefined ? "" : ` ${Math.floor((100 * readAhead.done) / readAhead.total)} %`;
       const reading = percent === "" ? "" : `\nReading other files ahead:${percent}`;
       const what = `Model ${model.id} (${basename(model.path)}) on ${model.device}`;
-      return view(
-        `${icon} Tidepool${percent}`,
-        `${what}${last}${reading}\nClick to switch Tidepool off.`,
-      );
+      const said = `${what}${last}${reading}\nClick to switch Tidepool off.`;
+      return { ...view(`${icon} Tidepool${percent}`, said), links: last === "" ? [] : [WHY] };
     }
     case "failed":
       return view(

@@ -14,5 +14,28 @@ export interface FilterSite {
   literals?: readonly TextRange[] | undefined;
 }
 
+/** What takes part in cutting a text, in the order in which they do. */
+export type StepName =
+  | "first line"
+  | "enclosing end"
+  | "block end"
+  | "unfinished line"
+  | "indent style"
+  | "doubled space"
+  | "repetition"
+  | "preceding lines"
+  | "following lines"
+  | "closers"
+  | "trailing space"
+  | "typed since"
+  | "sure part";
+
+/** What one of them did, for who asks why a text was not shown. */
+export interface FilterStep {
+  name: StepName;
+  before: string;
+  after: string;
+}
+
 /** Takes generated text, LF line ends, to the part of it that may be shown. */
 export type Filter = (text: string, at: FilterSite) => string;
