@@ -6,7 +6,8 @@ import { CompletionController } from "./completion/completionController.ts";
 import { EngineClient } from "./engineClient/engineClient.ts";
 import type { EngineState } from "./engineClient/engineState.ts";
 import { SyntaxClient } from "./syntax/syntaxClient.ts";
-import { registerCommands } from "./vscode/commands.ts";
+import { type CommandHandlers, registerCommands } from "./vscode/commands.ts";
+import { Confidence } from "./vscode/confidence.ts";
 import { isOn, onChange, toggle } from "./vscode/config.ts";
 import { runDoctor } from "./vscode/doctor.ts";
 import { connectWithSettings, engineScript, modelArguments } from "./vscode/engineLaunch.ts";
@@ -46,7 +47,8 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   const files = store.add(new WorkspaceContext(context, log, () => controller.forgetContext()));
   const contexts = store.add(new ReadOnlyDocuments(CONTEXT_SCHEME));
   const traces = store.add(new ReadOnlyDocuments(TRACE_SCHEME));
-  const provider = new InlineCompletionProvider(controller, files, log);
+  const confidence = store.add(new Confidence(context.globalState));
+  const provider = new InlineCompletionProvider({ controller, files, confidence, log });
   store.add(new ReadAhead(controller, files, log));
   const status = store.add(new StatusBar());
   const showStatus = () => status.update(client.state, isOn(), provider.lastOutcome);
@@ -72,24 +74,47 @@ export function activate(context: vscode.ExtensionContext): TestApi | undefined 
   store.add(vscode.languages.registerInlineCompletionItemProvider({ pattern: "**" }, provider));
   store.add(provider.onOutcome(() => status.soon(showStatus)));
   store.add(
-    registerCommands({
-      toggle: async () => void (await toggle()),
-      complete: async () =>
-        void (await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
-      showContext: () => showContext(files, contexts),
-      whyNoSuggestion: () => showWhy(provider.traces, traces, aboutOf(context, client.state)),
-      copyReport: () => copyReport(provider.traces, aboutOf(context, client.state)),
-      restart: () => (isOn() ? client.restart() : tellInfo("it is off; switch it on first.")),
-      showLog: () => log.show(),
-      doctor: async () => {
-        log.show();
-        const healthy = await runDoctor(engineScript(context), modelArguments(), log);
-        tellInfo(healthy ? "nothing is wrong." : "something is wrong: see the log.");
-      },
-    }),
+    registerCommands(
+      handlersOf({ context, client, log, files, contexts, provider, confidence, traces }),
+    ),
   );
   follow();
   return probe && testApiOf(client, provider, probe);
+}
+
+interface CommandParts {
+  context: vscode.ExtensionContext;
+  client: EngineClient;
+  log: vscode.LogOutputChannel;
+  files: WorkspaceContext;
+  contexts: ReadOnlyDocuments;
+  provider: InlineCompletionProvider;
+  confidence: Confidence;
+  traces: ReadOnlyDocuments;
+}
+
+function handlersOf(parts: CommandParts): CommandHandlers {
+  const { context, client, log, provider, confidence } = parts;
+  const sources = { traces: provider.traces, confidence };
+  return {
+    toggle: async () => void (await toggle()),
+    complete: async () =>
+      void (await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
+    showContext: () => showContext(parts.files, parts.contexts),
+    whyNoSuggestion: () => showWhy(sources, parts.traces, aboutOf(context, client.state)),
+    copyReport: () => copyReport(sources, aboutOf(context, client.state)),
+    resetLearned: async () => {
+      await confidence.reset();
+      tellInfo("what was learned from your use is forgotten.");
+    },
+    restart: () => (isOn() ? client.restart() : tellInfo("it is off; switch it on first.")),
+    showLog: () => log.show(),
+    doctor: async () => {
+      log.show();
+      const healthy = await runDoctor(engineScript(context), modelArguments(), log);
+      tellInfo(healthy ? "nothing is wrong." : "something is wrong: see the log.");
+    },
+  };
 }
 
 function testApiOf(

@@ -269,3 +269,13 @@ test("after the time budget shows what there is, without a name that may go on, 
   await expect(ask("x = a<|>\n")).resolves.toEqual(shown("lpha + beta"));
   expect(asked()).toHaveLength(1);
 });
+
+test("shows by the least probability that is set: the same text in one mode and not in another", async () => {
+  engine.script = () => ({ pieces: ["maybe"], logProb: Math.log(0.25) });
+  const settings = { debounceMs: 0, maxTokens: 32, multiline: "auto" } as const;
+  const { signal } = new AbortController();
+  const inMode = (sure: number) =>
+    controller.complete(query("x = <|>\n", { settings: { ...settings, sure } }), signal);
+  await expect(inMode(0.55)).resolves.toMatchObject({ reason: "unsure" });
+  await expect(inMode(0.18)).resolves.toEqual(shown("maybe"));
+});

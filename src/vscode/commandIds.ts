@@ -5,6 +5,7 @@ export const commandIds = {
   showContext: "tidepool.showContext",
   whyNoSuggestion: "tidepool.whyNoSuggestion",
   copyReport: "tidepool.copyReport",
+  resetLearned: "tidepool.resetLearned",
   restart: "tidepool.restartEngine",
   showLog: "tidepool.showLog",
   doctor: "tidepool.doctor",

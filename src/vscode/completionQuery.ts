@@ -13,18 +13,20 @@ interface Asking {
   /** Item of the suggest widget that is selected. */
   selected?: vscode.SelectedCompletionInfo | undefined;
   trace?: CompletionTrace;
+  /** Least probability of what is shown. */
+  sure?: number;
 }
 
 /** What is asked of the controller at a place of a document. */
 export function queryOf(
   document: vscode.TextDocument,
   position: vscode.Position,
-  { trigger, files, selected, trace }: Asking,
+  { trigger, files, selected, trace, sure }: Asking,
 ): CompletionQuery {
   return {
     snapshot: snapshotOf(document, position, selected),
     trigger,
-    settings: completionSettings(document),
+    settings: { ...completionSettings(document), ...(sure !== undefined && { sure }) },
     related: () => files.related(document),
     context: () => files.chunks(document, position),
     ...(trace && { trace }),

@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import type { MultilineSetting } from "../completion/completionMode.ts";
 import type { CompletionSettings } from "../completion/completionSettings.ts";
+import type { Mode } from "../completion/confidence/modes.ts";
 import { DEFAULT_CONTEXT_TOKENS } from "../context/snippet.ts";
 
 const SECTION = "tidepool";
@@ -45,6 +46,18 @@ export function completionSettings(document: vscode.TextDocument): CompletionSet
     maxTokens: settings.get("completion.maxTokens", 96),
     budgetMs: BUDGET_MS,
     multiline: settings.get<MultilineSetting>("completion.multiline", "auto"),
+  };
+}
+
+/** How much is shown, and whether it follows what the user takes. */
+export function confidenceSettings(document?: vscode.TextDocument): {
+  mode: Mode;
+  learns: boolean;
+} {
+  const settings = section(document);
+  return {
+    mode: settings.get<Mode>("mode", "balanced"),
+    learns: settings.get("learnFromUse", true),
   };
 }
 

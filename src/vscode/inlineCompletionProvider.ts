@@ -9,6 +9,7 @@ import { type Explanation, explanationOf, wordsFor } from "../completion/trace/e
 import { TraceStore } from "../completion/trace/traceStore.ts";
 import { whyNotAsked } from "./asking.ts";
 import { queryOf } from "./completionQuery.ts";
+import type { Confidence } from "./confidence.ts";
 import { traceAsked } from "./traceAsked.ts";
 import type { WorkspaceContext } from "./workspaceContext.ts";
 
@@ -25,13 +26,15 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
   lastOutcome = "";
   readonly #controller: CompletionController;
   readonly #files: WorkspaceContext;
+  readonly #confidence: Confidence;
   readonly #log: Logger;
   readonly #outcomes = new Emitter<void>();
 
-  constructor(controller: CompletionController, files: WorkspaceContext, log: Logger) {
-    this.#controller = controller;
-    this.#files = files;
-    this.#log = log;
+  constructor(parts: ProviderParts) {
+    this.#controller = parts.controller;
+    this.#files = parts.files;
+    this.#confidence = parts.confidence;
+    this.#log = parts.log;
   }
 
   /** Hears when a request has ended. */
@@ -64,7 +67,8 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
   async #answer(asking: Asking): Promise<vscode.InlineCompletionItem[]> {
     const { document, position, context, trace } = asking;
     const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
-    trace.asked = traceAsked(document, invoked ? "command" : "typing");
+    const threshold = this.#confidence.thresholdFor(document);
+    trace.asked = traceAsked(document, invoked ? "command" : "typing", threshold);
     const selected = context.selectedCompletionInfo
       ? ", with a selected item of the suggest widget"
       : "";
@@ -78,10 +82,14 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
       this.#end(trace, { kind: "not-asked", why });
       return [];
     }
-    return this.#items(asking, invoked);
+    return this.#items(asking, invoked, threshold.sure);
   }
 
-  async #items(asking: Asking, invoked: boolean): Promise<vscode.InlineCompletionItem[]> {
+  async #items(
+    asking: Asking,
+    invoked: boolean,
+    sure: number,
+  ): Promise<vscode.InlineCompletionItem[]> {
     const { document, position, context, trace, signal } = asking;
     this.counters.asked++;
     const selected = context.selectedCompletionInfo;
@@ -90,6 +98,7 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
       files: this.#files,
       trigger: invoked ? "command" : "typing",
       trace,
+      sure,
     });
     // Asked for by hand, several texts are offered to choose from.
     const results = invoked
@@ -99,11 +108,25 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     if (first) this.#record(first, trace);
     if (signal.aborted) return [];
     const start = selected?.range.start ?? position;
-    return results.flatMap((result) => {
+    const items = results.flatMap((result) => {
       if (result.kind === "nothing") return [];
       const range = new vscode.Range(start, position.translate(0, result.replaceLength));
       return [new vscode.InlineCompletionItem((selected?.text ?? "") + result.text, range)];
     });
+    if (!invoked) this.#learnFrom(first, asking, items);
+    return items;
+  }
+
+  /** What was asked for by hand says nothing of how sure a suggestion must be that comes by itself. */
+  #learnFrom(
+    result: CompletionResult | undefined,
+    { document, trace: { site } }: Asking,
+    [item]: readonly vscode.InlineCompletionItem[],
+  ): void {
+    if (!site || !result) return;
+    const text = result.kind === "shown" ? result.text : undefined;
+    const taken = this.#confidence.offered(site, text, document.languageId);
+    if (item && taken) item.command = taken;
   }
 
   #record(result: CompletionResult, trace: CompletionTrace): void {
@@ -121,6 +144,13 @@ export class InlineCompletionProvider implements vscode.InlineCompletionItemProv
     this.lastOutcome = said;
     this.#outcomes.emit();
   }
+}
+
+interface ProviderParts {
+  controller: CompletionController;
+  files: WorkspaceContext;
+  confidence: Confidence;
+  log: Logger;
 }
 
 /** One call of the editor. */

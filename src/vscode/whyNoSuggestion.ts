@@ -7,6 +7,7 @@ import { type About, reportOf } from "../completion/trace/traceReport.ts";
 import type { FoundTrace, TraceStore } from "../completion/trace/traceStore.ts";
 import type { EngineState } from "../engineClient/engineState.ts";
 import { whyNotAsked } from "./asking.ts";
+import type { Confidence } from "./confidence.ts";
 import { editorAsks } from "./config.ts";
 import { tellInfo } from "./notifications.ts";
 import type { ReadOnlyDocuments } from "./readOnlyDocuments.ts";
@@ -16,15 +17,20 @@ export const TRACE_SCHEME = "tidepool-trace";
 
 const NAME = "Why No Suggestion.md";
 
+export interface TraceSources {
+  traces: TraceStore;
+  confidence: Confidence;
+}
+
 /** Opens what happened to the last request in the active editor, with its code. */
 export async function showWhy(
-  traces: TraceStore,
+  sources: TraceSources,
   documents: ReadOnlyDocuments,
   about: About,
 ): Promise<void> {
-  const found = await find(traces);
+  const found = await find(sources);
   if (!found) return tellNothingAsked();
-  const earlier = traces.all();
+  const earlier = sources.traces.all();
   const text = found.trace
     ? documentOf(found.trace, earlier, about)
     : documentWithoutCode(found.figures, earlier, about);
@@ -32,10 +38,10 @@ export async function showWhy(
 }
 
 /** Puts the same without any code into the clipboard. */
-export async function copyReport(traces: TraceStore, about: About): Promise<void> {
-  const found = await find(traces);
+export async function copyReport(sources: TraceSources, about: About): Promise<void> {
+  const found = await find(sources);
   if (!found) return tellNothingAsked();
-  await vscode.env.clipboard.writeText(reportOf(found.figures, traces.all(), about));
+  await vscode.env.clipboard.writeText(reportOf(found.figures, sources.traces.all(), about));
   tellInfo("the report is in the clipboard. It holds no code.");
 }
 
@@ -56,13 +62,13 @@ export function aboutOf(context: vscode.ExtensionContext, state: EngineState): A
 }
 
 /** The last request; or why none would be made at the cursor now, when something changed since. */
-async function find(traces: TraceStore): Promise<FoundTrace | undefined> {
+async function find({ traces, confidence }: TraceSources): Promise<FoundTrace | undefined> {
   const editor = vscode.window.activeTextEditor;
   const document = editor?.document;
   const latest = traces.latest(document?.uri.toString() ?? "");
   if (!document || document.uri.scheme === TRACE_SCHEME) return latest;
   const trace = new CompletionTrace();
-  trace.asked = traceAsked(document, "typing");
+  trace.asked = traceAsked(document, "typing", confidence.thresholdFor(document));
   const why = await whyNotAsked(document, editor.selection.active, trace);
   if (!why) return latest;
   trace.finish({ kind: "not-asked", why });
