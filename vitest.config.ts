@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 /** Three tiers in one runner; native, GPU and VS Code suites have their own scripts (CONTRIBUTING.md). */
@@ -5,6 +6,7 @@ export default defineConfig({
   test: {
     projects: [
       {
+        resolve: { alias: { vscode: join(import.meta.dirname, "test/support/fakeEditor.ts") } },
         test: {
           name: "unit",
           include: ["{src,engine}/**/*.test.ts", "{scripts,test/vscode}/**/*.test.mjs"],
