@@ -279,3 +279,12 @@ test("shows by the least probability that is set: the same text in one mode and 
   await expect(inMode(0.55)).resolves.toMatchObject({ reason: "unsure" });
   await expect(inMode(0.18)).resolves.toEqual(shown("maybe"));
 });
+
+test("several lines that were passed over are not offered again in a document with CRLF either", async () => {
+  engine.script = () => ({ pieces: ["a = 1\n    return a\n"] });
+  const marked = "def f():\r\n    <|>\r\n";
+  await expect(ask(marked)).resolves.toEqual(shown("a = 1\r\n    return a"));
+  engine.script = () => ({ pieces: ["q"], logProb: -9 });
+  await ask("def f():\r\n    z<|>\r\n");
+  await expect(ask(marked)).resolves.toMatchObject({ reason: "rejected" });
+});

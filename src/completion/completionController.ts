@@ -314,12 +314,12 @@ export class CompletionController implements Disposable {
   /** Passes a result on its way to the user: refused texts stay away, and the place behind a shown one is computed next. */
   #shown({ query, site }: Asked, result: CompletionResult): CompletionResult {
     if (result.kind === "nothing") return result;
+    const text = result.text.replaceAll("\r\n", "\n");
     if (query.trigger === "typing") {
-      if (beginsBelow(result.text, site)) return { kind: "nothing", reason: "not-visible" };
-      if (this.#shownText.isRefused(site, result.text))
-        return { kind: "nothing", reason: "rejected" };
+      if (beginsBelow(text, site)) return { kind: "nothing", reason: "not-visible" };
+      if (this.#shownText.isRefused(site, text)) return { kind: "nothing", reason: "rejected" };
     }
-    this.#shownText.show(site, result.text.replaceAll("\r\n", "\n"));
+    this.#shownText.show(site, text);
     void this.#lookAhead(query, siteAfterAccepting(site, result));
     return result;
   }
