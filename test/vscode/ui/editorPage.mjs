@@ -33,6 +33,18 @@ export class EditorPage {
     await item.locator(".codicon-sparkle").first().waitFor({ timeout: 60_000 });
   }
 
+  /** What the status bar item says when the mouse rests on it. */
+  async statusTooltip() {
+    await this.#page.locator(".statusbar-item", { hasText: "Tidepool" }).first().hover();
+    const hover = this.#page.locator(".workbench-hover", { hasText: "Tidepool" });
+    await hover.first().waitFor();
+    return plain((await hover.first().textContent()) ?? "");
+  }
+
+  async waitForTab(name) {
+    await this.#page.locator(".tab", { hasText: name }).first().waitFor();
+  }
+
   async openFile(name) {
     const row = this.#page.locator(".explorer-folders-view .monaco-list-row", { hasText: name });
     await row.first().dblclick();
