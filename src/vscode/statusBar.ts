@@ -44,9 +44,13 @@ export class StatusBar implements vscode.Disposable {
 
 function tooltipOf({ tooltip, links }: StatusView): vscode.MarkdownString {
   const markdown = new vscode.MarkdownString();
-  // What the engine and the machine say is text and no Markdown.
-  for (const line of tooltip.split("\n")) markdown.appendText(line).appendMarkdown("\n\n");
+  for (const line of tooltip.split("\n")) markdown.appendMarkdown(`${escaped(line)}\n\n`);
   for (const { command, title } of links) markdown.appendMarkdown(`[${title}](command:${command})`);
   markdown.isTrusted = { enabledCommands: links.map(({ command }) => command) };
   return markdown;
+}
+
+/** What the engine and the machine say is text and no Markdown. `appendText` would let no line break between words. */
+function escaped(text: string): string {
+  return text.replace(/[\\`*_{}[\]()#+\-.!|<>~&$]/g, "\\$&");
 }

@@ -1,4 +1,4 @@
-// Runs the browser suites (test/vscode/ui/*.ui.mjs) under node:test, one file after the other, and counts their tests.
+// Runs the browser suites (test/vscode/ui/*.ui.mjs), or that which TIDEPOOL_TEST_ONLY names, under node:test, one file after the other, and counts their tests.
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { run } from "node:test";
@@ -9,7 +9,10 @@ const LIMIT_MS = 240_000;
 /** @returns {Promise<{passed: number, failed: number, skipped: number, lines: string[]}>} */
 export async function runUi({ serverMain, vsix }) {
   const folder = inRoot("test", "vscode", "ui");
-  const files = readdirSync(folder).filter((file) => file.endsWith(".ui.mjs"));
+  const only = process.env.TIDEPOOL_TEST_ONLY;
+  const files = readdirSync(folder).filter(
+    (file) => file.endsWith(".ui.mjs") && (only === undefined || file.startsWith(`${only}.`)),
+  );
   // The suites run in child processes, which inherit the environment.
   process.env.VSCODE_SERVER_MAIN = serverMain;
   process.env.TIDEPOOL_TEST_VSIX = vsix;

@@ -59,7 +59,7 @@ describe("why no suggestion", () => {
     await openFile("zebrafish.py", "quokkaName = 41\n\n\ndef wombatCount(numbatList):\n    ");
     await askedAfterTyping(api, "z", ({ input_prefix }) => input_prefix.endsWith("    z"));
     const text = await whyDocument(/Nothing was shown[\s\S]*## Tokens/);
-    for (const part of ["| file guard |", "| debounce |", "| context |", "engine: prefill"])
+    for (const part of ["| file guard ", "| debounce ", "| context ", "| engine: prefill "])
       assert.ok(text.includes(part), `${part} is missing in ${text}`);
     assert.match(text, /mode: quiet/);
     assert.match(text, /Before the cursor:\s+```text[\s\S]*def wombatCount\(numbatList\):\s+z\n/);

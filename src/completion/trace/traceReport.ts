@@ -53,10 +53,17 @@ export function earlierSection(earlier: readonly TraceFigures[]): string[] {
   return [`## The last requests\n\n${table(["time", "file", "ms", "outcome"], rows)}`];
 }
 
-/** A table in Markdown. */
+/** A column of the text is made no wider than this for the sake of one long cell. */
+const WIDEST = 48;
+
+/** A table in Markdown whose columns stand below each other in the plain text too. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+  const widths = head.map((name, i) =>
+    Math.min(WIDEST, Math.max(3, name.length, ...rows.map((row) => row[i]?.length ?? 0))),
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
 }
 
 function unsureSection({ outcome, engine, sure }: TraceFigures): string[] {

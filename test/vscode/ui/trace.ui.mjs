@@ -23,6 +23,18 @@ describe("why no suggestion, in a real VS Code", () => {
 
   const fileOf = (name) => path.join(session.workspace, name);
 
+  it("Tab indents where nothing of a suggestion is seen", async () => {
+    writeFileSync(fileOf("blank.py"), "def first():\n    pass\n\n\ndef second():\n\n");
+    await editor.openFile("blank.py");
+    await editor.goTo(6, 1);
+    await editor.pause(QUIET_MS);
+    await editor.press("Escape");
+    assert.equal(await editor.ghostTextNow(), "");
+    await editor.press("Tab");
+    await editor.save();
+    assert.match(readFileSync(fileOf("blank.py"), "utf8"), /def second\(\):\n {4}\n/);
+  });
+
   it("the status bar says the last outcome in words, and the command opens the trace beside the code", async () => {
     await editor.openFile("queue.go");
     await editor.goTo(1, 4);
@@ -36,17 +48,5 @@ describe("why no suggestion, in a real VS Code", () => {
     await editor.waitForTab("Why No Suggestion.md");
     await editor.pause(QUIET_MS);
     await editor.shot("why-no-suggestion");
-  });
-
-  it("Tab indents where nothing of a suggestion is seen", async () => {
-    writeFileSync(fileOf("blank.py"), "def first():\n    pass\n\n\ndef second():\n\n");
-    await editor.openFile("blank.py");
-    await editor.goTo(6, 1);
-    await editor.pause(QUIET_MS);
-    await editor.press("Escape");
-    assert.equal(await editor.ghostTextNow(), "");
-    await editor.press("Tab");
-    await editor.save();
-    assert.match(readFileSync(fileOf("blank.py"), "utf8"), /def second\(\):\n {4}\n/);
   });
 });
