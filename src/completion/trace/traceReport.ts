@@ -53,13 +53,10 @@ export function earlierSection(earlier: readonly TraceFigures[]): string[] {
   return [`## The last requests\n\n${table(["time", "file", "ms", "outcome"], rows)}`];
 }
 
-/** A column of the text is made no wider than this for the sake of one long cell. */
-const WIDEST = 48;
-
-/** A table in Markdown whose columns stand below each other in the plain text too. */
+/** A table in Markdown whose columns stand below each other in the plain text too; the last may be of any width. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((name, i) =>
-    Math.min(WIDEST, Math.max(3, name.length, ...rows.map((row) => row[i]?.length ?? 0))),
+    i === head.length - 1 ? 3 : Math.max(3, name.length, ...rows.map((row) => row[i]?.length ?? 0)),
   );
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
@@ -78,7 +75,7 @@ function stageSection({ stages, totalMs, engine }: TraceFigures): string {
   const rows = stages.map((stage) => [stage.name, ms(stage.startMs), ms(stage.ms), stage.note]);
   if (engine) rows.push(...engineRows(engine));
   rows.push(["all", ms(0), ms(totalMs), ""]);
-  return `## Stages\n\n${table(["stage", "began at ms", "took ms", "what came of it"], rows)}`;
+  return `## Stages\n\n${table(["stage", "at ms", "took ms", "what came of it"], rows)}`;
 }
 
 const endings: Record<EngineFigures["ending"], string> = {
