@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
-#include <map>
 
+#include "../device/kernel_times.h"
 #include "lite.h"
 #include "random.h"
 
@@ -132,6 +132,23 @@ void LiteDecoder::set(int32_t token, int32_t position) {
   launch_next({device_.stream, shape, state_->b, {}}, weights, false);
 }
 
+void LiteDecoder::choose_after(const float* x, int32_t position) {
+  const StepState state{0, position, 0};
+  device_.wait();
+  check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
+        "setting the step");
+  check(cudaMemcpyAsync(state_->b.x, x, static_cast<size_t>(shape.hidden) * sizeof(float),
+                        cudaMemcpyDeviceToDevice, device_.stream),
+        "copying the residual");
+  device_.wait(); /* `state` ends here */
+  const Step s{device_.stream, shape, state_->b, {}};
+  launch_head(s, weights);
+  launch_next(s, weights, true);
+  state_->position = position + 1;
+}
+
+const StepBuffers& LiteDecoder::buffers() const { return state_->b; }
+
 void LiteDecoder::launch_step(bool sparse) {
   const Step s{device_.stream, shape, state_->b, {}};
   for (int32_t i = 0; i < shape.n_layers; i++)
@@ -203,36 +220,15 @@ std::vector<float> LiteDecoder::cache_rows(int32_t layer, int32_t n_tokens) {
 }
 
 void LiteDecoder::time_kernels(int32_t position) {
-  struct Total {
-    double us = 0;
-    int n = 0;
-  };
-  std::map<std::string, Total> totals;
-  std::vector<std::pair<std::string, cudaEvent_t>> marks;
-  const auto mark = [&](const char* name) {
-    cudaEvent_t event = nullptr;
-    check(cudaEventCreate(&event), "creating an event");
-    check(cudaEventRecord(event, device_.stream), "recording an event");
-    marks.emplace_back(name, event);
-  };
   set(1, position);
-  const Step s{device_.stream, shape, state_->b, mark};
+  KernelTimes times(device_);
+  const Step s{device_.stream, shape, state_->b, [&](const char* name) { times.mark(name); }};
   const bool sparse = position >= shape.dense_len;
-  mark("");
   for (int32_t i = 0; i < shape.n_layers; i++)
     launch_layer(s, weights.layers[static_cast<size_t>(i)], i, sparse);
   launch_head(s, weights);
   launch_next(s, weights, true);
-  device_.wait();
-  for (size_t i = 1; i < marks.size(); i++) {
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, marks[i - 1].second, marks[i].second), "reading the time");
-    totals[marks[i].first].us += ms * 1000;
-    totals[marks[i].first].n++;
-  }
-  for (const auto& [name, event] : marks) cudaEventDestroy(event);
-  for (const auto& [name, total] : totals)
-    std::printf("  %-14s %4d x %7.2f us = %8.1f us\n", name.c_str(), total.n, total.us / total.n, total.us);
+  times.print();
 }
 
 }  // namespace ek::cuda

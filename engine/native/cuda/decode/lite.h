@@ -5,6 +5,7 @@
  * memory. Seven kernels per layer, nine where attention is sparse. */
 #ifndef EK_CUDA_DECODE_LITE_H
 #define EK_CUDA_DECODE_LITE_H
+#include <functional>
 #include <memory>
 
 #include "../device/device.h"
@@ -66,6 +67,8 @@ struct LiteWeights {
 /* Random weights that keep the size of activations, made on the device. */
 LiteWeights random_lite_weights(Device& d, const LiteShape& shape, const LiteTypes& types, uint32_t seed);
 
+struct StepBuffers;
+
 class LiteDecoder {
  public:
   LiteDecoder(Device& d, const LiteShape& shape, LiteWeights weights);
@@ -77,6 +80,8 @@ class LiteDecoder {
   void fill_cache(int32_t n_tokens, uint32_t seed);
   /* The next step reads `token` at `position`. */
   void set(int32_t token, int32_t position);
+  /* Logits and the next token from x (hidden, device), the residual behind the last layer at `position`. */
+  void choose_after(const float* x, int32_t position);
   /* Runs n steps, each on the token that the one before chose. */
   void run(int32_t n_steps);
   /* Waits; logits (vocab) and the chosen token of the last step. */
@@ -87,6 +92,8 @@ class LiteDecoder {
 
   /* Bytes of cache that a step at `position` reads. */
   double cache_bytes(int32_t position) const;
+  /* Cache and scratch memory, for prefill. */
+  const StepBuffers& buffers() const;
   /* Cache rows (n_tokens, latent + rope) of a layer, as f32; for tests. */
   std::vector<float> cache_rows(int32_t layer, int32_t n_tokens);
 

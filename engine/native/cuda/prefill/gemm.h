@@ -1,0 +1,58 @@
+/* Products of many rows of activations with quantised weights, on tensor cores. */
+#ifndef EK_CUDA_PREFILL_GEMM_H
+#define EK_CUDA_PREFILL_GEMM_H
+#include <cuda_bf16.h>
+
+#include "../device/device.h"
+#include "../device/launch.h"
+#include "../weights/planes.h"
+
+namespace ek::cuda {
+
+/* Where the rows of activations lie: row r of a product is row gather[r] of `a`, or position first + r of a
+ * cache whose blocks of 64 rows are in a table, or simply row r. */
+struct GemmRows {
+  const __nv_bfloat16* a;
+  int32_t width; /* elements from one row to the next, a multiple of 8 */
+  const int32_t* gather;
+  const int32_t* blocks;
+  int32_t first;
+
+  EK_HD const __nv_bfloat16* row(int32_t r) const {
+    if (gather != nullptr) r = gather[r];
+    if (blocks != nullptr) r = blocks[(first + r) / 64] * 64 + (first + r) % 64;
+    return a + static_cast<size_t>(r) * width;
+  }
+};
+
+/* Which rows belong to which matrix of a stack: tile i has rows [first[i], end[i]) and matrix expert[i]. */
+struct GemmTiles {
+  const int32_t *expert, *first, *end; /* null: all rows, matrix 0 */
+  const int32_t* n_tiles;
+};
+
+enum class GemmOut { kFloat, kBf16, kAddFloat };
+
+struct GemmOp {
+  GemmRows rows;
+  GemmTiles tiles;
+  WeightView w;
+  WeightView up;   /* of gated products, otherwise unused */
+  int32_t n_rows;  /* of activations */
+  int32_t n_tiles; /* at most, of 128 rows */
+  GemmOut kind;
+  void* out; /* (n_rows, w.n_rows), f32 or bf16 */
+};
+
+constexpr int kGemmRows = 128; /* of activations in a tile */
+
+/* out = rows times w transposed, or added to it. Needs w.n_cols % 32 == 0 and w.n_rows % 16 == 0. */
+void launch_gemm(cudaStream_t stream, const char* name, const GemmOp& op);
+/* out (bf16) = silu(rows times w) * (rows times up). */
+void launch_gemm_gated(cudaStream_t stream, const char* name, const GemmOp& op);
+/* keys (n_rows, heads, nope), bf16 = latents times W_UK; k_b: heads x (latent, nope). */
+void launch_expand_keys(cudaStream_t stream, const GemmRows& latents, const WeightView& k_b, int32_t n_rows,
+                        __nv_bfloat16* keys);
+
+}  // namespace ek::cuda
+#endif

@@ -1,0 +1,71 @@
+/* Pieces of tiled products: weights from their planes to bf16 in shared memory, and a warp's share of a tile.
+ */
+#ifndef EK_CUDA_PREFILL_TILE_CUH
+#define EK_CUDA_PREFILL_TILE_CUH
+#include "../decode/fragment.cuh"
+#include "gemm.h"
+
+namespace ek::cuda {
+
+/* Eight warps in two rows and four columns: a warp has 64 x 32 of a tile of 128 x 128. */
+constexpr int kGemmWarps = 8, kGemmThreads = kGemmWarps * kWarp;
+
+/* Writes a lane's 8 columns of one part as bf16, in column order. r: row g or g + 8 of the fragment. */
+template <ek_type F>
+__device__ void store_part(const Fragment<F>& f, int r, int part, int lane, __nv_bfloat16* to) {
+  uint32_t pair[4];
+  unpack_pairs<F>(f, r, part, pair);
+  uint4 out;
+  if constexpr (F == EK_BF16) {
+    out = {__byte_perm(pair[0], pair[1], 0x5410), __byte_perm(pair[2], pair[3], 0x5410),
+           __byte_perm(pair[0], pair[1], 0x7632), __byte_perm(pair[2], pair[3], 0x7632)};
+  } else {
+    const Affine s = pair_affine<F>(f, r, part, lane % 4 / 2);
+    float v[8];
+    for (int p = 0; p < 4; p++) {
+      v[p] = fmaf(s.scale, bf16_value(pair[p] & 0xffff), s.offset);
+      v[p + 4] = fmaf(s.scale, bf16_value(pair[p] >> 16), s.offset);
+    }
+    out = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
+  }
+  *reinterpret_cast<uint4*>(to) = out;
+}
+
+/* Rows `row` to row + 15 and columns k to k + 15 of a tile as the left matrix of mma. */
+template <int Pitch>
+__device__ void load_left(uint32_t (&a)[4], const __nv_bfloat16* tile, int row, int k, int lane) {
+  load_matrices(a, tile + (row + lane % 16) * Pitch + k + lane / 16 * 8);
+}
+
+/* Rows n to n + 15 and columns k to k + 15 of a tile as two right matrices: words 0 and 1 have rows n to n
+ * + 7. */
+template <int Pitch>
+__device__ void load_right(uint32_t (&b)[4], const __nv_bfloat16* tile, int n, int k, int lane) {
+  load_matrices(b, tile + (n + lane / 16 * 8 + lane % 8) * Pitch + k + lane / 8 % 2 * 8);
+}
+
+/* Columns n to n + 15 and rows k to k + 15 of a tile as two right matrices. */
+template <int Pitch>
+__device__ void load_right_transposed(uint32_t (&b)[4], const __nv_bfloat16* tile, int n, int k, int lane) {
+  load_matrices_transposed(b, tile + (k + lane % 16) * Pitch + n + lane / 16 * 8);
+}
+
+/* Sums of a warp's 64 x 32: [16 rows][8 columns][as mma_bf16]. */
+using WarpSums = float[4][4][4];
+
+/* sums += the left tile's 64 rows from `row` on times two pairs of right matrices. */
+template <int Pitch>
+__device__ void multiply_step(WarpSums& sums, const __nv_bfloat16* left, int row, int k,
+                              const uint32_t (&b)[2][4], int lane) {
+#pragma unroll
+  for (int m = 0; m < 4; m++) {
+    uint32_t a[4];
+    load_left<Pitch>(a, left, row + m * 16, k, lane);
+#pragma unroll
+    for (int n = 0; n < 4; n++)
+      mma_bf16(sums[m][n], a[0], a[1], a[2], a[3], b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
+  }
+}
+
+}  // namespace ek::cuda
+#endif

@@ -1,0 +1,128 @@
+/* Prefill against a decoder in double on the host, against itself however the prompt is cut, and together
+ * with the fused decoder. On a GPU: scripts/gpu.sh; emulated: ctest. */
+#include <algorithm>
+#include <cstring>
+
+#include "../cuda/prefill/prefill.h"
+#include "attention_model.h"
+#include "cuda_check.h"
+#include "lite_reference.h"
+
+using namespace ek::test;
+using ek::cuda::LiteDecoder;
+using ek::cuda::LitePrefill;
+using ek::cuda::LiteShape;
+using ek::cuda::LiteTypes;
+
+namespace {
+
+struct Case {
+  const char* name;
+  LiteTypes types;
+  int32_t n_experts, top_k;
+  /* Of the deviation. Where experts are chosen, two near-equal ones may change places: activations are bf16.
+   */
+  double most;
+  std::vector<int32_t> lengths;
+};
+
+LiteShape small_shape(const Case& c) {
+  LiteShape s = ek::cuda::lite_shape(256);
+  s.n_layers = 2;
+  s.hidden = 256;
+  s.dense_ff = 320;
+  s.n_experts = c.n_experts;
+  s.top_k = c.top_k;
+  s.ff = 160; /* 5 steps of 32: a last group that is not full */
+  s.shared_ff = 512;
+  s.vocab = 512;
+  return s;
+}
+
+/* Root mean square of the differences over that of what was expected; NaN when anything is. */
+double error_of(const std::vector<float>& actual, const std::vector<double>& expected) {
+  double square = 0, error = 0;
+  for (size_t i = 0; i < expected.size(); i++) {
+    square += expected[i] * expected[i];
+    error += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+  }
+  return std::sqrt(error / square);
+}
+
+std::vector<int32_t> random_tokens(int32_t n, int32_t vocab) {
+  std::vector<int32_t> out;
+  std::mt19937 engine(11);
+  for (int32_t i = 0; i < n; i++)
+    out.push_back(static_cast<int32_t>(engine() % static_cast<uint32_t>(vocab)));
+  return out;
+}
+
+void check_logits(const Case& c, const std::string& what, LiteDecoder& decoder,
+                  const std::vector<double>& expected) {
+  const double error = error_of(decoder.logits(), expected);
+  check(error <= c.most, std::string(c.name) + ", " + what + ": error of the logits " +
+                             std::to_string(error) + ", at most " + std::to_string(c.most));
+  std::printf("     %s, %s: error %.3g\n", c.name, what.c_str(), error);
+}
+
+/* Everything that a prompt leaves: logits and the rows of all layers. */
+std::vector<float> state_of(LiteDecoder& decoder, int32_t n) {
+  std::vector<float> out = decoder.logits();
+  for (int32_t layer = 0; layer < decoder.shape.n_layers; layer++) {
+    for (float x : decoder.cache_rows(layer, n)) out.push_back(x);
+  }
+  return out;
+}
+
+void test_cuts(ek::cuda::Device& d, const Case& c, LiteDecoder& decoder, const std::vector<int32_t>& tokens) {
+  const int32_t n = static_cast<int32_t>(tokens.size());
+  LitePrefill whole(d, decoder, n);
+  whole.run(0, tokens);
+  const std::vector<float> expected = state_of(decoder, n);
+  whole.run(0, tokens);
+  check(same_bits(state_of(decoder, n), expected), std::string(c.name) + ": a second run gives other bits");
+  LitePrefill cut(d, decoder, 50, 64);
+  cut.run(0, tokens);
+  check(same_bits(state_of(decoder, n), expected),
+        std::string(c.name) + ": chunks of 50 and segments of 64 give other bits");
+}
+
+void test_case(ek::cuda::Device& d, const Case& c) {
+  const LiteShape shape = small_shape(c);
+  LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, c.types, 5));
+  LiteReference reference(shape, decoder.weights);
+  const int32_t longest = c.lengths.back();
+  const std::vector<int32_t> tokens = random_tokens(longest, shape.vocab);
+  LitePrefill prefill(d, decoder, longest, 64);
+  int32_t read = 0;
+  std::vector<double> expected;
+  for (int32_t length : c.lengths) {
+    for (; read < length; read++) expected = reference.step(tokens[static_cast<size_t>(read)]);
+    prefill.run(0, {tokens.begin(), tokens.begin() + length});
+    check_logits(c, std::to_string(length) + " tokens", decoder, expected);
+  }
+  expected = reference.step(decoder.token());
+  decoder.run(1);
+  check_logits(c, "one step of the decoder behind it", decoder, expected);
+  if (c.top_k < c.n_experts) test_cuts(d, c, decoder, tokens);
+}
+
+}  // namespace
+
+int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  try {
+    ek::cuda::Device d(0);
+    const LiteTypes bf16{EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
+    const LiteTypes q8{EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
+    const LiteTypes q4{EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+    for (const Case& c : {Case{"bf16, all experts", bf16, 4, 4, 0.03, {1, 65, 129}},
+                          Case{"q4_k_m, all experts", q4, 4, 4, 0.03, {63, 64}},
+                          Case{"q8_0, chosen experts", q8, 16, 3, 0.15, {31, 65}}}) {
+      test_case(d, c);
+    }
+  } catch (const std::exception& e) {
+    check(false, e.what());
+  }
+  return summary("cuda_prefill");
+}
