@@ -12,6 +12,7 @@
 
 #include "../cuda/decode/lite.h"
 #include "../cuda/ops/ops.h"
+#include "bench_types.h"
 
 namespace {
 
@@ -23,14 +24,6 @@ struct Options {
   int32_t steps = 300;
   bool kernels = false, json = false;
 };
-
-LiteTypes types_of(const std::string& name) {
-  /* As in the released Q4_K_M file: 1408 and 10944 are no multiples of 256, so down is Q5_0 or Q8_0. */
-  if (name == "q4_k_m") return {EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
-  if (name == "q8_0") return {EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
-  EK_REQUIRE(name == "bf16", "--types must be q4_k_m, q8_0 or bf16, got %s", name.c_str());
-  return {EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
-}
 
 Options parse(int argc, char** argv) {
   Options o;
@@ -79,7 +72,7 @@ void bench(Device& d, const Options& o, const std::string& name, double copy_rat
   int32_t most = 0;
   for (int32_t context : o.contexts) most = std::max(most, context);
   const LiteShape shape = lite_shape(most + o.steps + 8);
-  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, types_of(name), 1));
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
   decoder.fill_cache(shape.n_blocks * 64, 2);
   for (int32_t context : o.contexts) {
     const double seconds = seconds_per_step(d, decoder, context, o.steps);

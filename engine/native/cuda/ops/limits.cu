@@ -1,6 +1,7 @@
 /* The card's own limits, which benchmarks print their share of. */
 #include <cmath>
 
+#include "../device/ptx.cuh"
 #include "ops.h"
 
 namespace ek::cuda {
@@ -23,6 +24,21 @@ __global__ void multiply_add_kernel(float* out, float a, float b) {
   }
   float sum = 0;
   for (int i = 0; i < kAccumulators; i++) sum += x[i];
+  if (sum == 1e30f) out[0] = sum; /* never: keeps the loop */
+}
+
+constexpr int kProducts = 8, kProductRounds = 2048;
+
+/* Independent products of a warp, with nothing to load. */
+__global__ void matrix_kernel(float* out) {
+  float c[kProducts][4] = {};
+  const uint32_t one = 0x3f803f80u * (threadIdx.x < 1024); /* pairs of 1, unknown to the compiler */
+  for (int r = 0; r < kProductRounds; r++) {
+#pragma unroll
+    for (int i = 0; i < kProducts; i++) mma_bf16(c[i], one, one, one, one, one, one);
+  }
+  float sum = 0;
+  for (int i = 0; i < kProducts; i++) sum += c[i][0] + c[i][1] + c[i][2] + c[i][3];
   if (sum == 1e30f) out[0] = sum; /* never: keeps the loop */
 }
 
@@ -56,6 +72,16 @@ float best_ms(Device& d, Launch&& launch) {
 }
 
 }  // namespace
+
+double measure_matrix_rate(Device& d) {
+  DeviceMemory out(sizeof(float));
+  const int blocks = d.n_multiprocessors() * 4, warps = 8;
+  const float ms = best_ms(d, [&] {
+    launch(d.stream, "matrix_kernel", {blocks, warps * 32}, matrix_kernel, out.as<float>());
+  });
+  const double products = static_cast<double>(kProducts) * kProductRounds * warps * blocks;
+  return products * 2 * 16 * 8 * 16 / ms * 1e-9;
+}
 
 void measure_limits(Device& d, size_t n_bytes, double* gb_per_s, double* gflop_per_s) {
   const size_t n = n_bytes / 2 / sizeof(uint4);

@@ -92,6 +92,8 @@ void argmax(Device& d, const float* logits, int32_t n_rows, int32_t vocab, int32
 
 /* Best of several rounds: bytes read plus written per second of a copy, and f32 multiply-adds (2 each). */
 void measure_limits(Device& d, size_t n_bytes, double* gb_per_s, double* gflop_per_s);
+/* TFLOP/s of bf16 products with f32 sums by mma.sync, operands in registers. */
+double measure_matrix_rate(Device& d);
 
 }  // namespace ek::cuda
 #endif

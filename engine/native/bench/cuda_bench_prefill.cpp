@@ -1,0 +1,119 @@
+/* Prefill speed of the shape of DeepSeek-Coder-V2-Lite with random weights.
+ *
+ *   cuda_bench_prefill [--types q4_k_m|q8_0|bf16]… [--tokens N]… [--chunk N] [--kernels] [--json]
+ *
+ * Prints per type and prompt length tokens per second, the floating-point operations of the products and of
+ * dense attention per second, and their share of the rate that the card's tensor cores reached in this run
+ * with the same instruction. --kernels: microseconds of each kind of kernel in one more run, of the whole
+ * prompt. */
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "../cuda/ops/ops.h"
+#include "../cuda/prefill/prefill.h"
+#include "bench_types.h"
+
+namespace {
+
+using namespace ek::cuda;
+
+struct Options {
+  std::vector<std::string> types;
+  std::vector<int32_t> tokens;
+  int32_t chunk = 2048;
+  bool kernels = false, json = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i < argc; i++) {
+    const std::string name = argv[i];
+    const auto value = [&] {
+      EK_REQUIRE(i + 1 < argc, "%s needs a value", name.c_str());
+      return std::string(argv[++i]);
+    };
+    if (name == "--types") {
+      o.types.push_back(value());
+    } else if (name == "--tokens") {
+      o.tokens.push_back(std::atoi(value().c_str()));
+      EK_REQUIRE(o.tokens.back() > 0, "--tokens must be positive, got %d", o.tokens.back());
+    } else if (name == "--chunk") {
+      o.chunk = std::atoi(value().c_str());
+      EK_REQUIRE(o.chunk > 0, "--chunk must be positive, got %d", o.chunk);
+    } else if (name == "--kernels") {
+      o.kernels = true;
+    } else {
+      EK_REQUIRE(name == "--json", "unknown option %s", name.c_str());
+      o.json = true;
+    }
+  }
+  if (o.types.empty()) o.types = {"q4_k_m", "bf16"};
+  if (o.tokens.empty()) o.tokens = {512, 8192, 32768};
+  return o;
+}
+
+/* Best seconds of two runs; one for long prompts. */
+double seconds_of(Device& d, LitePrefill& prefill, const std::vector<int32_t>& tokens) {
+  double best = 1e9;
+  for (int round = 0; round < (tokens.size() > 40000 ? 1 : 2); round++) {
+    d.wait();
+    const auto begin = std::chrono::steady_clock::now();
+    prefill.run(0, tokens);
+    d.wait();
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
+    best = std::min(best, time.count());
+  }
+  return best;
+}
+
+void bench(Device& d, const Options& o, const std::string& name, double matrix_rate) {
+  const int32_t most = *std::max_element(o.tokens.begin(), o.tokens.end());
+  const LiteShape shape = lite_shape(most + 64);
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
+  LitePrefill prefill(d, decoder, std::min(o.chunk, most));
+  if (!o.json)
+    std::printf("%s: workspace %.2f GB\n", name.c_str(), static_cast<double>(prefill.n_bytes()) * 1e-9);
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < most; i++) tokens.push_back(static_cast<int32_t>(i * 7919LL % shape.vocab));
+  prefill.run(
+      0, {tokens.begin(), tokens.begin() + std::min(most, 256)}); /* the first launch of a kernel loads it */
+  for (int32_t n : o.tokens) {
+    const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + n);
+    const double seconds = seconds_of(d, prefill, prompt);
+    const double rate = prefill.operations(0, n) / seconds * 1e-12;
+    int32_t bad = 0;
+    for (float x : decoder.logits()) bad += !std::isfinite(x);
+    std::printf(
+        o.json ? "{\"types\":\"%s\",\"tokens\":%d,\"chunk\":%d,\"tokensPerSecond\":%.0f,\"seconds\":%.4f,"
+                 "\"tflopPerSecond\":%.1f,\"percentOfMatrixRate\":%.1f,\"logitsNotFinite\":%d}\n"
+               : "%-7s %7d tokens in chunks of %d: %8.0f tok/s  %8.4f s  %6.1f TFLOP/s  %5.1f %% of the "
+                 "matrix rate  %d bad logits\n",
+        name.c_str(), n, o.chunk, n / seconds, seconds, rate, 100 * rate / matrix_rate, bad);
+    if (o.kernels) prefill.time_kernels(0, prompt);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  try {
+    const Options o = parse(argc, argv);
+    Device d(0);
+    const double matrix_rate = measure_matrix_rate(d);
+    if (!o.json)
+      std::printf("%s: %.0f TFLOP/s of bf16 products with mma.sync from registers\n", d.properties.name,
+                  matrix_rate);
+    for (const std::string& name : o.types) bench(d, o, name, matrix_rate);
+    return 0;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(
+        stderr,
+        "cuda_bench_prefill: the model, its cache and the workspace do not fit into the GPU's memory\n");
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "cuda_bench_prefill: %s\n", e.what());
+  }
+  return 1;
+}
