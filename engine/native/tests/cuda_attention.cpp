@@ -29,12 +29,17 @@ std::vector<float> run_case(const Run& run, ek_device device, int32_t step) {
   return model.run_cut({7, before, run.c.n_checked, blocks}, run.in, step);
 }
 
+/* Cases that take long under emulation, and lengths whose neighbour is tested. */
+bool left_out(const AttentionCase& c) {
+  return static_cast<int64_t>(c.n_tokens) * c.n_checked > 5000 || (c.n_tokens > 1 && c.n_tokens % 32 != 1);
+}
+
 std::vector<Run> all_runs() {
   std::vector<Run> runs;
   std::vector<AttentionCase> cases = attention_cases();
   for (const AttentionCase& c : dense_cases()) cases.push_back(c);
   for (const AttentionCase& c : cases) {
-    if (kEmulated && static_cast<int64_t>(c.n_tokens) * c.n_checked > 5000) continue;
+    if (kEmulated && left_out(c)) continue;
     for (ek_type cache : {EK_F32, EK_F16}) {
       runs.push_back({c, cache, make_inputs(c.shape, c.q_scale, {{7, 0, c.n_tokens, {}}}), {}});
     }

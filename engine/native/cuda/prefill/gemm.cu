@@ -29,6 +29,7 @@ __global__ void __launch_bounds__(kGemmThreads)
                     rows.row(r < n_rows ? r : first) + k0 + i % 16 * 8, true);
     }
     copy_async_commit();
+#pragma unroll
     for (int part = 0; part < 4; part++) {
       for (int r = 0; r < 2; r++)
         store_part<F>(f, r, part, lane,
