@@ -43,6 +43,8 @@ const kinds = new Set<string>(definitionKinds);
 /** Whatever stands in these belongs to them. */
 const HOLDERS = new Set<DefinitionKind>(["class", "interface", "enum", "module", "type"]);
 const LONGEST_SIGNATURE = 8;
+/** Without a body, these are a signature as a whole; of anything else the line of the name says the most. */
+const ALL_SIGNATURE = new Set<string>(["function", "method"]);
 
 /** Definitions in the order of the text; one for each name and place. */
 export function definitionsOf(query: Query, root: Node, text: string): DefinitionFacts[] {
@@ -74,7 +76,7 @@ function fromCaptures(captures: readonly { name: string; node: Node }[]): Found 
   const line = name.startPosition.row;
   const endLine = whole.endPosition.row;
   const bodyNode = body ?? whole.childForFieldName("body");
-  const signatureEnd = bodyNode ? bodyNode.startPosition.row : endLine;
+  const signatureEnd = bodyNode ? lineBefore(bodyNode) : ALL_SIGNATURE.has(kind) ? endLine : line;
   return {
     name: name.text.replace(/^[:"'$]+|["']$/g, ""),
     kind: kind === "scope" ? "class" : (kind as DefinitionKind),
@@ -86,6 +88,11 @@ function fromCaptures(captures: readonly { name: string; node: Node }[]): Found 
     start: whole.startIndex,
     end: whole.endIndex,
   };
+}
+
+/** The line on which stands what comes before `body`: a body often begins on a line of its own. */
+function lineBefore(body: Node): number {
+  return (body.previousSibling ?? body).endPosition.row;
 }
 
 function withContainers(found: readonly Found[], lines: readonly string[]): DefinitionFacts[] {

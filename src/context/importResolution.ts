@@ -123,7 +123,9 @@ function folderByEnd(
 ): IndexedFile[] {
   let best = "";
   let bestCount = 0;
+  const last = segments.at(-1) ?? "";
   for (const folder of index.folders.keys()) {
+    if (!folder.endsWith(last)) continue;
     const count = commonEnd(folder.split("/"), segments);
     const isBetter =
       count > bestCount ||
@@ -210,9 +212,10 @@ function nearest(files: readonly IndexedFile[], path: string, most: number): Ind
 
 /** Folders that two paths share, counted from the root. */
 export function nearness(a: string, b: string): number {
-  const left = a.split("/");
-  const right = b.split("/");
   let count = 0;
-  while (count < left.length - 1 && left[count] === right[count]) count++;
+  for (let i = 0; i < a.length && a.charCodeAt(i) === b.charCodeAt(i); i++)
+    if (a.charCodeAt(i) === SLASH) count++;
   return count;
 }
+
+const SLASH = 47;

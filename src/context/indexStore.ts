@@ -9,7 +9,7 @@ import type { Definition, IndexedFile, RepositoryIndex } from "./repositoryIndex
 import { languageOf } from "./syntax.ts";
 
 /** Changes with every change of what is stored, how it is found, or what may be read at all. */
-const FORMAT = 2;
+const FORMAT = 3;
 const CHECKSUM_BYTES = 4;
 
 type StoredFile = Omit<IndexedFile, "definitions" | "language"> & {
@@ -78,6 +78,7 @@ function storedForm(index: RepositoryIndex, root: string): StoredIndex {
       name: renamed(definition.name),
       container: renamed(definition.container),
       text: definition.text,
+      tail: definition.tail,
     })),
   }));
   return { format: FORMAT, root, names, files };

@@ -6,24 +6,27 @@ import { headerOf } from "./snippet.ts";
 
 /** Fixed part of a line's cost, in bytes: evens out the gain of very short lines. */
 const LINE_COST = 12;
+/** The rest of a signature is worth this much of its first line: the names and types of what it takes. */
+const TAIL_WORTH = 0.2;
 /** Nothing that defines anything is shorter, in bytes. */
 const SHORTEST_LINE = 8;
 /** Lines that may open a file together. */
 const MOST_AT_ONCE = 8;
 
-export interface PackedLine {
-  /** Line from 0, as `candidate.definition.line`. */
+export interface PackedLines {
+  /** First line from 0: that of `candidate.definition`, or the one after it, where the rest of its signature stands. */
   line: number;
-  /** The likeliest of the candidates that this line defines. */
+  text: string;
+  /** The likeliest of the candidates that the line defines. */
   candidate: Candidate;
 }
 
 export interface PackedFile {
   file: IndexedFile;
-  lines: PackedLine[];
+  lines: PackedLines[];
 }
 
-interface OpenLine extends PackedLine {
+interface OpenLines extends PackedLines {
   probability: number;
   bytes: number;
 }
@@ -31,10 +34,10 @@ interface OpenLine extends PackedLine {
 interface OpenFile {
   file: IndexedFile;
   /** The most use for a byte first. */
-  waiting: OpenLine[];
+  waiting: OpenLines[];
   /** Of `waiting`, those that were taken or did not fit. */
   done: number;
-  taken: PackedLine[];
+  taken: PackedLines[];
   /** Bytes that the next line costs on top: those of the header until the file is open. */
   header: number;
 }
@@ -61,14 +64,13 @@ export function pack(candidates: readonly Candidate[], budget: number): PackedFi
 }
 
 function openFiles(candidates: readonly Candidate[]): OpenFile[] {
-  const files = new Map<IndexedFile, Map<number, OpenLine>>();
+  const files = new Map<IndexedFile, Map<number, OpenLines>>();
   for (const candidate of candidates) {
     const { probability, definition } = candidate;
     const { file, line, text } = definition;
-    const lines = files.get(file) ?? new Map<number, OpenLine>();
+    const lines = files.get(file) ?? new Map<number, OpenLines>();
     const known = lines.get(line);
-    if (!known)
-      lines.set(line, { line, candidate, probability, bytes: Buffer.byteLength(text) + 1 });
+    if (!known) lines.set(line, opened({ line, text, candidate }, probability));
     else {
       known.probability += probability;
       if (probability > known.candidate.probability) known.candidate = candidate;
@@ -77,14 +79,33 @@ function openFiles(candidates: readonly Candidate[]): OpenFile[] {
   }
   return [...files].map(([file, lines]) => ({
     file,
-    waiting: [...lines.values()].sort((a, b) => useOf(b) - useOf(a)),
+    waiting: waitingOf(lines.values()),
     done: 0,
     taken: [],
     header: Buffer.byteLength(headerOf(file.path)),
   }));
 }
 
-function useOf({ probability, bytes }: OpenLine): number {
+function opened({ line, text, candidate }: PackedLines, probability: number): OpenLines {
+  return { line, text, candidate, probability, bytes: Buffer.byteLength(text) + 1 };
+}
+
+/** The lines in the order of their use; the rest of a signature comes behind its first line, however short it is. */
+function waitingOf(heads: Iterable<OpenLines>): OpenLines[] {
+  const waiting: { lines: OpenLines; use: number }[] = [];
+  for (const head of heads) {
+    const use = useOf(head);
+    waiting.push({ lines: head, use });
+    const { candidate, probability, line } = head;
+    const { tail } = candidate.definition;
+    if (tail === "") continue;
+    const rest = opened({ line: line + 1, text: tail, candidate }, probability * TAIL_WORTH);
+    waiting.push({ lines: rest, use: Math.min(useOf(rest), use) });
+  }
+  return waiting.sort((a, b) => b.use - a.use).map(({ lines }) => lines);
+}
+
+function useOf({ probability, bytes }: OpenLines): number {
   return probability / (bytes + LINE_COST);
 }
 

@@ -34,3 +34,29 @@ test("says nothing twice, and nothing of languages that it does not know", () =>
   expect(plainDefinitions(text, "python", one ? [one] : [])).toEqual([]);
   expect(plainDefinitions(text, "bash", [])).toEqual([]);
 });
+
+test("finds what a type holds that only a macro sees", () => {
+  const text = `ast_struct! {
+    pub struct Block {
+        pub brace_token: token::Brace,
+        /// Statements
+        pub stmts: Vec<Stmt>,
+    }
+}
+ast_enum! {
+    pub enum Arguments {
+        None,
+        Bracketed(Angle),
+    }
+}
+`;
+  const found = plainDefinitions(text, "rust", []);
+  expect(found.map(({ kind, container, name }) => `${kind} ${container}.${name}`)).toEqual([
+    "class .Block",
+    "field Block.brace_token",
+    "field Block.stmts",
+    "enum .Arguments",
+    "member Arguments.None",
+    "member Arguments.Bracketed",
+  ]);
+});

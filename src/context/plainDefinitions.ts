@@ -6,6 +6,8 @@ interface PlainRule {
   pattern: RegExp;
   /** By the word that the pattern captures first; the name is captured second. */
   kinds: Readonly<Record<string, DefinitionKind>>;
+  /** What the lines inside of a type define, up to the bracket that closes it. */
+  members?: readonly (readonly [RegExp, DefinitionKind])[];
 }
 
 const rust: PlainRule = {
@@ -23,7 +25,15 @@ const rust: PlainRule = {
     static: "constant",
     "macro_rules!": "macro",
   },
+  members: [
+    [/^\s+(?:pub(?:\([^)]*\))?\s+)?([a-z_]\w*)\s*:(?!:)/, "field"],
+    [/^\s+([A-Z]\w*)\s*(?:[({,=]|$)/, "member"],
+  ],
 };
+
+const HOLDERS = new Set<DefinitionKind>(["class", "enum"]);
+/** A type whose end is not found by then has none. */
+const MOST_MEMBER_LINES = 300;
 
 const rules: Readonly<Record<string, PlainRule>> = {
   rust,
@@ -68,13 +78,53 @@ export function plainDefinitions(
   if (!rule) return [];
   const known = new Set(found.map(({ line, name }) => `${line} ${name}`));
   const missing: DefinitionFacts[] = [];
-  for (const [line, content] of text.split("\n").entries()) {
+  const lines = text.split("\n");
+  for (const [line, content] of lines.entries()) {
     if (content.length > 300 || COMMENT.test(content)) continue;
     const [, word = "", name = ""] = rule.pattern.exec(content) ?? [];
     if (name === "" || known.has(`${line} ${name}`)) continue;
     const kind = rule.kinds[word] ?? "macro";
-    const at = { line, signatureEnd: line, endLine: line, docLine: line };
-    missing.push({ name, kind, container: "", ...at });
+    missing.push(factsAt(line, name, kind, ""));
+    if (rule.members && HOLDERS.has(kind) && /\{\s*$/.test(content))
+      missing.push(...membersBehind(lines, line, name, rule.members));
   }
   return missing;
+}
+
+function factsAt(
+  line: number,
+  name: string,
+  kind: DefinitionKind,
+  container: string,
+): DefinitionFacts {
+  return { name, kind, container, line, signatureEnd: line, endLine: line, docLine: line };
+}
+
+/** Members of the type that begins at `line`, one step further in. */
+function membersBehind(
+  lines: readonly string[],
+  line: number,
+  container: string,
+  rules: NonNullable<PlainRule["members"]>,
+): DefinitionFacts[] {
+  const outer = indentOf(lines[line]);
+  const members: DefinitionFacts[] = [];
+  let inner = -1;
+  for (let at = line + 1; at < Math.min(lines.length, line + MOST_MEMBER_LINES); at++) {
+    const content = lines[at] ?? "";
+    if (content.trim() === "" || COMMENT.test(content)) continue;
+    const indent = indentOf(content);
+    if (indent <= outer) break;
+    if (inner < 0) inner = indent;
+    if (indent !== inner) continue;
+    for (const [pattern, kind] of rules) {
+      const name = pattern.exec(content)?.[1];
+      if (name !== undefined) members.push(factsAt(at, name, kind, container));
+    }
+  }
+  return members;
+}
+
+function indentOf(line = ""): number {
+  return line.length - line.trimStart().length;
 }

@@ -12,6 +12,8 @@ import { languageOf, type SyntaxLanguage } from "./syntax.ts";
 
 /** Defining lines are cut here: a longer one is data. UTF-16 units. */
 const LONGEST_LINE = 240;
+/** Of a signature that goes on, no more than this is kept. UTF-16 units. */
+const LONGEST_TAIL = 480;
 
 export interface Definition extends Omit<DefinitionFacts, "name" | "container"> {
   file: IndexedFile;
@@ -20,6 +22,8 @@ export interface Definition extends Omit<DefinitionFacts, "name" | "container"> 
   container: number;
   /** The line of the name, as it stands in the file. */
   text: string;
+  /** The lines after it up to the end of the signature; empty when there are none, or too many. */
+  tail: string;
 }
 
 export interface IndexedFile extends ScannedNames {
@@ -119,10 +123,24 @@ export class RepositoryIndex {
       file,
       name: this.names.add(facts.name),
       container: facts.container === "" ? -1 : this.names.add(facts.container),
-      text: detached((lines[facts.line] ?? "").replace(/\r$/, "").slice(0, LONGEST_LINE)),
+      text: detached(keptLine(lines[facts.line])),
+      tail: detached(tailOf(lines, facts)),
     }));
     return file;
   }
+}
+
+function keptLine(line = ""): string {
+  return line.replace(/\r$/, "").slice(0, LONGEST_LINE);
+}
+
+function tailOf(lines: readonly string[], { line, signatureEnd }: DefinitionFacts): string {
+  if (signatureEnd === line) return "";
+  const tail = lines
+    .slice(line + 1, signatureEnd + 1)
+    .map(keptLine)
+    .join("\n");
+  return tail.length <= LONGEST_TAIL ? tail : "";
 }
 
 /** File name without folder and extension. */

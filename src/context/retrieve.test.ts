@@ -140,6 +140,46 @@ test("prefers what begins as the name that is being typed", async () => {
   }
 });
 
+test("gives a signature of several lines whole, and no more than the signature", async () => {
+  const { context } = await contextAt("main.py", {
+    "store.py": `class Store(
+    Base,
+):
+    limit = {
+        "low": 1,
+    }
+
+    def put_item(
+        self,
+        item: Item,
+    ) -> Receipt:
+        return self.save(item)
+`,
+    "main.py": "from store import Store\n\nstore = Store()\nreceipt = store.<|>\n",
+  });
+  expect(context).toContain(
+    "    def put_item(\n        self,\n        item: Item,\n    ) -> Receipt:\n",
+  );
+  expect(context).not.toContain("self.save");
+  expect(context).not.toContain('"low"');
+});
+
+test("gives several definitions of a name where it may mean either", async () => {
+  const { snippets } = await contextAt(
+    "src/main.ts",
+    {
+      "src/a.ts": "export class A {\n  deliver(to: Address): void {}\n}\n",
+      "src/b.ts": "export class B {\n  deliver(): Promise<Parcel> {}\n}\n",
+      "src/dist/b.min.ts": "export class B { deliver() {} }\n",
+      "src/main.ts": 'import { A } from "./a";\nimport { B } from "./b";\n\nthing.<|>\n',
+    },
+    800,
+  );
+  const lines = snippets.map(({ text }) => text).join("\n");
+  expect(lines).toContain("deliver(to: Address)");
+  expect(lines).toContain("deliver(): Promise<Parcel>");
+});
+
 test("stays within the budget, and nothing costs nothing", async () => {
   for (const budget of [0, 20, 40, 80]) {
     const { tokens, snippets } = await contextAt("src/cart.ts", typescript, budget);

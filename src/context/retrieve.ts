@@ -27,22 +27,26 @@ export function retrieve(
   return { snippets, context, tokens, ms: performance.now() - started };
 }
 
-function snippetsOf({ file, lines }: PackedFile): Snippet[] {
+/** Lines of one file; those that two signatures share stand once. */
+function snippetsOf({ file, lines: packed }: PackedFile): Snippet[] {
   const snippets: Snippet[] = [];
-  for (const { line, candidate } of lines) {
-    const last = snippets.at(-1);
-    const { text } = candidate.definition;
-    if (last && last.endLine === line && last.reason === candidate.reason) {
-      last.endLine++;
-      last.text += `\n${text}`;
-    } else
-      snippets.push({
-        path: file.path,
-        startLine: line + 1,
-        endLine: line + 1,
-        text,
-        reason: candidate.reason,
-      });
+  for (const { line: first, text, candidate } of packed) {
+    for (const [i, content] of text.split("\n").entries()) {
+      const line = first + i + 1;
+      const last = snippets.at(-1);
+      if (last && line <= last.endLine) continue;
+      if (last && last.endLine === line - 1 && (i > 0 || last.reason === candidate.reason)) {
+        last.endLine++;
+        last.text += `\n${content}`;
+      } else
+        snippets.push({
+          path: file.path,
+          startLine: line,
+          endLine: line,
+          text: content,
+          reason: candidate.reason,
+        });
+    }
   }
   return snippets;
 }

@@ -1,6 +1,6 @@
 // From evidence to definitions with a probability: how likely it is that the code at the cursor uses them next.
 import type { Definition } from "../repositoryIndex.ts";
-import { bestDefinition, DefinitionChoice } from "./definitionChoice.ts";
+import { bestDefinition, DefinitionChoice, furtherDefinitions } from "./definitionChoice.ts";
 import { describe, descriptionOf } from "./description.ts";
 import { Evidence, FEATURES, type Feature } from "./features.ts";
 import { Judgement } from "./judgement.ts";
@@ -21,15 +21,37 @@ export interface Candidate {
   reason: Feature;
 }
 
-/** Candidates for names that the file does not use yet; unsorted. */
+/** Further definitions of one name, should the likeliest not be the one that is meant. */
+const MOST_FURTHER = 3;
+/** Names likely enough that it matters which of their definitions is meant. */
+const MOST_DOUBTED = 200;
+/** A further definition brings no new name, only certainty about it. */
+const FURTHER_WORTH = 0.12;
+
+/** Candidates for names that the file does not use yet; the likeliest first, further definitions behind them. */
 export function candidatesOf(scene: Scene): Candidate[] {
   const found: Candidate[] = [];
   const judgement = new Judgement(scene);
-  describedOf(scene, MOST_CANDIDATES, (definition, data, row) => {
-    const { score, reason } = judgement.of(data, row);
-    found.push({ definition, probability: Math.exp(score), reason });
-  });
-  return found;
+  const choice = new DefinitionChoice(scene);
+  describedOf(
+    scene,
+    MOST_CANDIDATES,
+    (definition, data, row) => {
+      const { score, reason } = judgement.of(data, row);
+      found.push({ definition, probability: Math.exp(score), reason });
+    },
+    choice,
+  );
+  found.sort((a, b) => b.probability - a.probability);
+  const further: Candidate[] = [];
+  for (const { definition: best, probability, reason } of found.slice(0, MOST_DOUBTED))
+    for (const { definition, share } of furtherDefinitions(choice, best, MOST_FURTHER))
+      further.push({
+        definition,
+        probability: probability * share * FURTHER_WORTH,
+        reason,
+      });
+  return [...found, ...further];
 }
 
 /** Hands the definition of the `most` likeliest candidates by a rough score and their features, `FEATURES` numbers of `data` from `row`, to `take`. */
@@ -37,10 +59,10 @@ export function describedOf(
   scene: Scene,
   most: number,
   take: (definition: Definition, data: Float32Array, row: number) => void,
+  choice = new DefinitionChoice(scene),
 ): void {
   const sources = sourcesOf(scene);
   const evidence = evidenceOf(scene, sources);
-  const choice = new DefinitionChoice(scene);
   const description = descriptionOf(scene, sources);
   const { data } = evidence;
   for (const i of screened(evidence, most)) {

@@ -13,6 +13,8 @@ import { type Place, placeBefore } from "./place.ts";
 export interface Scene {
   index: RepositoryIndex;
   path: string;
+  /** This file as the index knows it. */
+  self: IndexedFile | undefined;
   /** This file as far as it is looked at, and its names. */
   scanned: ScannedNames;
   own: ReadonlySet<number>;
@@ -59,6 +61,7 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
   const scene: Scene = {
     index,
     path,
+    self: index.files.get(path),
     scanned,
     own: new Set(scanned.ids),
     indexed: new Set(index.files.get(path)?.distinct),

@@ -24,7 +24,7 @@ export function sourcesOf(scene: Scene): Sources {
     const all = scene.index.definitions.get(name);
     if (!all || all.length > 2 * MOST_DEFINITIONS) continue;
     // What was saved of this file may be older than its text.
-    const definitions = all.filter(({ file }) => file.path !== scene.path);
+    const definitions = all.filter(({ file }) => file !== scene.self);
     if (definitions.length > MOST_DEFINITIONS) continue;
     const share = rarity(scene, name) / definitions.length;
     for (const { file, container } of definitions) {

@@ -27,7 +27,7 @@ export function voteByImports(scene: Scene, evidence: Evidence): void {
   for (const file of [...scene.siblings].slice(0, MOST_SIBLING_FILES))
     voteForFile(file, evidence, "siblingDefinition", "siblingMember");
   const folder = scene.path.includes("/") ? scene.path.slice(0, scene.path.lastIndexOf("/")) : ".";
-  const near = (scene.index.folders.get(folder) ?? []).filter(({ path }) => path !== scene.path);
+  const near = (scene.index.folders.get(folder) ?? []).filter((file) => file !== scene.self);
   const share = 1 / Math.sqrt(Math.min(near.length + 1, MOST_SIBLING_FILES));
   for (const file of near.slice(0, MOST_SIBLING_FILES))
     for (const name of file.distinct) evidence.add(name, "sameFolder", share);
@@ -125,7 +125,7 @@ export function voteByModule(scene: Scene, evidence: Evidence): void {
     if (statement.names.includes(word))
       voteForFile(file, evidence, "receiverModule", "importedMember");
   for (const file of (scene.index.stems.get(word) ?? []).slice(0, MOST_MODULES))
-    if (file.path !== scene.path && file.language?.id === scene.language?.id)
+    if (file !== scene.self && file.language?.id === scene.language?.id)
       for (const { name } of file.definitions.slice(0, MOST_DEFINITIONS_OF_FILE))
         evidence.raise(name, "receiverModule", 0.5);
 }
