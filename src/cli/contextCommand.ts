@@ -1,8 +1,8 @@
-import { buildRepositoryIndex } from "../context/buildIndex.ts";
+import { LiveIndex } from "../context/buildIndex.ts";
 import { refusalText } from "../context/guard/contextGuard.ts";
 import { defaultStoreFolder } from "../context/indexStore.ts";
+import { retrieveLive } from "../context/liveRetrieval.ts";
 import { guardedTexts } from "../context/relatedFiles.ts";
-import { retrieve } from "../context/retrieve.ts";
 import type { Retrieval } from "../context/snippet.ts";
 import type { OpenedDocument } from "./location.ts";
 import { openDocument, parseCount, parseLocation } from "./location.ts";
@@ -43,8 +43,9 @@ export async function contextOf(
   if (workspace === undefined || budgetTokens === 0)
     return { snippets: [], context: "", tokens: 0, ms: 0 };
   const { filename, text, offset } = snapshot;
-  const index = await buildRepositoryIndex({ root: workspace, storeFolder: defaultStoreFolder() });
-  return retrieve(index, { path: filename, text, offset }, budgetTokens);
+  const live = new LiveIndex({ root: workspace, storeFolder: defaultStoreFolder() });
+  await live.refresh();
+  return retrieveLive(live, { path: filename, text, offset }, budgetTokens);
 }
 
 /** Texts of files that are like the document, which a completion may copy from. */

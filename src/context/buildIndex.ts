@@ -8,6 +8,8 @@ import { Syntax } from "./syntax.ts";
 
 /** More changed files than this are a checkout: whole folders may have come and gone. */
 const MANY_FILES = 50;
+/** Texts that are kept to be asked for again. */
+const MOST_TEXTS = 16;
 /** Files that say what may be read. */
 const RULES = new Set([".gitignore", ".tidepoolignore"]);
 
@@ -30,6 +32,10 @@ export class LiveIndex {
   readonly index = new RepositoryIndex();
   readonly #options: IndexOptions;
   readonly #syntax = new Syntax();
+  /** Texts that were lately asked for; any news of the files may make them wrong. */
+  readonly #texts = new Map<string, string>();
+  /** Texts of editors that the guard allowed. */
+  readonly #unsaved = new Map<string, string>();
   #guard: ContextGuard;
 
   constructor(options: IndexOptions) {
@@ -42,6 +48,8 @@ export class LiveIndex {
     const { storeFolder, root, onProgress } = this.#options;
     // A guard holds what it read of the ignore rules for a while; here they may have just changed.
     this.#guard = new ContextGuard(this.#options);
+    this.#texts.clear();
+    this.#unsaved.clear();
     const paths = await this.#guard.list();
     const listed = new Set(paths);
     if (storeFolder !== undefined && this.index.files.size === 0)
@@ -67,20 +75,29 @@ export class LiveIndex {
   /** Takes the file as it now is on disk; forgets it when it is gone or must not be read. */
   async read(path: string): Promise<void> {
     const guarded = await this.#guard.read(path);
+    this.#texts.clear();
+    this.#unsaved.delete(path);
     if (guarded.kind === "refused") this.index.remove(path);
     else await this.#update(path, guarded.file.text, guarded.file.changedMs);
   }
 
-  /** The file's text as it now is on disk; undefined when it is gone or must not be read. */
+  /** The file's text as its editor or the disk has it; undefined when it is gone or must not be read. */
   async textOf(path: string): Promise<string | undefined> {
+    const known = this.#unsaved.get(path) ?? this.#texts.get(path);
+    if (known !== undefined) return known;
     const guarded = await this.#guard.read(path);
-    return guarded.kind === "refused" ? undefined : guarded.file.text;
+    if (guarded.kind === "refused") return undefined;
+    if (this.#texts.size >= MOST_TEXTS) this.#texts.clear();
+    this.#texts.set(path, guarded.file.text);
+    return guarded.file.text;
   }
 
   /** Takes the unsaved text of an editor, when the guard allows it. */
   async edit(path: string, text: string): Promise<void> {
-    if (await this.#guard.refusalOfUnsaved(path, text)) this.index.remove(path);
-    else await this.#update(path, text, 0);
+    this.#unsaved.delete(path);
+    if (await this.#guard.refusalOfUnsaved(path, text)) return this.index.remove(path);
+    this.#unsaved.set(path, text);
+    await this.#update(path, text, 0);
   }
 
   async #update(path: string, text: string, changedMs: number): Promise<void> {

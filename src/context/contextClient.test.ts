@@ -62,6 +62,21 @@ test("does not wait for a thread that is busy", async () => {
   await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
 });
 
+test("tells the thread where the user is, once for a few lines", async () => {
+  const { client } = clientOf(
+    "places",
+    `const seen = [];
+    port.on("message", (message) => message.kind === "visited"
+      ? seen.push(message.place)
+      : port.postMessage({ kind: "retrieved", id: message.id,
+          retrieval: { snippets: [], context: JSON.stringify(seen), tokens: 0, ms: 0 } }));`,
+  );
+  for (const line of [40, 41, 43, 60]) client.visited({ path: "a.ts", line, isEdited: false });
+  const found = await client.retrieve(cursor, 100, PATIENT_MS);
+  expect(JSON.parse(found?.context ?? "")).toMatchObject([{ line: 40 }, { line: 60 }]);
+  await client.close();
+});
+
 test("passes on what the thread says", async () => {
   const { client, news } = clientOf(
     "news",

@@ -2,12 +2,16 @@
 import { Worker } from "node:worker_threads";
 import { assertNever } from "../base/assertNever.ts";
 import type { Answer, ContextWorkerData, FromContext, ToContext } from "./contextMessages.ts";
+import type { RecentPlace } from "./recentPlaces.ts";
 import type { ContextCursor, Retrieval } from "./snippet.ts";
 
 /** A context that comes later than this is not waited for. */
 const LONGEST_WAIT_MS = 150;
 /** Nobody waits for related texts: they are there for the completions to come. */
 const LONGEST_READ_MS = 10_000;
+
+/** Every key moves the cursor; the thread need not hear of it while it stays near. */
+const LINES_TOLD_ONCE = 4;
 
 /** What a client tells whoever made it. */
 export interface ContextListener {
@@ -20,6 +24,8 @@ export interface ContextListener {
 export class ContextClient {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, (answer: Answer | undefined) => void>();
+  /** The place that the thread heard of last. */
+  #told = "";
   #nextId = 1;
   #isClosed = false;
 
@@ -66,6 +72,15 @@ export class ContextClient {
   /** The unsaved text of an editor. */
   edited(path: string, text: string): void {
     this.#post({ kind: "edited", path, text });
+  }
+
+  /** Where the user is now; told once for each few lines. */
+  visited(place: RecentPlace): void {
+    const { path, line, isEdited } = place;
+    const key = `${isEdited} ${Math.floor(line / LINES_TOLD_ONCE)} ${path}`;
+    if (key === this.#told) return;
+    this.#told = key;
+    this.#post({ kind: "visited", place });
   }
 
   async close(): Promise<void> {

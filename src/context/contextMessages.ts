@@ -1,4 +1,5 @@
 // What passes between a client and the thread that holds its index.
+import type { RecentPlace } from "./recentPlaces.ts";
 import type { ContextCursor, Retrieval } from "./snippet.ts";
 
 /** How the thread is started. */
@@ -16,7 +17,9 @@ export type ToContext =
   /** Paths relative to the root whose files were made, changed or removed. */
   | { kind: "changed"; paths: string[] }
   /** Text of an editor that is not saved. */
-  | { kind: "edited"; path: string; text: string };
+  | { kind: "edited"; path: string; text: string }
+  /** The user is at this place now. */
+  | { kind: "visited"; place: RecentPlace };
 
 /** What answers a question with the same id. */
 export type Answer =

@@ -4,8 +4,9 @@ import { assertNever } from "../base/assertNever.ts";
 import { errorText } from "../base/errorText.ts";
 import { LiveIndex } from "./buildIndex.ts";
 import type { ContextWorkerData, FromContext, ToContext } from "./contextMessages.ts";
+import { retrieveLive } from "./liveRetrieval.ts";
+import { RecentPlaces } from "./recentPlaces.ts";
 import { relatedTexts } from "./relatedFiles.ts";
-import { retrieve } from "./retrieve.ts";
 
 /** Files change in bursts: a checkout touches thousands. Milliseconds. */
 const SETTLE_MS = 300;
@@ -13,6 +14,7 @@ const SETTLE_MS = 300;
 class ContextThread {
   readonly #live: LiveIndex;
   readonly #send: (message: FromContext) => void;
+  readonly #recent = new RecentPlaces();
   readonly #changed = new Set<string>();
   #work: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -27,7 +29,7 @@ class ContextThread {
     switch (message.kind) {
       case "retrieve":
         // Not queued behind the indexing: what is known so far is better than nothing.
-        this.#answer(message);
+        void this.#answer(message);
         break;
       case "relate":
         void this.#relate(message);
@@ -40,14 +42,19 @@ class ContextThread {
       case "edited":
         this.#enqueue(() => this.#live.edit(message.path, message.text));
         break;
+      case "visited":
+        this.#recent.note(message.place);
+        break;
       default:
         assertNever(message);
     }
   }
 
-  #answer({ id, cursor, budgetTokens }: Extract<ToContext, { kind: "retrieve" }>): void {
+  async #answer(question: Extract<ToContext, { kind: "retrieve" }>): Promise<void> {
+    const { id, cursor, budgetTokens } = question;
     try {
-      const retrieval = retrieve(this.#live.index, cursor, budgetTokens);
+      const { places } = this.#recent;
+      const retrieval = await retrieveLive(this.#live, cursor, budgetTokens, places);
       this.#send({ kind: "retrieved", id, retrieval });
     } catch (error) {
       this.#send({ kind: "failed", id, message: errorText(error) });

@@ -1,7 +1,8 @@
 import { type PackedFile, pack } from "./pack.ts";
+import { sizeOf } from "./passages.ts";
 import { candidatesOf } from "./ranking/candidates.ts";
 import { sceneOf } from "./ranking/scene.ts";
-import type { RepositoryIndex } from "./repositoryIndex.ts";
+import type { Definition, RepositoryIndex } from "./repositoryIndex.ts";
 import {
   bytesOfTokens,
   type ContextCursor,
@@ -11,20 +12,30 @@ import {
   tokensOfBytes,
 } from "./snippet.ts";
 
-/** The lines of other files that the code at the cursor most likely needs, within `budgetTokens`. */
+/**
+ * The lines of other files that the code at the cursor most likely needs, within `budgetTokens`. Definitions stand
+ * first, in the order of their files' paths; `passages`, which change as the user moves, stand behind them.
+ */
 export function retrieve(
   index: RepositoryIndex,
   cursor: ContextCursor,
   budgetTokens: number,
+  passages: readonly Snippet[] = [],
 ): Retrieval {
   const started = performance.now();
-  const candidates = candidatesOf(sceneOf(index, cursor));
-  const files = pack(candidates, bytesOfTokens(budgetTokens));
+  const candidates = candidatesOf(sceneOf(index, cursor)).filter(
+    ({ definition }) => !passages.some((passage) => covers(passage, definition)),
+  );
+  const files = pack(candidates, bytesOfTokens(budgetTokens) - sizeOf(passages));
   files.sort((a, b) => (a.file.path < b.file.path ? -1 : 1));
-  const snippets = files.flatMap(snippetsOf);
+  const snippets = [...files.flatMap(snippetsOf), ...passages];
   const context = render(snippets);
   const tokens = tokensOfBytes(Buffer.byteLength(context));
   return { snippets, context, tokens, ms: performance.now() - started };
+}
+
+function covers({ path, startLine, endLine }: Snippet, { file, line }: Definition): boolean {
+  return startLine <= line + 1 && line + 1 <= endLine && file.path === path;
 }
 
 /** Lines of one file; those that two signatures share stand once. */

@@ -1,6 +1,6 @@
 // Measures what the repository context holds of what is written next, and what simple baselines hold of it.
 import { LiveIndex } from "../context/buildIndex.ts";
-import { retrieve } from "../context/retrieve.ts";
+import { retrieveLive } from "../context/liveRetrieval.ts";
 import { bytesOfTokens } from "../context/snippet.ts";
 import { Baselines, baselineNames } from "./baselines.ts";
 import { type BenchLanguage, benchLanguages } from "./judge.ts";
@@ -81,7 +81,7 @@ async function benchRepository(
     const recall: Measured["recall"] = { tidepool: [] };
     const times: number[] = [];
     for (const budget of budgets) {
-      const found = retrieve(index, position, budget);
+      const found = await retrieveLive(live, position, budget);
       times.push(found.ms);
       recall.tidepool?.push(recallOf(repository, position, found.context));
     }

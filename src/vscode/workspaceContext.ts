@@ -34,6 +34,14 @@ export class WorkspaceContext implements vscode.Disposable {
       files.onDidDelete(changed),
       // A text that is left unsaved is what the next file sees.
       vscode.window.onDidChangeActiveTextEditor(() => this.#takeUnsaved()),
+      vscode.window.onDidChangeTextEditorSelection(({ textEditor, selections }) => {
+        const line = selections[0]?.active.line;
+        if (line !== undefined) this.#visited(textEditor.document, line, false);
+      }),
+      vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
+        const line = contentChanges[0]?.range.start.line;
+        if (line !== undefined) this.#visited(document, line, true);
+      }),
       // And what is closed without saving was never written.
       vscode.workspace.onDidCloseTextDocument(({ uri }) => this.#changed(uri)),
       vscode.workspace.onDidChangeWorkspaceFolders(() => this.stop()),
@@ -110,6 +118,14 @@ export class WorkspaceContext implements vscode.Disposable {
     if (root === undefined || uri.scheme !== "file") return;
     const path = relative(root, uri.fsPath).split(sep).join("/");
     this.#clients.get(root)?.client.changed([path]);
+  }
+
+  /** Other files' contexts may hold what was just looked at or changed. */
+  #visited(document: vscode.TextDocument, line: number, isEdited: boolean): void {
+    const place = placeOf(document);
+    const known = place && this.#clients.get(place.folder.uri.fsPath);
+    if (place && known && isOnFor(document))
+      known.client.visited({ path: place.filename, line, isEdited });
   }
 
   #takeUnsaved(): void {
