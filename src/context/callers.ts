@@ -1,6 +1,5 @@
 // Who calls the function that the cursor stands in: lines of other files that name it, found by the index.
 import { nearness } from "./importResolution.ts";
-import { TEST_PATH } from "./ranking/place.ts";
 import type { IndexedFile, RepositoryIndex } from "./repositoryIndex.ts";
 import type { ContextCursor } from "./snippet.ts";
 
@@ -25,7 +24,7 @@ export function callSites(index: RepositoryIndex, cursor: ContextCursor, most: n
   if (files.length > MOST_POSTINGS) return [];
   const scored = files.map((file) => ({
     file,
-    score: nearness(file.path, cursor.path) - (TEST_PATH.test(file.path) ? 100 : 0),
+    score: nearness(file.path, cursor.path) - (file.isTest ? 100 : 0),
   }));
   scored.sort((a, b) => b.score - a.score || (a.file.path < b.file.path ? -1 : 1));
   const sites: CallSite[] = [];

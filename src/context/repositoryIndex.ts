@@ -8,6 +8,7 @@ import { type ImportStatement, importStatements } from "./importStatements.ts";
 import { type ScannedNames, scanNames } from "./nameScan.ts";
 import { namespaceOf } from "./namespace.ts";
 import { NameTable } from "./nameTable.ts";
+import { COPY_PATH, TEST_PATH } from "./pathKinds.ts";
 import { languageOf, type SyntaxLanguage } from "./syntax.ts";
 
 /** Defining lines are cut here: a longer one is data. UTF-16 units. */
@@ -31,6 +32,9 @@ export interface IndexedFile extends ScannedNames {
   folder: string;
   language: SyntaxLanguage | undefined;
   namespace: string;
+  /** By its path. */
+  isTest: boolean;
+  isCopy: boolean;
   definitions: Definition[];
   imports: ImportStatement[];
   /** The file's names without repetition. */
@@ -107,6 +111,8 @@ export class RepositoryIndex {
       folder: posix.dirname(path),
       changedMs,
       language,
+      isTest: TEST_PATH.test(path),
+      isCopy: COPY_PATH.test(path),
       namespace: detached(namespaceOf(text, language?.imports)),
       definitions: [],
       imports: language ? importStatements(text, language.imports).map(detachedImport) : [],

@@ -1,23 +1,36 @@
 // Which of the definitions of a name the file at the cursor most likely means.
 import { nearness } from "../importResolution.ts";
+import { TEST_PATH } from "../pathKinds.ts";
 import type { Definition, IndexedFile } from "../repositoryIndex.ts";
-import { TEST_PATH } from "./place.ts";
 import type { Scene } from "./scene.ts";
 
-const MOST_DEFINITIONS = 200;
-/** Copies of the sources, made by a build or brought along. */
-const COPIES =
-  /(?:^|\/)(?:dist|build|out|lib|esm|cjs|types|_types|_cjs|_esm|vendor|third_party|generated)\/|[-_.](?:generated|designer)\.|\.min\.|\.d\.[cm]?ts$|\.pyi$|\.pb\.(?:go|h|cc)$|_pb2\.py$/i;
+/** Names with more definitions are words of the language. */
+const MOST_DEFINITIONS = 1000;
+/** Of this many, those in copies are left out where there are others. */
+const MANY_DEFINITIONS = 40;
 
 /** How well definitions of a name suit a scene; what is asked of a file is worked out once. */
 export class DefinitionChoice {
   readonly scene: Scene;
   readonly #isTest: boolean;
+  readonly #written = new Map<number, Definition[]>();
   readonly #scores = new Map<IndexedFile, number>();
 
   constructor(scene: Scene) {
     this.scene = scene;
     this.#isTest = TEST_PATH.test(scene.path);
+  }
+
+  /** The definitions of a name that are looked at. */
+  definitionsOf(name: number): readonly Definition[] {
+    const all = this.scene.index.definitions.get(name) ?? [];
+    if (all.length < MANY_DEFINITIONS) return all;
+    const known = this.#written.get(name);
+    if (known) return known;
+    const written = all.filter(({ file }) => !file.isCopy);
+    const found = (written.length > 0 ? written : all).slice(0, MOST_DEFINITIONS);
+    this.#written.set(name, found);
+    return found;
   }
 
   /** Higher is better. */
@@ -29,8 +42,8 @@ export class DefinitionChoice {
     if (scene.importedFiles.has(file)) score += 6;
     if (scene.siblings.has(file)) score += 4;
     if (file.language?.id === scene.language?.id) score += 3;
-    if (COPIES.test(file.path)) score -= 5;
-    if (!this.#isTest && TEST_PATH.test(file.path)) score -= 3;
+    if (file.isCopy) score -= 5;
+    if (!this.#isTest && file.isTest) score -= 3;
     this.#scores.set(file, score);
     return score;
   }
@@ -63,21 +76,24 @@ interface Scored {
 const MOST_CLOSE = 6;
 /** So much more of a score makes a definition e times as likely. */
 const SCORE_UNIT = 2;
+/** The best kind, in a type that the file names. */
+const MOST_BEYOND_FILE = 6.5;
 /** A line that is cut short, or that opens something else before the name, says little about it. */
 const CROWDED = 2;
 
 /** The definition that this file sees, else the one that lies nearest; none when only this file defines the name. */
 export function bestDefinition(choice: DefinitionChoice, name: number): Definition | undefined {
   const { index, self } = choice.scene;
-  const all = index.definitions.get(name);
-  if (!all) return undefined;
+  const all = choice.definitionsOf(name);
   const text = index.names.textOf(name);
   let best: Definition | undefined;
   let bestScore = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < all.length && i < MOST_DEFINITIONS; i++) {
-    const definition = all[i];
-    if (!definition || definition.file === self) continue;
-    let score = scoreOf(choice, definition);
+  for (const definition of all) {
+    if (definition.file === self) continue;
+    const ofFile = choice.scoreOf(definition.file);
+    // Most files lie too far away for anything else to matter.
+    if (ofFile + MOST_BEYOND_FILE <= bestScore) continue;
+    let score = ofFile + scoreInFile(choice, definition);
     if (score <= bestScore) continue;
     if (all.length > 1 && isCrowded(definition, text)) score -= CROWDED;
     if (score <= bestScore) continue;
@@ -93,18 +109,14 @@ export function furtherDefinitions(
   best: Definition,
   most: number,
 ): ChosenDefinition[] {
-  const { index, self } = choice.scene;
-  const all = index.definitions.get(best.name) ?? [];
+  const { index } = choice.scene;
+  const all = choice.definitionsOf(best.name);
   if (all.length < 2) return [];
   const text = index.names.textOf(best.name);
-  const scored: Scored[] = [];
-  for (const definition of all.slice(0, MOST_DEFINITIONS))
-    if (definition.file !== self) scored.push({ definition, score: scoreOf(choice, definition) });
-  scored.sort((a, b) => b.score - a.score);
   const texts = new Set([best.text.trim()]);
   const further: Scored[] = [];
   let first = Number.NEGATIVE_INFINITY;
-  for (const { definition, score } of scored.slice(0, MOST_CLOSE)) {
+  for (const { definition, score } of closeDefinitions(choice, all)) {
     const own = isCrowded(definition, text) ? score - CROWDED : score;
     first = Math.max(first, own);
     const line = definition.text.trim();
@@ -119,10 +131,29 @@ export function furtherDefinitions(
     .slice(0, most);
 }
 
-/** How well a definition suits the scene, by where it stands and what it is; higher is better. */
-function scoreOf(choice: DefinitionChoice, { container, file, kind, name }: Definition): number {
+/** The best of `all` by where they stand and what they are, the best first. */
+function closeDefinitions(choice: DefinitionChoice, all: readonly Definition[]): Scored[] {
+  const close: Scored[] = [];
+  let least = Number.NEGATIVE_INFINITY;
+  for (const definition of all) {
+    if (definition.file === choice.scene.self) continue;
+    const ofFile = choice.scoreOf(definition.file);
+    if (ofFile + MOST_BEYOND_FILE <= least) continue;
+    const score = ofFile + scoreInFile(choice, definition);
+    if (score <= least) continue;
+    let at = close.length;
+    while (at > 0 && (close[at - 1]?.score ?? 0) < score) at--;
+    close.splice(at, 0, { definition, score });
+    if (close.length > MOST_CLOSE) close.pop();
+    if (close.length === MOST_CLOSE) least = close.at(-1)?.score ?? least;
+  }
+  return close;
+}
+
+/** How well a definition suits the scene beyond its file; at most MOST_BEYOND_FILE. */
+function scoreInFile(choice: DefinitionChoice, { container, kind, name }: Definition): number {
   const { near, imported } = choice.scene;
-  const score = choice.scoreOf(file) + (kindScores[kind] ?? 0);
+  const score = kindScores[kind] ?? 0;
   // A constructor says less than its type.
   if (container === name) return score - 3;
   if (container < 0) return score + 1;

@@ -1,8 +1,8 @@
 // Features of a candidate that its definition and its name tell, beside the evidence that others voted for.
 import { nearness } from "../importResolution.ts";
+import { TEST_PATH } from "../pathKinds.ts";
 import { type Definition, type IndexedFile, stemOf } from "../repositoryIndex.ts";
 import { featureIndex as at } from "./features.ts";
-import { TEST_PATH } from "./place.ts";
 import { filesWith, type Scene } from "./scene.ts";
 import { rarity } from "./similarity.ts";
 import type { Sources } from "./sources.ts";
@@ -48,7 +48,7 @@ function factsOf({ facts, scene }: Description, file: IndexedFile): FileFacts {
   if (known) return known;
   const found: FileFacts = {
     nearness: nearness(file.path, scene.path) / scene.path.split("/").length,
-    isTest: TEST_PATH.test(file.path) && !TEST_PATH.test(scene.path) ? 1 : 0,
+    isTest: file.isTest && !TEST_PATH.test(scene.path) ? 1 : 0,
     sameLanguage: file.language?.id === scene.language?.id ? 1 : 0,
     twin: isTwin(file.path, scene.path) ? 1 : 0,
   };

@@ -1,4 +1,6 @@
 // What kind of place the cursor stands at: the language, and what the text right before it asks for.
+import { TEST_PATH } from "../pathKinds.ts";
+
 export const placeNames = [
   "typescript",
   "python",
@@ -65,8 +67,6 @@ const endings: readonly (readonly [RegExp, Place])[] = [
   [TYPE_WORD, "typeWord"],
   [/\b(?:return|yield|await|if|while|for|in|not|and|or|elif|match|switch|case)$/, "returnWord"],
 ];
-
-export const TEST_PATH = /(?:^|[/_.-])(?:tests?|specs?|mocks?|fixtures?|testdata)(?:[/_.-]|$)/i;
 
 /** What the end of `before`, the line up to the name at the cursor, asks for. */
 export function placeBefore(before: string): Place {
