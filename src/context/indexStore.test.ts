@@ -51,6 +51,23 @@ test("keeps no name but those of the files", async () => {
   expect(kept).not.toContain("typedHere");
 });
 
+test("speaks of the same names when it was asked before it was read", async () => {
+  const index = new RepositoryIndex();
+  const text = "let typedHere = beta";
+  const cursor = { path: "new.ts", text, offset: text.length - "beta".length };
+  retrieve(index, cursor, 100);
+  await restoreIndex(index, {
+    folder: workspace.storeFolder,
+    root: workspace.root,
+    listed: new Set(["a.ts", "b.ts"]),
+  });
+  const names = [...(index.files.get("a.ts")?.ids ?? [])].map((id) => index.names.textOf(id));
+  expect(names).toEqual(["export", "const", "alpha"]);
+  const [definition] = index.files.get("a.ts")?.definitions ?? [];
+  expect(index.names.textOf(definition?.name ?? -1)).toBe("alpha");
+  expect(retrieve(index, cursor, 100).context).toContain("export const alpha = 1;");
+});
+
 test("leaves on disk what may no longer be read", async () => {
   await expect(restored(["b.ts"])).resolves.toEqual(["b.ts"]);
 });
@@ -76,11 +93,13 @@ function withByte(bytes: Buffer, at: number): Buffer {
   return bytes;
 }
 
-/** Whole, but written by another version. */
+/** Whole, but its first part was written by another version. */
 function reformatted(bytes: Buffer): Buffer {
-  const index = deserialize(bytes.subarray(4)) as { format: number };
-  const content = serialize({ ...index, format: index.format + 1 });
-  const checksum = Buffer.alloc(4);
-  checksum.writeUInt32LE(crc32(content));
-  return Buffer.concat([checksum, content]);
+  const end = 8 + bytes.readUInt32LE(4);
+  const first = deserialize(bytes.subarray(8, end)) as { format: number };
+  const content = serialize({ ...first, format: first.format + 1 });
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(crc32(content));
+  head.writeUInt32LE(content.length, 4);
+  return Buffer.concat([head, content, bytes.subarray(end)]);
 }

@@ -1,6 +1,8 @@
 // Keeps an index on disk between starts: names and definitions, no text but the defining lines. Only its user may read it.
+// The file is a row of parts, each with its checksum and length in front: first the names, then some files at a time.
+// Written and read as a whole, it would take as much memory as the index itself, on top of it.
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
@@ -10,17 +12,19 @@ import { languageOf } from "./syntax.ts";
 
 /** Changes with every change of what is stored, how it is found, or what may be read at all. */
 const FORMAT = 3;
-const CHECKSUM_BYTES = 4;
+/** Checksum and length of a part. */
+const HEAD_BYTES = 8;
+const FILES_OF_PART = 100;
 
 type StoredFile = Omit<IndexedFile, "definitions" | "language"> & {
   definitions: Omit<Definition, "file">[];
 };
 
-interface StoredIndex {
+/** The first part. */
+interface StoredNames {
   format: number;
   root: string;
   names: string[];
-  files: StoredFile[];
 }
 
 /** Where indexes lie when nobody says otherwise. */
@@ -38,14 +42,16 @@ export async function saveIndex(
   folder: string,
   root: string,
 ): Promise<boolean> {
-  const bytes = serialize(storedForm(index, root));
-  const checksum = Buffer.alloc(CHECKSUM_BYTES);
-  checksum.writeUInt32LE(crc32(bytes));
   const target = fileOf(folder, root);
   const fresh = `${target}.${process.pid}`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeFile(fresh, [checksum, bytes], { mode: 0o600 });
+    const file = await open(fresh, "w", 0o600);
+    try {
+      for (const part of partsOf(index, root)) await writePart(file, part);
+    } finally {
+      await file.close();
+    }
     await rename(fresh, target);
     return true;
   } catch {
@@ -54,18 +60,41 @@ export async function saveIndex(
   }
 }
 
+async function writePart(file: FileHandle, part: StoredNames | StoredFile[]): Promise<void> {
+  const bytes = serialize(part);
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.writeUInt32LE(crc32(bytes));
+  head.writeUInt32LE(bytes.length, HEAD_BYTES / 2);
+  await file.appendFile(head);
+  await file.appendFile(bytes);
+}
+
 /** The index with names of its own: the table in memory also holds what was typed at cursors, and that is nobody's file. */
-function storedForm(index: RepositoryIndex, root: string): StoredIndex {
+function* partsOf(index: RepositoryIndex, root: string): Generator<StoredNames | StoredFile[]> {
   const ids = new Int32Array(index.names.size).fill(-1);
   const names: string[] = [];
-  const renamed = (id: number): number => {
-    if (id < 0) return id;
-    const known = ids[id] ?? -1;
-    if (known >= 0) return known;
-    ids[id] = names.length;
-    return names.push(index.names.textOf(id)) - 1;
+  const take = (id: number) => {
+    if (id >= 0 && (ids[id] ?? 0) < 0) ids[id] = names.push(index.names.textOf(id)) - 1;
   };
-  const files = [...index.files.values()].map(({ language: _, ...file }) => ({
+  const files = [...index.files.values()];
+  for (const { distinct, definitions } of files) {
+    for (const id of distinct) take(id);
+    for (const { name, container } of definitions) {
+      take(name);
+      take(container);
+    }
+  }
+  yield { format: FORMAT, root, names };
+  const renamed = (id: number) => ids[id] ?? -1;
+  for (let i = 0; i < files.length; i += FILES_OF_PART)
+    yield files.slice(i, i + FILES_OF_PART).map((file) => storedForm(file, renamed));
+}
+
+function storedForm(
+  { language: _, ...file }: IndexedFile,
+  renamed: (id: number) => number,
+): StoredFile {
+  return {
     ...file,
     ids: file.ids.map(renamed),
     distinct: file.distinct.map(renamed),
@@ -80,8 +109,7 @@ function storedForm(index: RepositoryIndex, root: string): StoredIndex {
       text: definition.text,
       tail: definition.tail,
     })),
-  }));
-  return { format: FORMAT, root, names, files };
+  };
 }
 
 export interface Restoring {
@@ -91,33 +119,78 @@ export interface Restoring {
   listed: ReadonlySet<string>;
 }
 
-/** Fills an empty index with what was stored for `root`; false when there is nothing that this version can read. */
+/**
+ * Fills an empty index with what was stored for `root`; false when there is nothing that this version can read. Behind
+ * a damaged part nothing is taken: those files are read again.
+ */
 export async function restoreIndex(
   index: RepositoryIndex,
   { folder, root, listed }: Restoring,
 ): Promise<boolean> {
-  const stored = await readStored(fileOf(folder, root));
-  if (stored?.format !== FORMAT || stored.root !== root) return false;
-  for (const name of stored.names) index.names.add(name);
-  for (const { definitions, ...rest } of stored.files) {
-    if (!listed.has(rest.path)) continue;
-    const file: IndexedFile = { ...rest, language: languageOf(rest.path), definitions: [] };
-    // Not copied: the objects that were read share one shape.
-    file.definitions = definitions.map((definition) => Object.assign(definition, { file }));
-    index.insert(file);
+  let own: Uint32Array | undefined;
+  for await (const part of readParts(fileOf(folder, root))) {
+    if (!own) {
+      const first = part as StoredNames;
+      if (first.format !== FORMAT || first.root !== root) return false;
+      own = Uint32Array.from(first.names, (name) => index.names.add(name));
+    } else
+      for (const stored of part as StoredFile[])
+        if (listed.has(stored.path)) index.insert(restoredForm(stored, own));
   }
-  return true;
+  return own !== undefined;
 }
 
-async function readStored(file: string): Promise<StoredIndex | undefined> {
+/** The file in names of the index, which may have been asked, and so have names, since it was made. */
+function restoredForm({ definitions, ...rest }: StoredFile, own: Uint32Array): IndexedFile {
+  const nameOf = (id: number) => own[id] ?? 0;
+  const file: IndexedFile = {
+    ...rest,
+    language: languageOf(rest.path),
+    // Copied, because what was read is a view of the part's bytes and would keep all of them.
+    ids: rest.ids.map(nameOf),
+    distinct: rest.distinct.map(nameOf),
+    starts: rest.starts.slice(),
+    definitions: [],
+  };
+  file.definitions = definitions.map((definition) => {
+    definition.name = nameOf(definition.name);
+    if (definition.container >= 0) definition.container = nameOf(definition.container);
+    // Not copied: the objects that were read share one shape.
+    return Object.assign(definition, { file });
+  });
+  return file;
+}
+
+/** Parts up to the first that is damaged; what carries its checksum was written by this file, its format says by which version. */
+async function* readParts(path: string): AsyncGenerator {
+  let file: FileHandle;
   try {
-    const bytes = await readFile(file);
-    const content = bytes.subarray(CHECKSUM_BYTES);
-    // What carries its checksum was written by this file; its format says by which version.
-    if (bytes.readUInt32LE() !== crc32(content)) return undefined;
-    return deserialize(content) as StoredIndex;
+    file = await open(path);
   } catch {
-    // Missing, or cut short by a crash: the index is built again.
-    return undefined;
+    return; // Missing: the index is built.
   }
+  try {
+    const { size } = await file.stat();
+    for (;;) {
+      const head = await readBytes(file, HEAD_BYTES);
+      const length = head?.readUInt32LE(HEAD_BYTES / 2) ?? 0;
+      if (!head || length > size) return;
+      const bytes = await readBytes(file, length);
+      if (!bytes || head.readUInt32LE() !== crc32(bytes)) return;
+      yield deserialize(bytes);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** The next `length` bytes; undefined when the file ends before. */
+async function readBytes(file: FileHandle, length: number): Promise<Buffer | undefined> {
+  const bytes = Buffer.allocUnsafeSlow(length);
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await file.read(bytes, done, length - done);
+    if (bytesRead === 0) return undefined;
+    done += bytesRead;
+  }
+  return bytes;
 }
