@@ -7,7 +7,7 @@ import { headerOf } from "./snippet.ts";
 /** Fixed part of a line's cost, in bytes: evens out the gain of very short lines. */
 const LINE_COST = 12;
 /** The rest of a signature is worth this much of its first line: the names and types of what it takes. */
-const TAIL_WORTH = 0.2;
+const TAIL_WORTH = 0.1;
 /** Nothing that defines anything is shorter, in bytes. */
 const SHORTEST_LINE = 8;
 /** Lines that may open a file together. */
