@@ -186,6 +186,7 @@ export const workspace = {
     onDidChange: () => nothing,
     onDidDelete: () => nothing,
   }),
+  onDidChangeTextDocument: () => nothing,
   onDidCloseTextDocument: () => nothing,
   onDidChangeWorkspaceFolders: () => nothing,
   onDidGrantWorkspaceTrust: () => nothing,
@@ -243,7 +244,8 @@ export const editor = {
   open(document: Document): void {
     const textEditor = { document, selection: { active: document.end }, selections: [1] };
     window.activeTextEditor = textEditor;
-    selected.fire({ kind: 2, textEditor });
+    const selections = [{ active: textEditor.selection.active }];
+    selected.fire({ kind: 2, textEditor, selections });
   },
   /** The editor asks for suggestions, as it does after a key; gives their texts. */
   async ask(document: Document, byHand = false): Promise<string[]> {
