@@ -62,8 +62,9 @@ test("does not wait for a thread that is busy", async () => {
   await expect(client.retrieve(cursor, 100)).resolves.toBeUndefined();
 });
 
-test("tells the thread where the user is, once for a few lines", async () => {
-  const { client } = clientOf(
+/** A client whose thread answers with the places that it was told of. */
+function toldClient() {
+  return clientOf(
     "places",
     `const seen = [];
     port.on("message", (message) => message.kind === "visited"
@@ -71,9 +72,26 @@ test("tells the thread where the user is, once for a few lines", async () => {
       : port.postMessage({ kind: "retrieved", id: message.id,
           retrieval: { snippets: [], context: JSON.stringify(seen), tokens: 0, ms: 0 } }));`,
   );
+}
+
+test("tells the thread where the user is, once for a few lines", async () => {
+  const { client } = toldClient();
   for (const line of [40, 41, 43, 60]) client.visited({ path: "a.ts", line, isEdited: false });
   const found = await client.retrieve(cursor, 100, PATIENT_MS);
   expect(JSON.parse(found?.context ?? "")).toMatchObject([{ line: 40 }, { line: 60 }]);
+  await client.close();
+});
+
+test("tells of a place that is typed at once, though every key edits it and moves the cursor", async () => {
+  const { client } = toldClient();
+  client.visited({ path: "a.ts", line: 40, isEdited: false });
+  for (let key = 0; key < 5; key++)
+    for (const isEdited of [true, false]) client.visited({ path: "a.ts", line: 41, isEdited });
+  const found = await client.retrieve(cursor, 100, PATIENT_MS);
+  expect(JSON.parse(found?.context ?? "")).toMatchObject([
+    { line: 40, isEdited: false },
+    { line: 41, isEdited: true },
+  ]);
   await client.close();
 });
 

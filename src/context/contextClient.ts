@@ -25,7 +25,7 @@ export class ContextClient {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, (answer: Answer | undefined) => void>();
   /** The place that the thread heard of last. */
-  #told = "";
+  #told = { place: "", isEdited: false };
   #nextId = 1;
   #isClosed = false;
 
@@ -77,9 +77,10 @@ export class ContextClient {
   /** Where the user is now; told once for each few lines. */
   visited(place: RecentPlace): void {
     const { path, line, isEdited } = place;
-    const key = `${isEdited} ${Math.floor(line / LINES_TOLD_ONCE)} ${path}`;
-    if (key === this.#told) return;
-    this.#told = key;
+    const told = { place: `${Math.floor(line / LINES_TOLD_ONCE)} ${path}`, isEdited };
+    // A key edits and moves the cursor: that an edited place was visited too says nothing new.
+    if (told.place === this.#told.place && (this.#told.isEdited || !isEdited)) return;
+    this.#told = told;
     this.#post({ kind: "visited", place });
   }
 
