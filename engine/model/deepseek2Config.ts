@@ -1,5 +1,5 @@
 /**
- * What a file of architecture `deepseek2` says about its model: DeepSeek-V2, Coder-V2 and their Lite versions, V3 and R1.
+ * What a file of architecture `deepseek2` says about its model: DeepSeek-V2, Coder-V2 and their Lite versions.
  * Keys are those of llama.cpp's converters, old and new. Values that are not implemented are refused here.
  */
 import type { GgufFile } from "../loader/gguf.ts";

@@ -40,6 +40,7 @@ test.each([
   [65_536, 1.5 * GIB, /found 1.5 GiB: a context of \d+ tokens fits$/],
   [65_536, 0.1 * GIB, /found 0.1 GiB: a file with smaller weights may fit$/],
   [undefined, 0.1 * GIB, /cache of 163840 tokens 6.6 GiB/],
+  [undefined, 0.45 * GIB, /a context of \d+ tokens fits$/],
 ])("says what would fit when %j tokens do not fit into %d bytes", (wanted, available, message) => {
   const attempt = () => contextThatFits(gguf, config, wanted, available);
   expect(attempt).toThrow(EngineError);

@@ -16,6 +16,8 @@ export interface MemoryPlan {
 
 /** Node, tokenizer, activations. */
 const PROCESS_BYTES = 150 * 1024 * 1024;
+/** A smaller context than this is not offered instead of a larger one: too little of a file fits into it. */
+const LEAST_CONTEXT = 2048;
 const GIB = 1024 ** 3;
 
 /** Blocks of the cache: room for one request of the whole context, and for what other files' requests left. */
@@ -59,7 +61,7 @@ export function contextThatFits(
   const asked = Math.min(config.contextLength, wanted ?? config.contextLength);
   if (fits(asked)) return asked;
   const most = largestThat(fits, asked);
-  if (wanted === undefined && most > 0) return most;
+  if (wanted === undefined && most >= LEAST_CONTEXT) return most;
   const plan = planMemory(gguf, config, asked);
   const advice =
     most > 0 ? `a context of ${most} tokens fits` : "a file with smaller weights may fit";
