@@ -6,6 +6,7 @@
 #include "../cuda/prefill/prefill.h"
 #include "attention_model.h"
 #include "cuda_check.h"
+#include "lite_cases.h"
 #include "lite_reference.h"
 
 using namespace ek::test;
@@ -26,52 +27,12 @@ struct Case {
   std::vector<int32_t> lengths;
 };
 
-LiteShape small_shape(const Case& c) {
-  LiteShape s = ek::cuda::lite_shape(256);
-  s.n_layers = 2;
-  s.hidden = 256;
-  s.dense_ff = 320;
-  s.n_experts = c.n_experts;
-  s.top_k = c.top_k;
-  s.ff = 160; /* 5 steps of 32: a last group that is not full */
-  s.shared_ff = 512;
-  s.vocab = 512;
-  return s;
-}
-
-/* Root mean square of the differences over that of what was expected; NaN when anything is. */
-double error_of(const std::vector<float>& actual, const std::vector<double>& expected) {
-  double square = 0, error = 0;
-  for (size_t i = 0; i < expected.size(); i++) {
-    square += expected[i] * expected[i];
-    error += (actual[i] - expected[i]) * (actual[i] - expected[i]);
-  }
-  return std::sqrt(error / square);
-}
-
-std::vector<int32_t> random_tokens(int32_t n, int32_t vocab) {
-  std::vector<int32_t> out;
-  std::mt19937 engine(11);
-  for (int32_t i = 0; i < n; i++)
-    out.push_back(static_cast<int32_t>(engine() % static_cast<uint32_t>(vocab)));
-  return out;
-}
-
 void check_logits(const Case& c, const std::string& what, LiteDecoder& decoder,
                   const std::vector<double>& expected) {
   const double error = error_of(decoder.logits(), expected);
   check(error <= c.most, std::string(c.name) + ", " + what + ": error of the logits " +
                              std::to_string(error) + ", at most " + std::to_string(c.most));
   std::printf("     %s, %s: error %.3g\n", c.name, what.c_str(), error);
-}
-
-/* Everything that a prompt leaves: logits and the rows of all layers. */
-std::vector<float> state_of(LiteDecoder& decoder, int32_t n) {
-  std::vector<float> out = decoder.logits();
-  for (int32_t layer = 0; layer < decoder.shape.n_layers; layer++) {
-    for (float x : decoder.cache_rows(layer, n)) out.push_back(x);
-  }
-  return out;
 }
 
 void test_cuts(ek::cuda::Device& d, const Case& c, LiteDecoder& decoder, const std::vector<int32_t>& tokens) {
@@ -88,7 +49,7 @@ void test_cuts(ek::cuda::Device& d, const Case& c, LiteDecoder& decoder, const s
 }
 
 void test_case(ek::cuda::Device& d, const Case& c) {
-  const LiteShape shape = small_shape(c);
+  const LiteShape shape = small_lite_shape(256, 2, c.n_experts, c.top_k);
   LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, c.types, 5));
   LiteReference reference(shape, decoder.weights);
   const int32_t longest = c.lengths.back();
@@ -113,9 +74,7 @@ int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
     ek::cuda::Device d(0);
-    const LiteTypes bf16{EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
-    const LiteTypes q8{EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
-    const LiteTypes q4{EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+    const LiteTypes bf16 = all_of(EK_BF16), q8 = all_of(EK_Q8_0), q4 = q4_k_m_types();
     for (const Case& c : {Case{"bf16, all experts", bf16, 4, 4, 0.03, {1, 65, 129}},
                           Case{"q4_k_m, all experts", q4, 4, 4, 0.03, {63, 64}},
                           Case{"q8_0, chosen experts", q8, 16, 3, 0.15, {31, 65}}}) {

@@ -39,13 +39,6 @@ HostMatrix read_matrix(const cuda::WeightView& w) {
   return out;
 }
 
-double bf16(double x) {
-  float f = static_cast<float>(x);
-  uint32_t u = bits_of(f);
-  u += 0x7fff + (u >> 16 & 1);
-  return float_of(u & 0xffff0000u);
-}
-
 std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& norm, double eps) {
   double sum = 0;
   for (double v : x) sum += v * v;
@@ -95,6 +88,13 @@ std::vector<double> gated(const HostMatrix& gate, const HostMatrix& up, const Ho
 
 }  // namespace
 
+double bf16(double x) {
+  float f = static_cast<float>(x);
+  uint32_t u = bits_of(f);
+  u += 0x7fff + (u >> 16 & 1);
+  return float_of(u & 0xffff0000u);
+}
+
 std::vector<double> HostMatrix::times(int32_t m, const std::vector<double>& x) const {
   std::vector<double> y(static_cast<size_t>(n_rows), 0.0);
   const float* row = values.data() + static_cast<size_t>(m) * n_rows * n_cols;
@@ -126,6 +126,7 @@ LiteReference::LiteReference(const cuda::LiteShape& s, const cuda::LiteWeights& 
                 read_matrix(l.shared_down),
                 {},
                 l.router == nullptr,
+                {},
                 {}};
     if (!h.dense)
       h.router = {s.n_experts, s.hidden, read_floats(l.router, static_cast<size_t>(s.n_experts) * hidden)};
@@ -141,48 +142,99 @@ void LiteReference::set_rows(int32_t layer, const std::vector<float>& rows) {
                     rows.begin() + static_cast<ptrdiff_t>(at + kRow));
 }
 
-std::vector<int32_t> LiteReference::chosen_rows(const HostLayer& layer, int32_t index,
-                                                const std::vector<std::vector<double>>& query) const {
-  const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1, n_blocks = t / 64 + 1;
-  std::vector<uint8_t> marked(static_cast<size_t>(n_blocks), 1);
-  if (t >= shape_.dense_len && index >= shape_.dense_layers) {
-    std::vector<double> mass(marked.size(), 0.0);
-    std::vector<std::vector<double>> pooled;
-    for (int32_t first = 0; first <= t; first += cuda::kPoolStride) {
-      const int32_t end = std::min(first + cuda::kPoolStride, t + 1);
-      std::vector<double> mean(kRow, 0.0);
-      for (int32_t i = first; i < end; i++) {
-        for (size_t c = 0; c < kRow; c++) mean[c] += layer.rows[static_cast<size_t>(i)][c];
-      }
-      for (double& v : mean) v = bf16(v / (end - first));
-      pooled.push_back(mean);
+void LiteReference::rewind(int32_t n_tokens) {
+  for (HostLayer& layer : layers_) layer.rows.resize(static_cast<size_t>(n_tokens));
+}
+
+std::vector<double> LiteReference::masses(const HostLayer& layer, const Queries& query) const {
+  const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1;
+  std::vector<double> mass(static_cast<size_t>(t / 64 + 1), 0.0);
+  std::vector<std::vector<double>> pooled;
+  for (int32_t first = 0; first <= t; first += cuda::kPoolStride) {
+    const int32_t end = std::min(first + cuda::kPoolStride, t + 1);
+    std::vector<double> mean(kRow, 0.0);
+    for (int32_t i = first; i < end; i++) {
+      for (size_t c = 0; c < kRow; c++) mean[c] += layer.rows[static_cast<size_t>(i)][c];
     }
-    for (const std::vector<double>& q : query) {
-      std::vector<double> score;
-      for (size_t i = 0; i < pooled.size(); i++) {
-        const double tokens =
-            std::min<double>(cuda::kPoolStride, t + 1 - static_cast<double>(i) * cuda::kPoolStride);
-        score.push_back(dot(q, pooled[i]) + std::log(tokens / cuda::kPoolStride));
-      }
-      score = softmax(score);
-      for (size_t i = 0; i < score.size(); i++) mass[i / 4] += score[i];
+    for (double& v : mean) v = bf16(v / (end - first));
+    pooled.push_back(mean);
+  }
+  for (const std::vector<double>& q : query) {
+    std::vector<double> score;
+    for (size_t i = 0; i < pooled.size(); i++) {
+      const double tokens =
+          std::min<double>(cuda::kPoolStride, t + 1 - static_cast<double>(i) * cuda::kPoolStride);
+      score.push_back(dot(q, pooled[i]) + std::log(tokens / cuda::kPoolStride));
     }
-    std::vector<int32_t> free;
-    for (int32_t j = 1; j < n_blocks - shape_.local; j++) free.push_back(j);
-    std::stable_sort(free.begin(), free.end(), [&](int32_t a, int32_t b) {
-      return mass[static_cast<size_t>(a)] > mass[static_cast<size_t>(b)];
-    });
-    for (size_t i = static_cast<size_t>(shape_.top); i < free.size(); i++)
-      marked[static_cast<size_t>(free[i])] = 0;
+    score = softmax(score);
+    for (size_t i = 0; i < score.size(); i++) mass[i / 4] += score[i];
   }
-  std::vector<int32_t> out;
-  for (int32_t i = 0; i <= t; i++) {
-    if (marked[static_cast<size_t>(i / 64)]) out.push_back(i);
-  }
+  return mass;
+}
+
+std::vector<int32_t> LiteReference::choose(const std::vector<double>& mass) const {
+  const int32_t n = static_cast<int32_t>(mass.size());
+  std::vector<int32_t> free, out{0};
+  for (int32_t j = 1; j < n - shape_.local; j++) free.push_back(j);
+  std::stable_sort(free.begin(), free.end(), [&](int32_t a, int32_t b) {
+    return mass[static_cast<size_t>(a)] > mass[static_cast<size_t>(b)];
+  });
+  if (free.size() > static_cast<size_t>(shape_.top)) free.resize(static_cast<size_t>(shape_.top));
+  out.insert(out.end(), free.begin(), free.end());
+  for (int32_t j = std::max(1, n - shape_.local); j < n; j++) out.push_back(j);
+  std::sort(out.begin(), out.end());
   return out;
 }
 
-void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>& x) {
+void LiteReference::judge(const std::vector<int32_t>& list, const std::vector<double>& mass) {
+  const int32_t n = static_cast<int32_t>(mass.size()), last_free = n - shape_.local;
+  std::vector<uint8_t> in(mass.size(), 0);
+  for (int32_t j : list) {
+    if (j >= 0 && j < n) in[static_cast<size_t>(j)] = 1;
+  }
+  bool proper = list.size() == choose(mass).size() && std::is_sorted(list.begin(), list.end()) && in[0];
+  double left = 0, worst = INFINITY;
+  for (int32_t j = 1; j < n; j++) {
+    const double m = mass[static_cast<size_t>(j)];
+    if (j >= last_free) {
+      proper &= in[static_cast<size_t>(j)] == 1;
+    } else if (in[static_cast<size_t>(j)]) {
+      worst = std::min(worst, m);
+    } else {
+      left = std::max(left, m);
+    }
+  }
+  proper &= std::count(in.begin(), in.end(), 1) == static_cast<ptrdiff_t>(list.size());
+  if (!proper) worst_choice_ = INFINITY;
+  if (left > 0) worst_choice_ = std::max(worst_choice_, (left - worst) / worst);
+  n_choices_ += left > 0;
+}
+
+std::vector<int32_t> LiteReference::blocks_of(HostLayer& layer, int32_t index, const Queries& query,
+                                              bool by_tile) {
+  const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1,
+                tile = t / cuda::kTileQueries * cuda::kTileQueries;
+  std::vector<int32_t> out;
+  if (t < shape_.dense_len || index < shape_.dense_layers) {
+    for (int32_t j = 0; j <= t / 64; j++) out.push_back(j);
+    return out;
+  }
+  if (!by_tile || t == tile) {
+    const std::vector<double> mass = masses(layer, query);
+    out = choose(mass);
+    if (t == tile && lists_) {
+      out = lists_(index, t);
+      judge(out, mass);
+    }
+    if (t == tile) layer.tile_blocks = out;
+    return out;
+  }
+  out = layer.tile_blocks;
+  for (int32_t j = tile / 64 + 1; j <= t / 64; j++) out.push_back(j);
+  return out;
+}
+
+void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>& x, bool by_tile) {
   const std::vector<double> h = normed(x, layer.attn_norm, shape_.eps), q = layer.q.times(0, h);
   const std::vector<double> kv = layer.kv_a.times(0, h);
   const int32_t t = static_cast<int32_t>(layer.rows.size());
@@ -191,7 +243,7 @@ void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>&
   turn(row, t);
   for (double& v : row) v = bf16(v);
   layer.rows.push_back(row);
-  std::vector<std::vector<double>> query;
+  Queries query;
   for (int head = 0; head < kHeads; head++) {
     const auto from = q.begin() + head * (kNope + kRope);
     std::vector<double> absorbed = layer.k_b.times(head, {from, from + kNope});
@@ -200,7 +252,10 @@ void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>&
     for (double& v : absorbed) v = bf16(v * shape_.softmax_scale);
     query.push_back(absorbed);
   }
-  const std::vector<int32_t> rows = chosen_rows(layer, index, query);
+  std::vector<int32_t> rows;
+  for (int32_t block : blocks_of(layer, index, query, by_tile)) {
+    for (int32_t i = block * 64; i < std::min(block * 64 + 64, t + 1); i++) rows.push_back(i);
+  }
   std::vector<double> heads;
   for (int head = 0; head < kHeads; head++) {
     std::vector<double> score, latent(kLatent, 0.0);
@@ -236,11 +291,11 @@ void LiteReference::feed_forward(const HostLayer& layer, std::vector<double>& x)
   for (size_t i = 0; i < x.size(); i++) x[i] += sum[i];
 }
 
-std::vector<double> LiteReference::step(int32_t token) {
+std::vector<double> LiteReference::forward(int32_t token, bool by_tile) {
   const float* from = embedding_.values.data() + static_cast<size_t>(token) * shape_.hidden;
   std::vector<double> x(from, from + shape_.hidden);
   for (size_t i = 0; i < layers_.size(); i++) {
-    attend(layers_[i], static_cast<int32_t>(i), x);
+    attend(layers_[i], static_cast<int32_t>(i), x, by_tile);
     feed_forward(layers_[i], x);
   }
   return head_.times(0, normed(x, norm_, shape_.eps));

@@ -26,6 +26,13 @@ struct HeadBest {
   int32_t index;
 };
 
+/* Scores of one token's queries with the pooled rows, kScoreRows of them in a group. */
+struct ScoreSums {
+  float* top;  /* (groups, heads) largest score */
+  float* sum;  /* (groups, heads) of exp(score - top) */
+  float* mass; /* (groups, 16 blocks, heads) the same of each 64 tokens */
+};
+
 struct StepBuffers {
   StepState* state;
   float* x;             /* (hidden) residual */
@@ -46,12 +53,18 @@ struct StepBuffers {
   HeadBest* best;                     /* (kHeadBlocks) */
   int32_t* blocks;                    /* (n_blocks) cache block of each 64 tokens */
   int32_t* list;                      /* (n_blocks) selected blocks of the sequence, ascending */
-  float* score_max;                   /* (score blocks, heads) */
-  float* score_sum;                   /* (score blocks, heads) */
-  float* block_mass;                  /* (score blocks, 16 blocks, heads) */
-  __nv_bfloat16* cache;               /* (layers, n_blocks, 64, row) */
-  __nv_bfloat16* pooled;              /* (layers, n_blocks, 4, row) */
-  const float* inv_freq;              /* (rope / 2) */
+  ScoreSums scores;
+  __nv_bfloat16* cache;  /* (layers, n_blocks, 64, row) */
+  __nv_bfloat16* pooled; /* (layers, n_blocks, 4, row) */
+  /* (layers, n_blocks, most_listed): what the tiles of prefill that begin in a cache block attend to, blocks
+   * of the sequence in ascending order. Part of the cache: whoever copies a block copies its list. */
+  int32_t* tile_lists;
+  const float* inv_freq; /* (rope / 2) */
+
+  /* The list of the tile that begins at position t. */
+  EK_HD int32_t* tile_list(const LiteShape& s, int32_t layer, int32_t t) const {
+    return tile_lists + (static_cast<size_t>(layer) * s.n_blocks + blocks[t / 64]) * s.most_listed();
+  }
 };
 
 struct Step {

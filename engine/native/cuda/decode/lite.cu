@@ -37,6 +37,8 @@ void check_shape(const LiteShape& s) {
              s.hidden, s.ff, s.shared_ff, s.dense_ff, s.vocab);
   EK_REQUIRE(s.n_experts <= 256 && s.top_k <= s.n_experts,
              "at most 256 experts can be chosen from, got %d of %d", s.top_k, s.n_experts);
+  EK_REQUIRE(s.local >= 1 && s.top >= 0,
+             "sparse attention needs the block of the token itself, got %d and %d", s.local, s.top);
 }
 
 int32_t units_of(int32_t columns) { return ceil_div(columns, kGroup) * kUnitsPerGroup; }
@@ -92,12 +94,12 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w)
   b.logits = st.take<float>(static_cast<size_t>(s.vocab));
   b.best = st.take<HeadBest>(kHeadBlocks);
   b.list = st.take<int32_t>(blocks);
-  b.score_max = st.take<float>(tiles * kHeads);
-  b.score_sum = st.take<float>(tiles * kHeads);
-  b.block_mass = st.take<float>(tiles * 16 * kHeads);
+  b.scores = {st.take<float>(tiles * kHeads), st.take<float>(tiles * kHeads),
+              st.take<float>(tiles * 16 * kHeads)};
   const size_t rows = static_cast<size_t>(s.n_layers) * blocks * 64;
   b.cache = st.take<__nv_bfloat16>(rows * kRow);
   b.pooled = st.take<__nv_bfloat16>(rows / kPoolStride * kRow);
+  b.tile_lists = st.take<int32_t>(rows / 64 * static_cast<size_t>(s.most_listed()));
   std::vector<int32_t> identity(blocks);
   for (size_t i = 0; i < blocks; i++) identity[i] = static_cast<int32_t>(i);
   b.blocks = st.take<int32_t>(blocks);
@@ -208,14 +210,41 @@ double LiteDecoder::cache_bytes(int32_t position) const {
   return kRowBytes * (dense * tokens + (layers - dense) * (tokens / kPoolStride + chosen));
 }
 
-std::vector<float> LiteDecoder::cache_rows(int32_t layer, int32_t n_tokens) {
-  device_.wait();
-  std::vector<uint16_t> bits(static_cast<size_t>(n_tokens) * kRow);
-  const __nv_bfloat16* from =
-      state_->b.cache + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 64 * kRow;
+namespace {
+
+/* Rows of bf16 (n_rows, latent + rope) as f32. */
+std::vector<float> read_rows(const __nv_bfloat16* from, int32_t n_rows) {
+  std::vector<uint16_t> bits(static_cast<size_t>(n_rows) * kRow);
   check(cudaMemcpy(bits.data(), from, bits.size() * 2, cudaMemcpyDeviceToHost), "reading the cache");
   std::vector<float> out;
   for (uint16_t x : bits) out.push_back(bf16_value(x));
+  return out;
+}
+
+}  // namespace
+
+std::vector<float> LiteDecoder::cache_rows(int32_t layer, int32_t n_tokens) {
+  device_.wait();
+  return read_rows(
+      state_->b.cache + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 64 * kRow,
+      n_tokens);
+}
+
+std::vector<float> LiteDecoder::pooled_rows(int32_t layer, int32_t n_rows) {
+  device_.wait();
+  return read_rows(
+      state_->b.pooled + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 4 * kRow, n_rows);
+}
+
+std::vector<int32_t> LiteDecoder::tile_list(int32_t layer, int32_t position) {
+  device_.wait();
+  std::vector<int32_t> out(static_cast<size_t>(std::min(shape.most_listed(), position / 64 + 1)));
+  /* The block table is the identity. */
+  const size_t place =
+      static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) + static_cast<size_t>(position / 64);
+  check(cudaMemcpy(out.data(), state_->b.tile_lists + place * static_cast<size_t>(shape.most_listed()),
+                   out.size() * sizeof(int32_t), cudaMemcpyDeviceToHost),
+        "reading the list of a tile");
   return out;
 }
 

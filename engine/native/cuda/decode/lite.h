@@ -20,6 +20,8 @@ constexpr int kRow = kLatent + kRope; /* elements of a cache row, bf16 */
 constexpr int kNope = 128;
 constexpr int kValue = 128;
 constexpr int kPoolStride = 16; /* tokens per pooled row */
+/* Tokens of a prompt that share a selection, from a multiple of this on: that of the first. */
+constexpr int kTileQueries = 128;
 
 struct LiteShape {
   int32_t n_layers, n_dense; /* the first n_dense layers have a dense feed-forward */
@@ -29,6 +31,9 @@ struct LiteShape {
   /* Sparse attention: dense up to dense_len tokens and in the first dense_layers layers; else block 0, the
    * last `local` blocks and the `top` best of the others. */
   int32_t dense_len, dense_layers, local, top;
+
+  /* Blocks that a token attends to where attention is sparse; fewer while there are fewer. */
+  EK_HD int32_t most_listed() const { return 1 + local + top; }
 };
 
 /* DeepSeek-Coder-V2-Lite with a cache for n_tokens. */
@@ -96,6 +101,11 @@ class LiteDecoder {
   const StepBuffers& buffers() const;
   /* Cache rows (n_tokens, latent + rope) of a layer, as f32; for tests. */
   std::vector<float> cache_rows(int32_t layer, int32_t n_tokens);
+  /* Pooled rows (n_rows, latent + rope) of a layer, as f32; for tests. */
+  std::vector<float> pooled_rows(int32_t layer, int32_t n_rows);
+  /* The blocks that the tile of prefill from `position` on attends to, without those that begin inside of it;
+   * for tests. */
+  std::vector<int32_t> tile_list(int32_t layer, int32_t position);
 
   const LiteShape shape;
   const LiteWeights weights;

@@ -78,6 +78,15 @@ __global__ void pool_rows_kernel(__nv_bfloat16* pooled, const __nv_bfloat16* cac
   }
 }
 
+/* Lists of tiles as they would be if the latest blocks had been the best: grid (blocks of 64 tokens, layers).
+ */
+__global__ void list_latest_kernel(StepBuffers b, LiteShape shape) {
+  const int32_t n = static_cast<int32_t>(blockIdx.x) + 1, most = shape.most_listed();
+  int32_t* list = b.tile_list(shape, static_cast<int32_t>(blockIdx.y), (n - 1) * 64);
+  for (int32_t i = threadIdx.x; i < min(n, most); i += blockDim.x)
+    list[i] = i == 0 ? 0 : max(0, n - most) + i;
+}
+
 }  // namespace
 
 void fill_floats(Device& d, float* out, size_t n, float mean, float deviation, uint64_t seed) {
@@ -129,6 +138,8 @@ void fill_cache_rows(Device& d, const LiteShape& shape, const StepBuffers& b, in
     launch(d.stream, "pool_rows_kernel", {static_cast<int>(blocks * 4), 192}, pool_rows_kernel,
            b.pooled + static_cast<size_t>(i) * layer / kPoolStride, cache);
   }
+  launch(d.stream, "list_latest_kernel", {{static_cast<int>(blocks), shape.n_layers}, 64}, list_latest_kernel,
+         b, shape);
 }
 
 }  // namespace ek::cuda

@@ -19,6 +19,8 @@ __global__ void __launch_bounds__(kGemmThreads)
   __nv_bfloat16* right = left + kGemmRows * kKeyPitch;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, h = blockIdx.x;
   const int32_t first = static_cast<int32_t>(blockIdx.y) * kGemmRows;
+  n_rows = rows.existing(n_rows);
+  if (first >= n_rows) return;
   WarpSums sums = {};
   for (int32_t k0 = 0; k0 < kLatent; k0 += kGemmRows) {
     const Fragment<F> f = load_fragment<F>(k_b, k_b.row(h, k0 + warp * 16), 0, lane);

@@ -23,7 +23,7 @@ struct GemmPlace {
 
 __device__ inline GemmPlace gemm_place(const GemmOp& op) {
   const int32_t tile = blockIdx.y;
-  if (op.tiles.expert == nullptr) return {tile * kGemmRows, op.n_rows, 0};
+  if (op.tiles.expert == nullptr) return {tile * kGemmRows, op.rows.existing(op.n_rows), 0};
   if (tile >= *op.tiles.n_tiles) return {0, 0, 0};
   return {op.tiles.first[tile], op.tiles.end[tile], op.tiles.expert[tile]};
 }

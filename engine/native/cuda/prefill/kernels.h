@@ -8,12 +8,17 @@ namespace ek::cuda {
 
 /* n: tokens of a chunk. All sizes are for the longest chunk or for one segment of the cache. */
 struct ChunkBuffers {
-  int32_t* tokens;       /* (n) */
-  float* x;              /* (n, hidden) residual */
-  __nv_bfloat16* h;      /* (n, hidden) normalised */
-  float* q;              /* (n, heads, nope + rope) */
-  float* kv_a;           /* (n, latent + rope) */
-  __nv_bfloat16* query;  /* (n, heads, nope + rope), scaled and rotated */
+  int32_t* tokens;           /* (n) */
+  float* x;                  /* (n, hidden) residual */
+  __nv_bfloat16* h;          /* (n, hidden) normalised */
+  float* q;                  /* (n, heads, nope + rope) */
+  float* kv_a;               /* (n, latent + rope) */
+  __nv_bfloat16* query;      /* (n, heads, nope + rope), scaled and rotated */
+  __nv_bfloat16* tile_query; /* (tiles, heads, latent + rope) absorbed, of the first token of each tile */
+  ScoreSums tile_scores;     /* (tiles, as of a token) */
+  int32_t* block_slot;       /* (n_blocks) place of a block of the sequence among those to expand */
+  int32_t* slot_blocks;      /* (n_blocks) cache block of each slot */
+  int32_t* n_slots;
   __nv_bfloat16* keys;   /* (segment, heads, nope) */
   __nv_bfloat16* values; /* (segment, heads, value) */
   float* sums;           /* (n, heads, value) of the segments before */
@@ -52,13 +57,26 @@ void launch_embed(const Chunk& c, const WeightView& embedding);
 void launch_norm(const Chunk& c, const float* norm);
 /* Cache rows and pooled rows from kv_a, and queries from q. */
 void launch_store(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
-/* heads = attention of every token over its cached past and itself, a segment of `segment` tokens at a time.
- */
+/* Lists of the tiles that begin in the chunk, and the slots of what its tiles attend to. The chunk ends
+ * behind dense_len. */
+void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
+/* heads = attention of every token over what it sees of its past and itself, a segment of `segment` cached
+ * tokens at a time. */
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index, int32_t segment);
 /* h = rms(x, ffn_norm), experts and weights, and the pairs sorted by expert. */
 void launch_route(const Chunk& c, const LiteLayer& layer);
 /* x += sum over k of weights[k] * y of the pair's slot, in that order. */
 void launch_add_experts(const Chunk& c);
+
+/* Tiles that n tokens in a row may meet. */
+inline int32_t most_query_tiles(int32_t n) { return (n + kTileQueries - 2) / kTileQueries + 1; }
+/* Groups of pooled rows of a full cache. */
+inline int32_t score_groups(const LiteShape& s) { return ceil_div(int64_t{s.n_blocks} * 4, kScoreRows); }
+/* Those of one tile. */
+__device__ inline ScoreSums tile_scores(const ChunkBuffers& b, unsigned tile, int32_t n_groups) {
+  const size_t at = static_cast<size_t>(tile) * static_cast<size_t>(n_groups) * kHeads;
+  return {b.tile_scores.top + at, b.tile_scores.sum + at, b.tile_scores.mass + at * (kScoreRows / 4)};
+}
 
 /* Tiles of 128 rows that n pairs may need. */
 inline int32_t most_tiles(const LiteShape& s, int32_t n) {

@@ -94,6 +94,8 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   EK_REQUIRE(longest > 0 && segment > 0 && segment % 64 == 0,
              "a chunk has at least one token and a segment a multiple of 64, got %d and %d", longest,
              segment);
+  EK_REQUIRE(s.dense_len % kTileQueries == 0,
+             "attention becomes sparse at a multiple of %d tokens, not at %d", kTileQueries, s.dense_len);
   State& st = *state_;
   ChunkBuffers& b = st.b;
   const size_t n = static_cast<size_t>(longest), hidden = static_cast<size_t>(s.hidden);
@@ -105,6 +107,14 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   b.q = st.take<float>(n * kHeads * (kNope + kRope));
   b.kv_a = st.take<float>(n * kRow);
   b.query = st.take<__nv_bfloat16>(n * kHeads * (kNope + kRope));
+  const size_t query_tiles = static_cast<size_t>(most_query_tiles(longest)),
+               scores = query_tiles * static_cast<size_t>(score_groups(s)) * kHeads,
+               blocks = static_cast<size_t>(s.n_blocks);
+  b.tile_query = st.take<__nv_bfloat16>(query_tiles * kHeads * kRow);
+  b.tile_scores = {st.take<float>(scores), st.take<float>(scores), st.take<float>(scores * (kScoreRows / 4))};
+  b.block_slot = st.take<int32_t>(blocks);
+  b.slot_blocks = st.take<int32_t>(blocks);
+  b.n_slots = st.take<int32_t>(1);
   b.keys = st.take<__nv_bfloat16>(cached * kHeads * kNope);
   b.values = st.take<__nv_bfloat16>(cached * kHeads * kValue);
   b.sums = st.take<float>(n * kHeads * kValue);
@@ -168,6 +178,28 @@ size_t LitePrefill::n_bytes() const {
   return sum;
 }
 
+namespace {
+
+struct ChunkPairs {
+  double pairs;    /* of a token and a row that it sees */
+  double expanded; /* rows, at least */
+};
+
+/* Of positions [begin, end) in one layer. */
+ChunkPairs count_pairs(const LiteShape& s, int32_t begin, int32_t end, bool lists) {
+  const double dense_end = lists ? std::clamp(s.dense_len, begin, end) : end;
+  ChunkPairs out{(dense_end - begin) * (begin + dense_end + 1) / 2, static_cast<double>(end)};
+  if (dense_end == end) return out;
+  for (int32_t t = static_cast<int32_t>(dense_end); t < end; t++) {
+    const int32_t tile = t / kTileQueries * kTileQueries;
+    out.pairs += 64.0 * (std::min(s.most_listed(), tile / 64 + 1) - 1) + t % kTileQueries + 1;
+  }
+  out.expanded = std::min<double>(end, std::max(dense_end, 64.0 * s.most_listed()) + end - dense_end);
+  return out;
+}
+
+}  // namespace
+
 double LitePrefill::operations(int32_t first, int32_t n) const {
   const LiteShape& s = decoder_.shape;
   const double hidden = s.hidden,
@@ -176,9 +208,11 @@ double LitePrefill::operations(int32_t first, int32_t n) const {
   double sum = n * (s.n_layers * attention + s.n_dense * 3 * hidden * s.dense_ff +
                     sparse * hidden * (3.0 * (s.top_k * s.ff + s.shared_ff) + s.n_experts));
   for (int32_t at = 0; at < n; at += longest_) {
-    const double length = std::min(longest_, n - at), end = first + at + length;
-    sum += s.n_layers * kHeads * end * kLatent * (kNope + kValue);
-    sum += s.n_layers * kHeads * (kNope + kRope + kValue) * length * (end - length / 2);
+    const int32_t begin = first + at, end = begin + std::min(longest_, n - at);
+    const ChunkPairs dense = count_pairs(s, begin, end, false), lists = count_pairs(s, begin, end, true);
+    const double n_lists = std::max(0, s.n_layers - s.dense_layers), n_dense = s.n_layers - n_lists;
+    sum += kHeads * kLatent * (kNope + kValue) * (n_dense * dense.expanded + n_lists * lists.expanded);
+    sum += kHeads * (kNope + kRope + kValue) * (n_dense * dense.pairs + n_lists * lists.pairs);
   }
   return 2 * sum;
 }

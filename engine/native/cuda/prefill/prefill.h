@@ -1,5 +1,7 @@
 /* Reading a prompt with a model of DeepSeek-Coder-V2-Lite's architecture: chunks of many tokens on tensor
- * cores, into the cache of a decoder, which then goes on. Attention is dense at every length.
+ * cores, into the cache of a decoder, which then goes on. Attention is dense up to the shape's dense_len and
+ * in its dense layers; behind it a tile of kTileQueries positions attends to the blocks that the decoder
+ * would choose for the tile's first token (docs/decisions/0006).
  *
  * What a token's row is does not depend on how the prompt was cut into chunks, to the bit. */
 #ifndef EK_CUDA_PREFILL_PREFILL_H
@@ -11,7 +13,9 @@ namespace ek::cuda {
 class LitePrefill {
  public:
   /* longest: tokens of a chunk. segment: cached tokens whose keys and values are expanded at once, a multiple
-   * of 64. Memory grows with both, and not with the context. The decoder must outlive this. */
+   * of 64. Memory grows with both; with the context only what selection needs, 1.1 bytes for each of its
+   * tokens and tile of a chunk. The decoder must outlive this. Its dense_len must be a multiple of
+   * kTileQueries. */
   LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32_t segment = 8192);
   ~LitePrefill();
   LitePrefill(const LitePrefill&) = delete;
@@ -25,7 +29,8 @@ class LitePrefill {
 
   size_t n_bytes() const; /* of the workspace */
   /* Floating-point operations of reading n tokens from `first` on: products with weights, expansion of cached
-   * latents, scores and weighted values of visible pairs. */
+   * latents, scores and weighted values of visible pairs. Which blocks a chunk with lists expands only the
+   * device knows: those of one list are counted, and the chunk itself. */
   double operations(int32_t first, int32_t n) const;
 
  private:
