@@ -1,11 +1,12 @@
 /* Prefill speed of the shape of DeepSeek-Coder-V2-Lite with random weights.
  *
- *   cuda_bench_prefill [--types q4_k_m|q8_0|bf16]… [--tokens N]… [--chunk N] [--kernels] [--json]
+ *   cuda_bench_prefill [--types q4_k_m|q8_0|bf16]… [--tokens N]… [--chunk N] [--segment N] [--dense]
+ *                      [--kernels] [--json]
  *
- * Prints per type and prompt length tokens per second, the floating-point operations of the products and of
- * dense attention per second, and their share of the rate that the card's tensor cores reached in this run
- * with the same instruction. --kernels: microseconds of each kind of kernel in one more run, of the whole
- * prompt. */
+ * Attention is sparse behind 16 384 tokens, or nowhere with --dense. Prints per type and prompt length tokens
+ * per second, the floating-point operations of the products and of attention per second, and their share of
+ * the rate that the card's tensor cores reached in this run with the same instruction. --kernels:
+ * microseconds of each kind of kernel in one more run, of the whole prompt. */
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -22,8 +23,8 @@ using namespace ek::cuda;
 struct Options {
   std::vector<std::string> types;
   std::vector<int32_t> tokens;
-  int32_t chunk = 2048;
-  bool kernels = false, json = false;
+  int32_t chunk = 8192, segment = 32768;
+  bool dense = false, kernels = false, json = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -42,6 +43,10 @@ Options parse(int argc, char** argv) {
     } else if (name == "--chunk") {
       o.chunk = std::atoi(value().c_str());
       EK_REQUIRE(o.chunk > 0, "--chunk must be positive, got %d", o.chunk);
+    } else if (name == "--segment") {
+      o.segment = std::atoi(value().c_str());
+    } else if (name == "--dense") {
+      o.dense = true;
     } else if (name == "--kernels") {
       o.kernels = true;
     } else {
@@ -49,8 +54,8 @@ Options parse(int argc, char** argv) {
       o.json = true;
     }
   }
-  if (o.types.empty()) o.types = {"q4_k_m", "bf16"};
-  if (o.tokens.empty()) o.tokens = {512, 8192, 32768};
+  if (o.types.empty()) o.types = {"q4_k_m"};
+  if (o.tokens.empty()) o.tokens = {512, 8192, 32768, 131072};
   return o;
 }
 
@@ -70,9 +75,10 @@ double seconds_of(Device& d, LitePrefill& prefill, const std::vector<int32_t>& t
 
 void bench(Device& d, const Options& o, const std::string& name, double matrix_rate) {
   const int32_t most = *std::max_element(o.tokens.begin(), o.tokens.end());
-  const LiteShape shape = lite_shape(most + 64);
+  LiteShape shape = lite_shape(most + 64);
+  if (o.dense) shape.dense_len = 1 << 30;
   LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
-  LitePrefill prefill(d, decoder, std::min(o.chunk, most));
+  LitePrefill prefill(d, decoder, std::min(o.chunk, most), o.segment);
   if (!o.json)
     std::printf("%s: workspace %.2f GB\n", name.c_str(), static_cast<double>(prefill.n_bytes()) * 1e-9);
   std::vector<int32_t> tokens;
