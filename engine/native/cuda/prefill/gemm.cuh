@@ -102,9 +102,11 @@ __device__ void store_sums(const GemmOp& op, const GemmPlace& place, const WarpS
   }
 }
 
-/* grid (tiles of the weight's rows, tiles of activations) */
+/* grid (tiles of the weight's rows, tiles of activations). Two blocks per multiprocessor: while one unpacks
+ * weights or waits at its barrier, the other multiplies. That leaves 128 registers a thread, of which a few
+ * of a group of 128 columns are spilled. */
 template <ek_type F, bool Gated>
-__global__ void __launch_bounds__(kGemmThreads) gemm_kernel(GemmOp op) {
+__global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
   const GemmPlace place = gemm_place(op);
   if (place.first >= place.end) return;
   __nv_bfloat16* left = dynamic_shared<__nv_bfloat16>();
