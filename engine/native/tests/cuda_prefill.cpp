@@ -48,6 +48,32 @@ void test_cuts(ek::cuda::Device& d, const Case& c, LiteDecoder& decoder, const s
         std::string(c.name) + ": chunks of 50 and segments of 64 give other bits");
 }
 
+/* Short runs behind a long one: pairs of tokens that are cut apart, and a tile's border inside of a run. */
+void test_short_runs(ek::cuda::Device& d) {
+  constexpr int32_t kPast = 101, kEnd = 150;
+  const LiteShape shape = small_lite_shape(256, 2, 2, 2);
+  LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, all_of(EK_Q8_0), 5));
+  LitePrefill prefill(d, decoder, kPast), cut(d, decoder, 16, 64);
+  const std::vector<int32_t> tokens = random_tokens(kEnd, shape.vocab);
+  const auto part = [&](int32_t begin, int32_t end) {
+    return std::vector<int32_t>(tokens.begin() + begin, tokens.begin() + end);
+  };
+  prefill.run(0, part(0, kPast));
+  prefill.run(kPast, part(kPast, kEnd));
+  const std::vector<float> expected = state_of(decoder, kEnd);
+  prefill.run(kPast, part(kPast, kEnd));
+  check(same_bits(state_of(decoder, kEnd), expected), "a short run gives other bits a second time");
+  cut.run(kPast, part(kPast, kEnd));
+  check(same_bits(state_of(decoder, kEnd), expected), "a short run in chunks of 16 gives other bits");
+  for (int32_t at = kPast, n = 1; at < kEnd; at += n, n = std::min(n * 3, kEnd - at))
+    prefill.run(at, part(at, at + n));
+  check(same_bits(state_of(decoder, kEnd), expected), "a short run in parts gives other bits");
+  prefill.run(kPast - 32, part(kPast - 32, kEnd)); /* long again */
+  const std::vector<float> by_long = state_of(decoder, kEnd);
+  check(error_of(by_long, {expected.begin(), expected.end()}) <= 0.03,
+        "a short run differs from a long one by more than rounding");
+}
+
 void test_case(ek::cuda::Device& d, const Case& c) {
   const LiteShape shape = small_lite_shape(256, 2, c.n_experts, c.top_k);
   LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, c.types, 5));
@@ -80,6 +106,7 @@ int main() {
                           Case{"q8_0, chosen experts", q8, 16, 3, 0.15, {31, 65}}}) {
       test_case(d, c);
     }
+    test_short_runs(d);
   } catch (const std::exception& e) {
     check(false, e.what());
   }

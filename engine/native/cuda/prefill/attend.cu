@@ -273,7 +273,10 @@ void launch_expand(const Chunk& c, const LiteLayer& layer, const GemmRows& rows,
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int32_t segment) {
   const int32_t end = c.first + c.n;
   const bool selects = index >= c.shape.dense_layers && end > c.shape.dense_len;
-  if (selects) launch_select_tiles(c, layer, index);
+  if (selects) {
+    launch_select_tiles(c, layer, index);
+    launch_assign_slots(c, index);
+  }
   const __nv_bfloat16* cache =
       c.cache.cache + static_cast<size_t>(index) * static_cast<size_t>(c.shape.n_blocks) * 64 * kRow;
   const int32_t n_tiles = (end - 1) / kTileQueries - c.first / kTileQueries + 1;

@@ -23,7 +23,8 @@ struct GemmPlace {
 
 __device__ inline GemmPlace gemm_place(const GemmOp& op) {
   const int32_t tile = blockIdx.y;
-  if (op.tiles.expert == nullptr) return {tile * kGemmRows, op.rows.existing(op.n_rows), 0};
+  if (op.tiles.expert == nullptr)
+    return {tile * kGemmRows, op.rows.existing(op.n_rows), static_cast<int32_t>(blockIdx.z)};
   if (tile >= *op.tiles.n_tiles) return {0, 0, 0};
   return {op.tiles.first[tile], op.tiles.end[tile], op.tiles.expert[tile]};
 }
@@ -63,7 +64,8 @@ __device__ void multiply_stage(WarpSums& sums, const __nv_bfloat16* left, const 
 }
 
 __device__ inline void store_pair(const GemmOp& op, int32_t row, int32_t column, float first, float second) {
-  const size_t at = static_cast<size_t>(row) * op.w.n_rows + column;
+  const int32_t width = op.heads.n > 1 ? op.heads.out_width : op.w.n_rows;
+  const size_t at = static_cast<size_t>(row) * width + blockIdx.z * op.heads.out + column;
   if (op.kind == GemmOut::kBf16) {
     *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(op.out) + at) = pack_bf16(first, second);
     return;
@@ -102,9 +104,9 @@ __device__ void store_sums(const GemmOp& op, const GemmPlace& place, const WarpS
   }
 }
 
-/* grid (tiles of the weight's rows, tiles of activations). Two blocks per multiprocessor: while one unpacks
- * weights or waits at its barrier, the other multiplies. That leaves 128 registers a thread, of which a few
- * of a group of 128 columns are spilled. */
+/* grid (tiles of the weight's rows, tiles of activations, heads). Two blocks per multiprocessor: while one
+ * unpacks weights or waits at its barrier, the other multiplies. That leaves 128 registers a thread, of which
+ * a few of a group of 128 columns are spilled. */
 template <ek_type F, bool Gated>
 __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
   const GemmPlace place = gemm_place(op);
@@ -121,7 +123,7 @@ __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
   const __nv_bfloat16* from[2];
   for (int i = 0; i < 2; i++) {
     const int32_t r = place.first + static_cast<int32_t>(threadIdx.x) / 4 + i * 64;
-    from[i] = op.rows.row(r < place.end ? r : place.first);
+    from[i] = op.rows.row(r < place.end ? r : place.first) + blockIdx.z * op.heads.in;
   }
   for (int32_t s = 0; s < kStages - 1; s++) {
     if (s < n_steps) load_rows(left + s * kGemmTile, from, s);

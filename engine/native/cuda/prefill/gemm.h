@@ -40,6 +40,12 @@ struct GemmTiles {
 
 enum class GemmOut { kFloat, kBf16, kAddFloat };
 
+/* A product for each head: head h meets matrix h of the stack with columns of the activations from h * in on,
+ * and writes columns from h * out on of rows of out_width. */
+struct GemmHeads {
+  int32_t n = 1, in = 0, out = 0, out_width = 0;
+};
+
 struct GemmOp {
   GemmRows rows;
   GemmTiles tiles;
@@ -49,6 +55,7 @@ struct GemmOp {
   int32_t n_tiles; /* at most, of 128 rows */
   GemmOut kind;
   void* out; /* (n_rows, w.n_rows), f32 or bf16 */
+  GemmHeads heads{};
 };
 
 constexpr int kGemmRows = 128; /* of activations in a tile */

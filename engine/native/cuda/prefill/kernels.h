@@ -6,6 +6,8 @@
 
 namespace ek::cuda {
 
+constexpr int kAbsorbedSplits = 8; /* of the past of a short run; fixed, so that sums never change order */
+
 /* n: tokens of a chunk. All sizes are for the longest chunk or for one segment of the cache. */
 struct ChunkBuffers {
   int32_t* tokens;           /* (n) */
@@ -25,12 +27,16 @@ struct ChunkBuffers {
   float* tops;           /* (n, heads) */
   float* totals;         /* (n, heads) */
   __nv_bfloat16* heads;  /* (n, heads, value) */
-  int32_t* experts;      /* (n, top_k) */
-  float* weights;        /* (n, top_k) */
-  int32_t* counts;       /* (n_experts) pairs of each expert */
-  int32_t* offsets;      /* (n_experts) first slot of each expert */
-  int32_t* token_of;     /* (n top_k) by slot: pairs sorted by expert */
-  int32_t* slot_of;      /* (n top_k) by pair */
+  /* Of a short run, n being kMostAbsorbed at most. */
+  __nv_bfloat16* absorbed;    /* (n, heads, latent) queries, then weighted latents */
+  float* part;                /* (n, kAbsorbedSplits, heads, latent) */
+  float *part_top, *part_sum; /* (n, kAbsorbedSplits, heads) */
+  int32_t* experts;           /* (n, top_k) */
+  float* weights;             /* (n, top_k) */
+  int32_t* counts;            /* (n_experts) pairs of each expert */
+  int32_t* offsets;           /* (n_experts) first slot of each expert */
+  int32_t* token_of;          /* (n top_k) by slot: pairs sorted by expert */
+  int32_t* slot_of;           /* (n top_k) by pair */
   int32_t *tile_expert, *tile_first, *tile_end, *n_tiles;
   __nv_bfloat16* hidden; /* (n top_k, ff) by slot; (n, shared_ff) and (n, dense_ff) use the same memory */
   float* y;              /* (n top_k, hidden) by slot */
@@ -43,6 +49,7 @@ struct Chunk {
   const StepBuffers& cache;
   const ChunkBuffers& b;
   int32_t first, n;
+  bool absorbs; /* a short run: attention in absorbed form */
   /* Called after each launch or group of launches; for timing. May be empty. */
   std::function<void(const char*)> after;
 
@@ -57,12 +64,17 @@ void launch_embed(const Chunk& c, const WeightView& embedding);
 void launch_norm(const Chunk& c, const float* norm);
 /* Cache rows and pooled rows from kv_a, and queries from q. */
 void launch_store(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
-/* Lists of the tiles that begin in the chunk, and the slots of what its tiles attend to. The chunk ends
- * behind dense_len. */
+/* Lists of the tiles that begin in the chunk, which ends behind dense_len. */
 void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
+/* Slots for the blocks that the chunk's tiles attend to. */
+void launch_assign_slots(const Chunk& c, int32_t layer_index);
 /* heads = attention of every token over what it sees of its past and itself, a segment of `segment` cached
  * tokens at a time. */
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index, int32_t segment);
+/* The same for kMostAbsorbed tokens at most, without expanding their past. */
+void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
+/* Whether the GPU has the shared memory for it. */
+bool can_absorb();
 /* h = rms(x, ffn_norm), experts and weights, and the pairs sorted by expert. */
 void launch_route(const Chunk& c, const LiteLayer& layer);
 /* x += sum over k of weights[k] * y of the pair's slot, in that order. */

@@ -9,6 +9,7 @@ namespace ek::cuda {
 struct LitePrefill::State {
   std::vector<DeviceMemory> memory;
   ChunkBuffers b{};
+  const bool can_absorb = cuda::can_absorb();
 
   template <class T>
   T* take(size_t n) {
@@ -75,7 +76,11 @@ void launch_layer(const Chunk& c, const LiteLayer& l, int32_t index, int32_t seg
   multiply(c, "project_q", c.b.h, l.q, GemmOut::kFloat, c.b.q);
   multiply(c, "project_kv", c.b.h, l.kv_a, GemmOut::kFloat, c.b.kv_a);
   launch_store(c, l, index);
-  launch_attention(c, l, index, segment);
+  if (c.absorbs) {
+    launch_absorbed_attention(c, l, index);
+  } else {
+    launch_attention(c, l, index, segment);
+  }
   multiply(c, "project_out", c.b.heads, l.out, GemmOut::kAddFloat, c.b.x);
   if (l.router == nullptr) {
     launch_norm(c, l.ffn_norm);
@@ -121,6 +126,13 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   b.tops = st.take<float>(n * kHeads);
   b.totals = st.take<float>(n * kHeads);
   b.heads = st.take<__nv_bfloat16>(n * kHeads * kValue);
+  if (st.can_absorb) {
+    const size_t rows = std::min<size_t>(n, kMostAbsorbed) * kHeads;
+    b.absorbed = st.take<__nv_bfloat16>(rows * kLatent);
+    b.part = st.take<float>(rows * kAbsorbedSplits * kLatent);
+    b.part_top = st.take<float>(rows * kAbsorbedSplits);
+    b.part_sum = st.take<float>(rows * kAbsorbedSplits);
+  }
   b.experts = st.take<int32_t>(pairs);
   b.weights = st.take<float>(pairs);
   b.counts = st.take<int32_t>(experts);
@@ -152,7 +164,7 @@ void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens,
   int32_t length = 0;
   for (int32_t at = 0; at < n; at += length) {
     length = std::min(longest_, n - at);
-    const Chunk c{device_.stream, s, decoder_.buffers(), state_->b, first + at, length, after};
+    const Chunk c{device_.stream, s, decoder_.buffers(), state_->b, first + at, length, absorbs(n), after};
     check(cudaMemcpyAsync(state_->b.tokens, tokens.data() + at, static_cast<size_t>(length) * 4,
                           cudaMemcpyHostToDevice, device_.stream),
           "uploading tokens");
@@ -171,6 +183,8 @@ void LitePrefill::time_kernels(int32_t first, const std::vector<int32_t>& tokens
   run_marked(first, tokens, [&](const char* name) { times.mark(name); });
   times.print();
 }
+
+bool LitePrefill::absorbs(int32_t n) const { return state_->can_absorb && n <= kMostAbsorbed; }
 
 size_t LitePrefill::n_bytes() const {
   size_t sum = 0;
@@ -194,7 +208,8 @@ ChunkPairs count_pairs(const LiteShape& s, int32_t begin, int32_t end, bool list
     const int32_t tile = t / kTileQueries * kTileQueries;
     out.pairs += 64.0 * (std::min(s.most_listed(), tile / 64 + 1) - 1) + t % kTileQueries + 1;
   }
-  out.expanded = std::min<double>(end, std::max(dense_end, 64.0 * s.most_listed()) + end - dense_end);
+  const double past = begin < s.dense_len ? dense_end : 0, listed = 64.0 * s.most_listed();
+  out.expanded = std::min<double>(end, std::max(past, listed) + end - dense_end);
   return out;
 }
 
@@ -211,8 +226,11 @@ double LitePrefill::operations(int32_t first, int32_t n) const {
     const int32_t begin = first + at, end = begin + std::min(longest_, n - at);
     const ChunkPairs dense = count_pairs(s, begin, end, false), lists = count_pairs(s, begin, end, true);
     const double n_lists = std::max(0, s.n_layers - s.dense_layers), n_dense = s.n_layers - n_lists;
-    sum += kHeads * kLatent * (kNope + kValue) * (n_dense * dense.expanded + n_lists * lists.expanded);
-    sum += kHeads * (kNope + kRope + kValue) * (n_dense * dense.pairs + n_lists * lists.pairs);
+    const double pairs = n_dense * dense.pairs + n_lists * lists.pairs;
+    double to_heads = n_dense * dense.expanded + n_lists * lists.expanded; /* rows that meet W_UK and W_UV */
+    if (absorbs(n)) to_heads = static_cast<double>(end - begin) * s.n_layers;
+    sum += kHeads * kLatent * (kNope + kValue) * to_heads;
+    sum += kHeads * (absorbs(n) ? kRow + kLatent : kNope + kRope + kValue) * pairs;
   }
   return 2 * sum;
 }

@@ -3,12 +3,18 @@
  * in its dense layers; behind it a tile of kTileQueries positions attends to the blocks that the decoder
  * would choose for the tile's first token (docs/decisions/0006).
  *
- * What a token's row is does not depend on how the prompt was cut into chunks, to the bit. */
+ * What a token's row is does not depend on how a run was cut into chunks, to the bit, nor on how a prompt was
+ * cut into runs of more than kMostAbsorbed tokens, or into shorter ones. Between the two forms the row
+ * differs as the decoder's does (docs/decisions/0005). */
 #ifndef EK_CUDA_PREFILL_PREFILL_H
 #define EK_CUDA_PREFILL_PREFILL_H
 #include "../decode/lite.h"
 
 namespace ek::cuda {
+
+/* Tokens of a run that is short: its attention is computed in absorbed form, where the GPU has room for it.
+ */
+constexpr int kMostAbsorbed = 64;
 
 class LitePrefill {
  public:
@@ -35,6 +41,8 @@ class LitePrefill {
 
  private:
   struct State;
+  /* Whether a run of n tokens computes its attention in absorbed form. */
+  bool absorbs(int32_t n) const;
   void run_marked(int32_t first, const std::vector<int32_t>& tokens,
                   const std::function<void(const char*)>& after);
 

@@ -105,22 +105,25 @@ void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t index) 
   /* Tiles whose first token is in the chunk; an earlier one has its list. */
   const int32_t first_tile = ceil_div(std::max(c.first, s.dense_len), kTileQueries);
   const int32_t n_tiles = ceil_div(end, kTileQueries) - first_tile, n_groups = score_groups(s);
-  if (n_tiles > 0) {
-    for_decode_type(layer.k_b.type, [&]<ek_type F>() {
-      launch(c.stream, "absorb_first", {{kHeads * kBlocksPerHead, ceil_div(n_tiles, kTilesAtOnce)}, kThreads},
-             absorb_first_kernel<F>, c.b, layer.k_b, c.first, first_tile, n_tiles, s.softmax_scale);
-    });
-    c.mark("absorb_first");
-    launch(c.stream, "score_first", {{ceil_div(end, 64 * kBlocksPerGroup), n_tiles}, kThreads, kScoreShared},
-           score_first_kernel, c.b, c.cache, s, index, first_tile, n_groups);
-    c.mark("score_first");
-    const int32_t n_keys = select_keys(ceil_div(end, 64));
-    launch(c.stream, "select_first", {n_tiles, kSelectThreads, select_shared(n_keys)}, select_first_kernel,
-           c.b, c.cache, s, index, first_tile, n_groups, n_keys);
-    c.mark("select_first");
-  }
+  if (n_tiles <= 0) return;
+  for_decode_type(layer.k_b.type, [&]<ek_type F>() {
+    launch(c.stream, "absorb_first", {{kHeads * kBlocksPerHead, ceil_div(n_tiles, kTilesAtOnce)}, kThreads},
+           absorb_first_kernel<F>, c.b, layer.k_b, c.first, first_tile, n_tiles, s.softmax_scale);
+  });
+  c.mark("absorb_first");
+  launch(c.stream, "score_first", {{ceil_div(end, 64 * kBlocksPerGroup), n_tiles}, kThreads, kScoreShared},
+         score_first_kernel, c.b, c.cache, s, index, first_tile, n_groups);
+  c.mark("score_first");
+  const int32_t n_keys = select_keys(ceil_div(end, 64));
+  launch(c.stream, "select_first", {n_tiles, kSelectThreads, select_shared(n_keys)}, select_first_kernel, c.b,
+         c.cache, s, index, first_tile, n_groups, n_keys);
+  c.mark("select_first");
+}
+
+void launch_assign_slots(const Chunk& c, int32_t index) {
+  const int32_t end = c.first + c.n;
   launch(c.stream, "assign_slots", {1, kSelectThreads, static_cast<size_t>(ceil_div(end, 64))},
-         assign_slots_kernel, c.b, c.cache, s, index, c.first, end);
+         assign_slots_kernel, c.b, c.cache, c.shape, index, c.first, end);
   c.mark("assign_slots");
 }
 

@@ -1,0 +1,294 @@
+/* Attention of a short run in absorbed form: queries go into the latent space, and cached rows serve as keys
+ * and values of all heads, so nothing of the past is expanded. Two tokens' 16 heads are the rows of a block;
+ * their past is split among blocks of the grid, at places that depend on positions alone. */
+#include "../decode/scores.cuh"
+#include "kernels.h"
+#include "tile.cuh"
+
+namespace ek::cuda {
+
+namespace {
+
+constexpr int kPair = 2, kRows = kPair * kHeads, kWidth = kNope + kRope;
+constexpr int kPPitch = kTileTokens + 8; /* bf16, weights */
+constexpr int kDims = kLatent / kWarps;  /* latent columns per warp */
+constexpr int kThreadsPerRow = kThreads / kRows, kKeysEach = kTileTokens / kThreadsPerRow;
+static_assert(kWarps == 8 && kRows == 32 && kTileTokens == 64, "a warp has 16 x 16 scores of a tile");
+
+struct AbsorbedShared {
+  __nv_bfloat16 query[kRows * kPitch];
+  __nv_bfloat16 weight[kRows * kPPitch];
+  float score[kRows * kSPitch];
+  float scale[kRows]; /* of what was summed before this tile */
+};
+constexpr size_t kSharedBegin = (sizeof(AbsorbedShared) + 15) / 16 * 16;
+constexpr size_t kTileElements = static_cast<size_t>(kTileTokens) * kPitch;
+constexpr size_t kAbsorbedShared = kSharedBegin + 2 * kTileElements * sizeof(__nv_bfloat16);
+
+struct AbsorbedOp {
+  ChunkBuffers b;
+  StepBuffers cache;
+  LiteShape shape;
+  int32_t layer, first, end; /* positions of the queries */
+  bool selects;
+};
+
+/* The blocks that a pair of tokens attends to: those of its tile, up to its own. */
+struct PairBlocks {
+  const int32_t* list;      /* null: entry i is block i */
+  int32_t n_listed, behind; /* first block that is not in the list */
+  int32_t begin, end;       /* entries of this split */
+
+  __device__ int32_t at(int32_t i) const {
+    return list == nullptr ? i : i < n_listed ? list[i] : behind + i - n_listed;
+  }
+};
+
+/* The split has the same entries for all tokens of a tile, however many of them there are yet. */
+__device__ PairBlocks blocks_of_pair(const AbsorbedOp& op, int32_t position, int32_t split) {
+  const int32_t t = position / kTileQueries * kTileQueries, own = min(position + kPair, op.end) - 1;
+  PairBlocks p{nullptr, 0, 0, 0, 0};
+  if (op.selects && t >= op.shape.dense_len) {
+    p.list = op.cache.tile_list(op.shape, op.layer, t);
+    p.n_listed = min(op.shape.most_listed(), t / 64 + 1);
+    p.behind = t / 64 + 1;
+  }
+  const int32_t before = p.list == nullptr ? t / 64 + 1 : p.n_listed; /* up to the first block of the tile */
+  const int32_t n = before + own / 64 - t / 64, most = before + kTileQueries / 64 - 1;
+  const int32_t share = (most + kAbsorbedSplits - 1) / kAbsorbedSplits;
+  p.begin = min(n, split * share);
+  p.end = min(n, p.begin + share);
+  return p;
+}
+
+/* Begins to copy the 64 rows of a block; those behind the last query become zeros. */
+__device__ void load_rows(__nv_bfloat16* tile, const AbsorbedOp& op, int32_t block) {
+  constexpr int kChunks = kRow / 8;
+  const size_t place = static_cast<size_t>(op.layer) * op.shape.n_blocks + op.cache.blocks[block];
+  const __nv_bfloat16* from = op.cache.cache + place * 64 * kRow;
+  for (int i = threadIdx.x; i < kTileTokens * kChunks; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    copy_async_16(tile + row * kPitch + chunk * 8, from + static_cast<size_t>(row) * kRow + chunk * 8,
+                  block * 64 + row < op.end);
+  }
+}
+
+/* Rows 16 i + h: token `position` + i, head h. Tokens outside of the chunk are computed and not stored. */
+__device__ void load_queries(__nv_bfloat16* to, const AbsorbedOp& op, int32_t position) {
+  constexpr int kChunks = kRow / 8, kLatentChunks = kLatent / 8;
+  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    const int32_t token = min(max(position + row / kHeads, op.first), op.end - 1) - op.first;
+    const size_t line = static_cast<size_t>(token) * kHeads + row % kHeads;
+    const __nv_bfloat16* from = chunk < kLatentChunks
+                                    ? op.b.absorbed + line * kLatent + chunk * 8
+                                    : op.b.query + line * kWidth + kNope + (chunk - kLatentChunks) * 8;
+    *reinterpret_cast<uint4*>(to + row * kPitch + chunk * 8) = *reinterpret_cast<const uint4*>(from);
+  }
+}
+
+/* Warp w has rows 16 (w % 2) and keys 16 (w / 2) on. */
+__device__ void score_rows(float* score, const __nv_bfloat16* query, const __nv_bfloat16* tile) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = warp % 2 * 16, key = warp / 2 * 16;
+  float s[2][2][4] = {}; /* two sums each, so that a product need not wait for the one before */
+#pragma unroll 6
+  for (int k = 0; k < kRow; k += 32) {
+    for (int half = 0; half < 2; half++) {
+      uint32_t a[4], b[4];
+      load_left<kPitch>(a, query, row, k + half * 16, lane);
+      load_right<kPitch>(b, tile, key, k + half * 16, lane);
+      mma_bf16(s[half][0], a[0], a[1], a[2], a[3], b[0], b[1]);
+      mma_bf16(s[half][1], a[0], a[1], a[2], a[3], b[2], b[3]);
+    }
+  }
+  for (int n = 0; n < 2; n++) {
+    for (int i = 0; i < 4; i++)
+      score[(row + lane / 4 + i / 2 * 8) * kSPitch + key + n * 8 + lane % 4 * 2 + i % 2] =
+          s[0][n][i] + s[1][n][i];
+  }
+}
+
+/* Running maximum and sum of a row, held by its threads. */
+struct Running {
+  float top, sum;
+};
+
+/* Weights of a tile's keys, from position `at` on; thread 8 r + i has keys i, i + 8, … of row r. */
+__device__ void weigh_rows(AbsorbedShared& s, int32_t position, int32_t at, Running& run) {
+  const int row = threadIdx.x / kThreadsPerRow, i = threadIdx.x % kThreadsPerRow;
+  const int32_t n_seen = position + row / kHeads + 1 - at;
+  float v[kKeysEach], top = run.top;
+  for (int j = 0; j < kKeysEach; j++) {
+    const int key = j * kThreadsPerRow + i;
+    v[j] = key < n_seen ? s.score[row * kSPitch + key] : -INFINITY;
+    top = fmaxf(top, v[j]);
+  }
+  for (int d = kThreadsPerRow / 2; d > 0; d /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
+  float sum = 0;
+  for (int j = 0; j < kKeysEach; j++) {
+    const int key = j * kThreadsPerRow + i;
+    const __nv_bfloat16 p = __float2bfloat16_rn(key < n_seen ? expf(v[j] - top) : 0.0f);
+    s.weight[row * kPPitch + key] = p;
+    sum += __bfloat162float(p);
+  }
+  for (int d = kThreadsPerRow / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+  const float scale = run.top == -INFINITY ? 0.0f : expf(run.top - top);
+  run = {top, run.sum * scale + sum};
+  if (i == 0) s.scale[row] = scale;
+}
+
+using RowSums = float[2][kDims / 8][4]; /* of 32 rows and the warp's kDims columns, as mma_bf16 */
+
+/* out += weights times the first kLatent columns of the tile. */
+__device__ void add_latents(const AbsorbedShared& s, const __nv_bfloat16* tile, RowSums& out) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kDims;
+  for (int m = 0; m < 2; m++) {
+    for (int i = 0; i < 4; i++) {
+      const float scale = s.scale[m * 16 + lane / 4 + i / 2 * 8];
+#pragma unroll
+      for (int n = 0; n < kDims / 8; n++) out[m][n][i] *= scale;
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kTileTokens; k += 16) {
+    uint32_t a[2][4];
+    for (int m = 0; m < 2; m++) load_left<kPPitch>(a[m], s.weight, m * 16, k, lane);
+#pragma unroll
+    for (int n = 0; n < kDims / 8; n += 2) {
+      uint32_t b[4];
+      load_right_transposed<kPitch>(b, tile, first + n * 8, k, lane);
+      for (int m = 0; m < 2; m++) {
+        mma_bf16(out[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+        mma_bf16(out[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
+      }
+    }
+  }
+}
+
+/* A split without a visible key has the sum 0, and its weighted latents are not read. */
+__device__ void store_part(const AbsorbedOp& op, const RowSums& out, const Running& run, int32_t position) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kDims;
+  const auto place = [&](int row) {
+    const size_t token = static_cast<size_t>(position + row / kHeads - op.first);
+    return (token * kAbsorbedSplits + blockIdx.y) * kHeads + row % kHeads;
+  };
+  const auto exists = [&](int row) {
+    const int32_t t = position + row / kHeads;
+    return t >= op.first && t < op.end;
+  };
+  for (int m = 0; m < 2; m++) {
+    for (int r = 0; r < 2; r++) {
+      const int row = m * 16 + lane / 4 + 8 * r;
+      if (!exists(row)) continue;
+      float* to = op.b.part + place(row) * kLatent + first + lane % 4 * 2;
+      for (int n = 0; n < kDims / 8; n++)
+        *reinterpret_cast<float2*>(to + n * 8) = {out[m][n][2 * r], out[m][n][2 * r + 1]};
+    }
+  }
+  const int row = threadIdx.x / kThreadsPerRow;
+  if (threadIdx.x % kThreadsPerRow != 0 || !exists(row)) return;
+  op.b.part_top[place(row)] = run.top;
+  op.b.part_sum[place(row)] = run.sum;
+}
+
+/* grid (pairs of tokens, kAbsorbedSplits) */
+__global__ void __launch_bounds__(kThreads, 1) attend_absorbed_kernel(AbsorbedOp op) {
+  uint4* memory = dynamic_shared<uint4>();
+  AbsorbedShared& s = *reinterpret_cast<AbsorbedShared*>(memory);
+  __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory + kSharedBegin / sizeof(uint4));
+  const int32_t position = (op.first / kPair + static_cast<int32_t>(blockIdx.x)) * kPair;
+  const PairBlocks p = blocks_of_pair(op, position, blockIdx.y);
+  Running run{-INFINITY, 0};
+  RowSums out = {};
+  if (p.begin < p.end) {
+    load_rows(tiles, op, p.at(p.begin));
+    load_queries(s.query, op, position);
+  }
+  copy_async_commit();
+  for (int32_t i = p.begin; i < p.end; i++) {
+    const int stage = (i - p.begin) % 2;
+    if (i + 1 < p.end) load_rows(tiles + (stage ^ 1) * kTileElements, op, p.at(i + 1));
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+    const __nv_bfloat16* tile = tiles + stage * kTileElements;
+    score_rows(s.score, s.query, tile);
+    __syncthreads();
+    weigh_rows(s, position, p.at(i) * 64, run);
+    __syncthreads();
+    add_latents(s, tile, out);
+    __syncthreads();
+  }
+  store_part(op, out, run, position);
+}
+
+/* The splits of a token and head as one latent: grid (tokens, heads / 2). */
+__global__ void __launch_bounds__(kThreads) combine_absorbed_kernel(ChunkBuffers b) {
+  static_assert(kThreads == 2 * kLatent / 4, "four columns per thread");
+  const int h = blockIdx.y * 2 + threadIdx.x / (kLatent / 4), column = threadIdx.x % (kLatent / 4) * 4;
+  const size_t token = blockIdx.x;
+  const auto place = [&](int split) { return (token * kAbsorbedSplits + split) * kHeads + h; };
+  float top = -INFINITY, total = 0, v[4] = {};
+  for (int i = 0; i < kAbsorbedSplits; i++)
+    if (b.part_sum[place(i)] != 0.0f) top = fmaxf(top, b.part_top[place(i)]);
+  for (int i = 0; i < kAbsorbedSplits; i++) {
+    const float sum = b.part_sum[place(i)];
+    if (sum == 0.0f) continue;
+    const float weight = expf(b.part_top[place(i)] - top);
+    const float4 part = *reinterpret_cast<const float4*>(b.part + place(i) * kLatent + column);
+    total = fmaf(weight, sum, total);
+    v[0] = fmaf(weight, part.x, v[0]);
+    v[1] = fmaf(weight, part.y, v[1]);
+    v[2] = fmaf(weight, part.z, v[2]);
+    v[3] = fmaf(weight, part.w, v[3]);
+  }
+  __nv_bfloat16* to = b.absorbed + (token * kHeads + h) * kLatent + column;
+  *reinterpret_cast<uint2*>(to) = {pack_bf16(v[0] / total, v[1] / total),
+                                   pack_bf16(v[2] / total, v[3] / total)};
+}
+
+}  // namespace
+
+bool can_absorb() {
+  int device = 0, most = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "asking for its memory");
+  return static_cast<size_t>(most) >= kAbsorbedShared;
+}
+
+void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t index) {
+  const int32_t end = c.first + c.n;
+  const bool selects = index >= c.shape.dense_layers && end > c.shape.dense_len;
+  if (selects) launch_select_tiles(c, layer, index);
+  launch_gemm(c.stream, "absorb_queries",
+              {{c.b.query, kHeads * kWidth, nullptr, nullptr, 0},
+               {},
+               layer.k_b,
+               {},
+               c.n,
+               ceil_div(c.n, kGemmRows),
+               GemmOut::kBf16,
+               c.b.absorbed,
+               {kHeads, kWidth, kLatent, kHeads * kLatent}});
+  c.mark("absorb");
+  const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, selects};
+  const int32_t n_pairs = (end - 1) / kPair - c.first / kPair + 1;
+  launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared},
+         attend_absorbed_kernel, op);
+  c.mark("attend_absorb");
+  launch(c.stream, "combine_absorbed", {{c.n, kHeads / 2}, kThreads}, combine_absorbed_kernel, c.b);
+  launch_gemm(c.stream, "values",
+              {{c.b.absorbed, kHeads * kLatent, nullptr, nullptr, 0},
+               {},
+               layer.v_b,
+               {},
+               c.n,
+               ceil_div(c.n, kGemmRows),
+               GemmOut::kBf16,
+               c.b.heads,
+               {kHeads, kLatent, kValue, kHeads * kValue}});
+  c.mark("values");
+}
+
+}  // namespace ek::cuda
