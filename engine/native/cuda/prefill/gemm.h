@@ -64,6 +64,11 @@ constexpr int kGemmRows = 128; /* of activations in a tile */
 void launch_gemm(cudaStream_t stream, const char* name, const GemmOp& op);
 /* out (bf16) = silu(rows times w) * (rows times up). */
 void launch_gemm_gated(cudaStream_t stream, const char* name, const GemmOp& op);
+/* The same where kFewRows of activations at most meet one matrix: bound by reading the weights, which are not
+ * rounded. */
+constexpr int kFewRows = 64;
+void launch_gemm_few(cudaStream_t stream, const char* name, const GemmOp& op);
+void launch_gemm_few_gated(cudaStream_t stream, const char* name, const GemmOp& op);
 /* keys (n_rows, heads, nope), bf16 = latents times W_UK; k_b: heads x (latent, nope). */
 void launch_expand_keys(cudaStream_t stream, const GemmRows& latents, const WeightView& k_b, int32_t n_rows,
                         __nv_bfloat16* keys);

@@ -27,7 +27,7 @@ struct ChunkBuffers {
   float* tops;           /* (n, heads) */
   float* totals;         /* (n, heads) */
   __nv_bfloat16* heads;  /* (n, heads, value) */
-  /* Of a short run, n being kMostAbsorbed at most. */
+  /* Of a short run, n being kMostShort at most. */
   __nv_bfloat16* absorbed;    /* (n, heads, latent) queries, then weighted latents */
   float* part;                /* (n, kAbsorbedSplits, heads, latent) */
   float *part_top, *part_sum; /* (n, kAbsorbedSplits, heads) */
@@ -49,7 +49,8 @@ struct Chunk {
   const StepBuffers& cache;
   const ChunkBuffers& b;
   int32_t first, n;
-  bool absorbs; /* a short run: attention in absorbed form */
+  bool is_short; /* of a run of kMostShort tokens at most */
+  bool absorbs;  /* the same, where the GPU has room for attention in absorbed form */
   /* Called after each launch or group of launches; for timing. May be empty. */
   std::function<void(const char*)> after;
 
@@ -71,7 +72,7 @@ void launch_assign_slots(const Chunk& c, int32_t layer_index);
 /* heads = attention of every token over what it sees of its past and itself, a segment of `segment` cached
  * tokens at a time. */
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index, int32_t segment);
-/* The same for kMostAbsorbed tokens at most, without expanding their past. */
+/* The same for kMostShort tokens at most, without expanding their past. */
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
 /* Whether the GPU has the shared memory for it. */
 bool can_absorb();

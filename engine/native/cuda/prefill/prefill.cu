@@ -20,27 +20,35 @@ struct LitePrefill::State {
 
 namespace {
 
-/* out = h times w, of all rows of the chunk. */
+static_assert(kMostShort <= kFewRows, "a short run has few rows");
+
+void product(const Chunk& c, const char* name, const GemmOp& op) {
+  (c.is_short ? launch_gemm_few : launch_gemm)(c.stream, name, op);
+  c.mark(name);
+}
+
+void gated_product(const Chunk& c, const char* name, const GemmOp& op) {
+  (c.is_short ? launch_gemm_few_gated : launch_gemm_gated)(c.stream, name, op);
+  c.mark(name);
+}
+
+/* out = a times w, of all rows of the chunk. */
 void multiply(const Chunk& c, const char* name, const __nv_bfloat16* a, const WeightView& w, GemmOut kind,
               void* out) {
-  launch_gemm(c.stream, name,
-              {{a, w.n_cols, nullptr, nullptr, 0}, {}, w, {}, c.n, ceil_div(c.n, kGemmRows), kind, out});
-  c.mark(name);
+  product(c, name, {{a, w.n_cols, nullptr, nullptr, 0}, {}, w, {}, c.n, ceil_div(c.n, kGemmRows), kind, out});
 }
 
 /* x += down (silu(gate h) * up h) of the experts that every token meets. */
 void launch_shared(const Chunk& c, const LiteLayer& l) {
-  const int32_t tiles = ceil_div(c.n, kGemmRows);
-  launch_gemm_gated(c.stream, "shared_in",
-                    {{c.b.h, c.shape.hidden, nullptr, nullptr, 0},
-                     {},
-                     l.shared_gate,
-                     l.shared_up,
-                     c.n,
-                     tiles,
-                     GemmOut::kBf16,
-                     c.b.hidden});
-  c.mark("shared_in");
+  gated_product(c, "shared_in",
+                {{c.b.h, c.shape.hidden, nullptr, nullptr, 0},
+                 {},
+                 l.shared_gate,
+                 l.shared_up,
+                 c.n,
+                 ceil_div(c.n, kGemmRows),
+                 GemmOut::kBf16,
+                 c.b.hidden});
   multiply(c, "shared_out", c.b.hidden, l.shared_down, GemmOut::kAddFloat, c.b.x);
 }
 
@@ -48,26 +56,24 @@ void launch_shared(const Chunk& c, const LiteLayer& l) {
 void launch_routed(const Chunk& c, const LiteLayer& l) {
   const int32_t n_pairs = c.n * c.shape.top_k, tiles = most_tiles(c.shape, c.n);
   const GemmTiles by_expert{c.b.tile_expert, c.b.tile_first, c.b.tile_end, c.b.n_tiles};
-  launch_gemm_gated(c.stream, "experts_in",
-                    {{c.b.h, c.shape.hidden, c.b.token_of, nullptr, 0},
-                     by_expert,
-                     l.gate,
-                     l.up,
-                     n_pairs,
-                     tiles,
-                     GemmOut::kBf16,
-                     c.b.hidden});
-  c.mark("experts_in");
-  launch_gemm(c.stream, "experts_out",
-              {{c.b.hidden, c.shape.ff, nullptr, nullptr, 0},
-               by_expert,
-               l.down,
-               {},
-               n_pairs,
-               tiles,
-               GemmOut::kFloat,
-               c.b.y});
-  c.mark("experts_out");
+  gated_product(c, "experts_in",
+                {{c.b.h, c.shape.hidden, c.b.token_of, nullptr, 0},
+                 by_expert,
+                 l.gate,
+                 l.up,
+                 n_pairs,
+                 tiles,
+                 GemmOut::kBf16,
+                 c.b.hidden});
+  product(c, "experts_out",
+          {{c.b.hidden, c.shape.ff, nullptr, nullptr, 0},
+           by_expert,
+           l.down,
+           {},
+           n_pairs,
+           tiles,
+           GemmOut::kFloat,
+           c.b.y});
   launch_add_experts(c);
 }
 
@@ -127,7 +133,7 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   b.totals = st.take<float>(n * kHeads);
   b.heads = st.take<__nv_bfloat16>(n * kHeads * kValue);
   if (st.can_absorb) {
-    const size_t rows = std::min<size_t>(n, kMostAbsorbed) * kHeads;
+    const size_t rows = std::min<size_t>(n, kMostShort) * kHeads;
     b.absorbed = st.take<__nv_bfloat16>(rows * kLatent);
     b.part = st.take<float>(rows * kAbsorbedSplits * kLatent);
     b.part_top = st.take<float>(rows * kAbsorbedSplits);
@@ -164,7 +170,8 @@ void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens,
   int32_t length = 0;
   for (int32_t at = 0; at < n; at += length) {
     length = std::min(longest_, n - at);
-    const Chunk c{device_.stream, s, decoder_.buffers(), state_->b, first + at, length, absorbs(n), after};
+    const Chunk c{device_.stream, s,    decoder_.buffers(), state_->b, first + at, length, n <= kMostShort,
+                  absorbs(n),     after};
     check(cudaMemcpyAsync(state_->b.tokens, tokens.data() + at, static_cast<size_t>(length) * 4,
                           cudaMemcpyHostToDevice, device_.stream),
           "uploading tokens");
@@ -184,7 +191,7 @@ void LitePrefill::time_kernels(int32_t first, const std::vector<int32_t>& tokens
   times.print();
 }
 
-bool LitePrefill::absorbs(int32_t n) const { return state_->can_absorb && n <= kMostAbsorbed; }
+bool LitePrefill::absorbs(int32_t n) const { return state_->can_absorb && n <= kMostShort; }
 
 size_t LitePrefill::n_bytes() const {
   size_t sum = 0;

@@ -4,7 +4,7 @@
  * would choose for the tile's first token (docs/decisions/0006).
  *
  * What a token's row is does not depend on how a run was cut into chunks, to the bit, nor on how a prompt was
- * cut into runs of more than kMostAbsorbed tokens, or into shorter ones. Between the two forms the row
+ * cut into runs of more than kMostShort tokens, or into shorter ones. Between the two forms the row
  * differs as the decoder's does (docs/decisions/0005). */
 #ifndef EK_CUDA_PREFILL_PREFILL_H
 #define EK_CUDA_PREFILL_PREFILL_H
@@ -12,9 +12,9 @@
 
 namespace ek::cuda {
 
-/* Tokens of a run that is short: its attention is computed in absorbed form, where the GPU has room for it.
- */
-constexpr int kMostAbsorbed = 64;
+/* Tokens of a run that is short: it reads each weight once, without rounding it, and computes its attention
+ * in absorbed form where the GPU has room for it. */
+constexpr int kMostShort = 64;
 
 class LitePrefill {
  public:
