@@ -95,20 +95,26 @@ __global__ void __launch_bounds__(kSortThreads)
   if (!Scatter && threadIdx.x == 0) b.counts[expert] = before;
 }
 
-/* One thread: where each expert's slots begin, and the tiles of the grouped products. */
-__global__ void plan_tiles_kernel(ChunkBuffers b, int32_t n_experts) {
+/* One block, a thread per expert: where its slots begin, and its tiles of the grouped products. */
+__global__ void __launch_bounds__(kMostExperts) plan_tiles_kernel(ChunkBuffers b, int32_t n_experts) {
+  __shared__ int32_t count[kMostExperts];
+  const int32_t e = threadIdx.x;
+  if (e < n_experts) count[e] = b.counts[e];
+  __syncthreads();
+  if (e >= n_experts) return;
   int32_t at = 0, tile = 0;
-  for (int32_t e = 0; e < n_experts; e++) {
-    const int32_t end = at + b.counts[e];
-    b.offsets[e] = at;
-    for (; at < end; at += kGemmRows) {
-      b.tile_expert[tile] = e;
-      b.tile_first[tile] = at;
-      b.tile_end[tile++] = end;
-    }
-    at = end;
+  for (int32_t i = 0; i < e; i++) {
+    at += count[i];
+    tile += (count[i] + kGemmRows - 1) / kGemmRows;
   }
-  *b.n_tiles = tile;
+  const int32_t end = at + count[e];
+  b.offsets[e] = at;
+  for (; at < end; at += kGemmRows) {
+    b.tile_expert[tile] = e;
+    b.tile_first[tile] = at;
+    b.tile_end[tile++] = end;
+  }
+  if (e == n_experts - 1) *b.n_tiles = tile;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -135,7 +141,7 @@ void launch_route(const Chunk& c, const LiteLayer& layer) {
   c.mark("route");
   launch(c.stream, "count_pairs", {s.n_experts, kSortThreads}, sort_pairs_kernel<false>, c.b, n_pairs,
          s.top_k);
-  launch(c.stream, "plan_tiles", {1, 1}, plan_tiles_kernel, c.b, s.n_experts);
+  launch(c.stream, "plan_tiles", {1, kMostExperts}, plan_tiles_kernel, c.b, s.n_experts);
   launch(c.stream, "scatter_pairs", {s.n_experts, kSortThreads}, sort_pairs_kernel<true>, c.b, n_pairs,
          s.top_k);
   c.mark("sort");
