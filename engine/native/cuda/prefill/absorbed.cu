@@ -259,8 +259,8 @@ bool can_absorb() {
 
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t index) {
   const int32_t end = c.first + c.n;
-  const bool selects = index >= c.shape.dense_layers && end > c.shape.dense_len;
-  if (selects) launch_select_tiles(c, layer, index);
+  const bool by_list = selects(c, index);
+  if (by_list) launch_select_tiles(c, layer, index);
   launch_gemm(c.stream, "absorb_queries",
               {{c.b.query, kHeads * kWidth, nullptr, nullptr, 0},
                {},
@@ -272,7 +272,7 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
                c.b.absorbed,
                {kHeads, kWidth, kLatent, kHeads * kLatent}});
   c.mark("absorb");
-  const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, selects};
+  const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, by_list};
   const int32_t n_pairs = (end - 1) / kPair - c.first / kPair + 1;
   launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared},
          attend_absorbed_kernel, op);

@@ -59,6 +59,11 @@ struct Chunk {
   }
 };
 
+/* Whether tokens of the chunk attend by lists in a layer. */
+inline bool selects(const Chunk& c, int32_t layer_index) {
+  return layer_index >= c.shape.dense_layers && c.first + c.n > c.shape.dense_len;
+}
+
 /* x = embeddings of the tokens. */
 void launch_embed(const Chunk& c, const WeightView& embedding);
 /* h = rms(x, norm). */

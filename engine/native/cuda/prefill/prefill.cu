@@ -77,17 +77,19 @@ void launch_routed(const Chunk& c, const LiteLayer& l) {
   launch_add_experts(c);
 }
 
-void launch_layer(const Chunk& c, const LiteLayer& l, int32_t index, int32_t segment) {
-  launch_norm(c, l.attn_norm);
-  multiply(c, "project_q", c.b.h, l.q, GemmOut::kFloat, c.b.q);
-  multiply(c, "project_kv", c.b.h, l.kv_a, GemmOut::kFloat, c.b.kv_a);
-  launch_store(c, l, index);
-  if (c.absorbs) {
-    launch_absorbed_attention(c, l, index);
-  } else {
-    launch_attention(c, l, index, segment);
-  }
-  multiply(c, "project_out", c.b.heads, l.out, GemmOut::kAddFloat, c.b.x);
+/* Whose residual behind a layer is needed: behind the last layer, that of the run's last token. */
+enum class Needed { kAll, kLastRow, kNone };
+
+/* The chunk's last token alone, where tokens do not meet. */
+Chunk last_row(const Chunk& c, ChunkBuffers& b) {
+  const size_t row = static_cast<size_t>(c.n - 1);
+  b = c.b;
+  b.x += row * static_cast<size_t>(c.shape.hidden);
+  b.heads += row * kHeads * kValue;
+  return {c.stream, c.shape, c.cache, b, c.first + c.n - 1, 1, c.is_short, c.absorbs, c.after};
+}
+
+void launch_feed_forward(const Chunk& c, const LiteLayer& l) {
   if (l.router == nullptr) {
     launch_norm(c, l.ffn_norm);
     return launch_shared(c, l);
@@ -95,6 +97,27 @@ void launch_layer(const Chunk& c, const LiteLayer& l, int32_t index, int32_t seg
   launch_route(c, l);
   launch_shared(c, l);
   launch_routed(c, l);
+}
+
+void launch_layer(const Chunk& c, const LiteLayer& l, int32_t index, int32_t segment, Needed needed) {
+  launch_norm(c, l.attn_norm);
+  if (needed != Needed::kNone || selects(c, index))
+    multiply(c, "project_q", c.b.h, l.q, GemmOut::kFloat, c.b.q);
+  multiply(c, "project_kv", c.b.h, l.kv_a, GemmOut::kFloat, c.b.kv_a);
+  launch_store(c, l, index);
+  if (needed == Needed::kNone) {
+    if (selects(c, index)) launch_select_tiles(c, l, index);
+    return;
+  }
+  if (c.absorbs) {
+    launch_absorbed_attention(c, l, index);
+  } else {
+    launch_attention(c, l, index, segment);
+  }
+  ChunkBuffers b{};
+  const Chunk rest = needed == Needed::kAll ? c : last_row(c, b);
+  multiply(rest, "project_out", rest.b.heads, l.out, GemmOut::kAddFloat, rest.b.x);
+  launch_feed_forward(rest, l);
 }
 
 }  // namespace
@@ -176,8 +199,10 @@ void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens,
                           cudaMemcpyHostToDevice, device_.stream),
           "uploading tokens");
     launch_embed(c, decoder_.weights.embedding);
+    const Needed behind = at + length == n ? Needed::kLastRow : Needed::kNone;
     for (int32_t i = 0; i < s.n_layers; i++)
-      launch_layer(c, decoder_.weights.layers[static_cast<size_t>(i)], i, segment_);
+      launch_layer(c, decoder_.weights.layers[static_cast<size_t>(i)], i, segment_,
+                   i + 1 == s.n_layers ? behind : Needed::kAll);
   }
   const size_t last = static_cast<size_t>(length - 1) * static_cast<size_t>(s.hidden);
   decoder_.choose_after(state_->b.x + last, first + n - 1);
@@ -224,18 +249,22 @@ ChunkPairs count_pairs(const LiteShape& s, int32_t begin, int32_t end, bool list
 
 double LitePrefill::operations(int32_t first, int32_t n) const {
   const LiteShape& s = decoder_.shape;
-  const double hidden = s.hidden,
-               attention = hidden * (kHeads * (kNope + kRope) + kRow) + kHeads * kValue * hidden;
-  const double sparse = s.n_layers - s.n_dense;
-  double sum = n * (s.n_layers * attention + s.n_dense * 3 * hidden * s.dense_ff +
-                    sparse * hidden * (3.0 * (s.top_k * s.ff + s.shared_ff) + s.n_experts));
+  const double hidden = s.hidden, into = hidden * (kHeads * (kNope + kRope) + kRow),
+               out = kHeads * kValue * hidden;
+  const double dense_ff = 3 * hidden * s.dense_ff,
+               experts = hidden * (3.0 * (s.top_k * s.ff + s.shared_ff) + s.n_experts);
+  const double last_layer =
+      out + (s.n_layers > s.n_dense ? experts : dense_ff); /* for the last token alone */
+  double sum = n * (s.n_layers * (into + out) + s.n_dense * dense_ff + (s.n_layers - s.n_dense) * experts) -
+               (n - 1.0) * last_layer;
   for (int32_t at = 0; at < n; at += longest_) {
     const int32_t begin = first + at, end = begin + std::min(longest_, n - at);
     const ChunkPairs dense = count_pairs(s, begin, end, false), lists = count_pairs(s, begin, end, true);
-    const double n_lists = std::max(0, s.n_layers - s.dense_layers), n_dense = s.n_layers - n_lists;
+    const int32_t layers = at + longest_ < n ? s.n_layers - 1 : s.n_layers;
+    const double n_dense = std::min(layers, s.dense_layers), n_lists = layers - n_dense;
     const double pairs = n_dense * dense.pairs + n_lists * lists.pairs;
     double to_heads = n_dense * dense.expanded + n_lists * lists.expanded; /* rows that meet W_UK and W_UV */
-    if (absorbs(n)) to_heads = static_cast<double>(end - begin) * s.n_layers;
+    if (absorbs(n)) to_heads = static_cast<double>(end - begin) * layers;
     sum += kHeads * kLatent * (kNope + kValue) * to_heads;
     sum += kHeads * (absorbs(n) ? kRow + kLatent : kNope + kRope + kValue) * pairs;
   }
