@@ -69,6 +69,10 @@ void compare_caches(const Case& c, LiteDecoder& decoder, const LiteReference& re
   }
 }
 
+/* Below this difference of two router logits, rounding may exchange the experts: the activations of the two
+ * sides differ by about 1 %. */
+constexpr double kRouterTie = 0.01;
+
 void test_case(ek::cuda::Device& d, const Case& c) {
   constexpr double kMost = 0.05;
   const LiteShape shape = small_shape(c.sparse);
@@ -77,15 +81,20 @@ void test_case(ek::cuda::Device& d, const Case& c) {
   restart(decoder, c);
   for (int32_t layer = 0; layer < shape.n_layers; layer++)
     reference.set_rows(layer, decoder.cache_rows(layer, c.first));
-  int32_t token = 3, differing = 0, first_bad = -1;
+  int32_t token = 3, differing = 0, first_bad = -1, n_ties = 0;
   double worst = 0;
   std::vector<float> last;
   for (int32_t step = 0; step < c.n_steps; step++) {
     decoder.run(1);
     last = decoder.logits();
-    const std::vector<double> expected = reference.step(token);
+    std::vector<double> expected = reference.step(token);
     size_t where = 0;
-    const double error = error_of(last, expected, &where);
+    double error = error_of(last, expected, &where);
+    if (!(error <= kMost) && reference.narrowest_choice() < kRouterTie) {
+      expected = reference.step_with_runner_up(token);
+      error = error_of(last, expected, &where);
+      n_ties++;
+    }
     if (!(error <= kMost) && first_bad < 0) {
       first_bad = step;
       std::printf("     %s: step %d: logit %zu is %g, expected %g; error %.3g of the deviation\n", c.name,
@@ -99,8 +108,10 @@ void test_case(ek::cuda::Device& d, const Case& c) {
   }
   check(first_bad < 0,
         std::string(c.name) + ": logits leave the reference at step " + std::to_string(first_bad));
-  std::printf("%s %s: largest error of %d steps %.3g of the deviation, %d tokens differ\n",
-              first_bad < 0 ? "ok  " : "FAIL", c.name, c.n_steps, worst, differing);
+  std::printf("%s %s: largest error of %d steps %.3g of the deviation, %d tokens differ, %d router ties\n",
+              first_bad < 0 ? "ok  " : "FAIL", c.name, c.n_steps, worst, differing, n_ties);
+  check(n_ties * 25 <= c.n_steps,
+        std::string(c.name) + ": " + std::to_string(n_ties) + " steps pass as ties");
   restart(decoder, c);
   decoder.run(c.n_steps);
   check(decoder.logits() == last, std::string(c.name) + ": a second run gives other bits");

@@ -272,7 +272,7 @@ void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>&
   for (size_t i = 0; i < x.size(); i++) x[i] += out[i];
 }
 
-void LiteReference::feed_forward(const HostLayer& layer, std::vector<double>& x) const {
+void LiteReference::feed_forward(const HostLayer& layer, int32_t index, std::vector<double>& x) {
   const std::vector<double> h = normed(x, layer.ffn_norm, shape_.eps);
   std::vector<double> sum = gated(layer.shared_gate, layer.shared_up, layer.shared_down, 0, h);
   if (!layer.dense) {
@@ -282,6 +282,13 @@ void LiteReference::feed_forward(const HostLayer& layer, std::vector<double>& x)
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
       return p[static_cast<size_t>(a)] > p[static_cast<size_t>(b)];
     });
+    if (shape_.top_k < shape_.n_experts) {
+      int32_t &last = order[static_cast<size_t>(shape_.top_k - 1)],
+              &next = order[static_cast<size_t>(shape_.top_k)];
+      const double gap = std::log(p[static_cast<size_t>(last)] / p[static_cast<size_t>(next)]);
+      if (gap < narrow_.gap) narrow_ = {gap, index};
+      if (index == runner_up_layer_) std::swap(last, next);
+    }
     for (int32_t k = 0; k < shape_.top_k; k++) {
       const int32_t e = order[static_cast<size_t>(k)];
       const std::vector<double> y = gated(layer.gate, layer.up, layer.down, e, h);
@@ -291,12 +298,21 @@ void LiteReference::feed_forward(const HostLayer& layer, std::vector<double>& x)
   for (size_t i = 0; i < x.size(); i++) x[i] += sum[i];
 }
 
+std::vector<double> LiteReference::step_with_runner_up(int32_t token) {
+  rewind(static_cast<int32_t>(layers_[0].rows.size()) - 1);
+  runner_up_layer_ = narrow_.layer;
+  std::vector<double> out = step(token);
+  runner_up_layer_ = -1;
+  return out;
+}
+
 std::vector<double> LiteReference::forward(int32_t token, bool by_tile) {
+  narrow_ = {INFINITY, -1};
   const float* from = embedding_.values.data() + static_cast<size_t>(token) * shape_.hidden;
   std::vector<double> x(from, from + shape_.hidden);
   for (size_t i = 0; i < layers_.size(); i++) {
     attend(layers_[i], static_cast<int32_t>(i), x, by_tile);
-    feed_forward(layers_[i], x);
+    feed_forward(layers_[i], static_cast<int32_t>(i), x);
   }
   return head_.times(0, normed(x, norm_, shape_.eps));
 }

@@ -2,6 +2,7 @@
  * weights. It rounds where the kernels store bf16: cache rows, pooled rows and absorbed queries. */
 #ifndef EK_TESTS_LITE_REFERENCE_H
 #define EK_TESTS_LITE_REFERENCE_H
+#include <cmath>
 #include <functional>
 
 #include "../cuda/decode/lite.h"
@@ -39,6 +40,11 @@ class LiteReference {
   std::vector<double> read(int32_t token) { return forward(token, true); }
   /* Forgets positions from n_tokens on. */
   void rewind(int32_t n_tokens);
+  /* How close the last token came to another choice of experts: the difference of the logits of the last that
+   * was chosen and the best that was not, in the layer where it is least. */
+  double narrowest_choice() const { return narrow_.gap; }
+  /* The last position's logits if that other expert had been chosen. */
+  std::vector<double> step_with_runner_up(int32_t token);
   /* Selections to take instead of its own, by layer and position of a tile's first token. How much better a
    * block was that they leave out is counted, so that blocks that are equal but for rounding do not matter.
    */
@@ -57,7 +63,7 @@ class LiteReference {
 
   std::vector<double> forward(int32_t token, bool by_tile);
   void attend(HostLayer& layer, int32_t index, std::vector<double>& x, bool by_tile);
-  void feed_forward(const HostLayer& layer, std::vector<double>& x) const;
+  void feed_forward(const HostLayer& layer, int32_t index, std::vector<double>& x);
   /* Blocks that the last token attends to, ascending. */
   std::vector<int32_t> blocks_of(HostLayer& layer, int32_t index, const Queries& query, bool by_tile);
   /* Probability of each block in the softmax over pooled rows, summed over heads. */
@@ -72,6 +78,11 @@ class LiteReference {
   Lists lists_;
   double worst_choice_ = 0;
   int n_choices_ = 0;
+  struct {
+    double gap;
+    int32_t layer;
+  } narrow_{INFINITY, -1};
+  int32_t runner_up_layer_ = -1; /* takes the runner-up */
 };
 
 }  // namespace ek::test
