@@ -162,6 +162,60 @@ void test_cover_all(ek::cuda::Device& d, int32_t n) {
   check(same_bits(states[0], states[1]), "a list of all blocks gives other bits than dense attention");
 }
 
+/* The weights of a model with W_UK of every layer as (nope, latent), or (latent, nope) as they came: the same
+ * numbers, in bf16. */
+ek::cuda::LiteWeights weights_with(ek::cuda::Device& d, const LiteShape& s, bool transposed) {
+  using namespace ek::cuda;
+  LiteWeights w = random_lite_weights(d, s, all_of(EK_BF16), 6);
+  std::mt19937 engine(3);
+  std::normal_distribution<float> normal(0, 0.09f);
+  for (LiteLayer& layer : w.layers) {
+    std::vector<uint16_t> bits(size_t{kHeads} * kNope * kLatent);
+    for (size_t i = 0; i < bits.size(); i++) {
+      const size_t h = i / (kNope * kLatent), row = i / kLatent % kNope, column = i % kLatent;
+      const size_t to = transposed ? (h * kLatent + column) * kNope + row : i;
+      bits[to] = static_cast<uint16_t>(ek::bits_of(normal(engine)) >> 16);
+    }
+    const ek::WeightShape shape{EK_BF16, kHeads, transposed ? kLatent : kNope, transposed ? kNope : kLatent};
+    std::vector<uint8_t> planes(plane_offsets(shape).total);
+    pack_planes(shape, reinterpret_cast<const uint8_t*>(bits.data()), planes.data());
+    w.memory.emplace_back(planes.size());
+    uint8_t* base = w.memory.back().as<uint8_t>();
+    ek::cuda::check(cudaMemcpy(base, planes.data(), planes.size(), cudaMemcpyHostToDevice), "uploading W_UK");
+    layer.k_b = view_planes(shape, base);
+  }
+  return w;
+}
+
+/* Older files have W_UK as (nope, latent): other kernels expand keys and absorb queries. */
+void test_layouts(ek::cuda::Device& d) {
+  constexpr int32_t kLong = 258, kEnd = 268;
+  LiteShape s = small_lite_shape(320, 2, 2, 2);
+  s.dense_len = 128;
+  s.dense_layers = 0;
+  s.local = s.top = 1;
+  const std::vector<int32_t> tokens = random_tokens(kEnd, s.vocab);
+  std::vector<std::vector<float>> states;
+  std::vector<std::vector<int32_t>> lists;
+  for (bool transposed : {false, true}) {
+    LiteDecoder decoder(d, s, weights_with(d, s, transposed));
+    LitePrefill prefill(d, decoder, kLong);
+    prefill.run(0, part(tokens, 0, kLong));
+    states.push_back(state_of(decoder, kLong));
+    lists.push_back(decoder.tile_list(1, 256));
+    prefill.run(kLong, part(tokens, kLong, kEnd));
+    states.push_back(decoder.logits());
+    decoder.run(1);
+    states.push_back(decoder.logits());
+  }
+  for (size_t i = 0; i < 3; i++) {
+    const double error = error_of(states[i], {states[i + 3].begin(), states[i + 3].end()});
+    check(error <= 0.02, "W_UK in both layouts: error " + std::to_string(error));
+    std::printf("     W_UK in both layouts: error %.3g\n", error);
+  }
+  check(lists[0] == lists[1], "W_UK in both layouts: other blocks are selected");
+}
+
 void test_refused(ek::cuda::Device& d) {
   LiteShape s = small_lite_shape(256, 1, 2, 2);
   s.dense_len = 64;
@@ -195,6 +249,7 @@ int main() {
     }
     for (const Case& c : cases) Comparison(d, c).run();
     test_cover_all(d, kEmulated ? 200 : 1000);
+    test_layouts(d);
     test_refused(d);
   } catch (const std::exception& e) {
     check(false, e.what());

@@ -52,13 +52,16 @@ struct LiteLayer {
   const float *attn_norm, *kv_norm, *ffn_norm;
   WeightView q;                                   /* (heads * (nope + rope), hidden) */
   WeightView kv_a;                                /* (latent + rope, hidden) */
-  WeightView k_b;                                 /* heads x (latent, nope): W_UK transposed */
+  WeightView k_b;                                 /* W_UK: heads x (nope, latent), or (latent, nope) */
   WeightView v_b;                                 /* heads x (value, latent) */
   WeightView out;                                 /* (hidden, heads * value) */
   WeightView gate, up, down;                      /* n_experts x …; none in a dense layer */
   WeightView shared_gate, shared_up, shared_down; /* the dense feed-forward in a dense layer */
   const float* router;                            /* (n_experts, hidden); null in a dense layer */
 };
+
+/* Whether W_UK lies as (latent, nope): rows are sums over a head, as of every other matrix. */
+inline bool is_transposed(const WeightView& k_b) { return k_b.n_rows == kLatent; }
 
 struct LiteWeights {
   LiteTypes types;

@@ -261,16 +261,21 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
   const int32_t end = c.first + c.n;
   const bool by_list = selects(c, index);
   if (by_list) launch_select_tiles(c, layer, index);
-  launch_gemm(c.stream, "absorb_queries",
-              {{c.b.query, kHeads * kWidth, nullptr, nullptr, 0},
-               {},
-               layer.k_b,
-               {},
-               c.n,
-               ceil_div(c.n, kGemmRows),
-               GemmOut::kBf16,
-               c.b.absorbed,
-               {kHeads, kWidth, kLatent, kHeads * kLatent}});
+  const GemmRows queries{c.b.query, kHeads * kWidth, nullptr, nullptr, 0};
+  if (is_transposed(layer.k_b)) {
+    launch_gemm(c.stream, "absorb_queries",
+                {queries,
+                 {},
+                 layer.k_b,
+                 {},
+                 c.n,
+                 ceil_div(c.n, kGemmRows),
+                 GemmOut::kBf16,
+                 c.b.absorbed,
+                 {kHeads, kWidth, kLatent, kHeads * kLatent}});
+  } else {
+    launch_multiply_down(c.stream, "absorb_queries", queries, kWidth, layer.k_b, c.n, c.b.absorbed);
+  }
   c.mark("absorb");
   const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, by_list};
   const int32_t n_pairs = (end - 1) / kPair - c.first / kPair + 1;

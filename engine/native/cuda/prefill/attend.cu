@@ -257,14 +257,24 @@ __global__ void __launch_bounds__(kThreads, 1) attend_chunk_kernel(AttendOp op) 
   store_state(rows, op, e.end == e.n, row, head, lane);
 }
 
+/* The matrices of a stack below each other. */
+WeightView as_one_matrix(WeightView stack) {
+  stack.n_rows *= stack.n_matrices;
+  stack.n_matrices = 1;
+  return stack;
+}
+
 /* Keys and values of `n` rows, as op.b.keys and op.b.values. */
 void launch_expand(const Chunk& c, const LiteLayer& layer, const GemmRows& rows, int32_t n) {
-  WeightView v_b = layer.v_b; /* of all heads as one matrix */
-  v_b.n_rows *= v_b.n_matrices;
-  v_b.n_matrices = 1;
-  launch_expand_keys(c.stream, rows, layer.k_b, n, c.b.keys);
+  const int32_t tiles = ceil_div(n, kGemmRows);
+  if (is_transposed(layer.k_b)) {
+    launch_multiply_down(c.stream, "expand_keys", rows, 0, layer.k_b, n, c.b.keys);
+  } else {
+    launch_gemm(c.stream, "expand_keys",
+                {rows, {}, as_one_matrix(layer.k_b), {}, n, tiles, GemmOut::kBf16, c.b.keys});
+  }
   launch_gemm(c.stream, "expand_values",
-              {rows, {}, v_b, {}, n, ceil_div(n, kGemmRows), GemmOut::kBf16, c.b.values});
+              {rows, {}, as_one_matrix(layer.v_b), {}, n, tiles, GemmOut::kBf16, c.b.values});
   c.mark("expand");
 }
 

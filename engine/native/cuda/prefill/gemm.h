@@ -69,9 +69,10 @@ void launch_gemm_gated(cudaStream_t stream, const char* name, const GemmOp& op);
 constexpr int kFewRows = 64;
 void launch_gemm_few(cudaStream_t stream, const char* name, const GemmOp& op);
 void launch_gemm_few_gated(cudaStream_t stream, const char* name, const GemmOp& op);
-/* keys (n_rows, heads, nope), bf16 = latents times W_UK; k_b: heads x (latent, nope). */
-void launch_expand_keys(cudaStream_t stream, const GemmRows& latents, const WeightView& k_b, int32_t n_rows,
-                        __nv_bfloat16* keys);
+/* out (n_rows, heads, w.n_cols), bf16 = for each head its columns of the activations, from head * head_width
+ * on, times its matrix as it lies: sums run over the weight's rows. Rows and columns in multiples of 128. */
+void launch_multiply_down(cudaStream_t stream, const char* name, const GemmRows& rows, int32_t head_width,
+                          const WeightView& w, int32_t n_rows, __nv_bfloat16* out);
 
 }  // namespace ek::cuda
 #endif

@@ -11,7 +11,8 @@ namespace {
 constexpr int kWidth = kNope + kRope, kTilesAtOnce = 8;
 constexpr int kRows = 16, kBlocksPerHead = kLatent / kRows / kWarps;
 
-/* The absorbed queries of the first tokens of tiles, from tile `first_tile` on; weights are not rounded.
+/* The absorbed queries of the first tokens of tiles, from tile `first_tile` on; weights are not rounded. W_UK
+ * transposed.
  * grid (heads and their latent rows, tiles in groups of kTilesAtOnce) */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
@@ -42,6 +43,41 @@ __global__ void __launch_bounds__(kThreads)
       const float sum = quad_sum(y[r]);
       if (lane % 4 == 0) b.tile_query[to + row + lane / 4 + 8 * r] = __float2bfloat16_rn(sum);
     }
+  }
+}
+
+constexpr int kSlices = kThreads / kUnitsPerGroup; /* of a head's plain rows */
+
+/* The same where W_UK lies as (nope, latent): in f32, a thread has 8 columns of a slice of the rows.
+ * grid (heads and groups of 128 latent columns, tiles) */
+template <ek_type F>
+__global__ void __launch_bounds__(kThreads)
+    absorb_first_rows_kernel(ChunkBuffers b, WeightView k_b, int32_t first, int32_t first_tile,
+                             float softmax_scale) {
+  __shared__ float query[kNope], sums[kSlices][kGroup];
+  constexpr int kGroups = kLatent / kGroup;
+  const int h = blockIdx.x / kGroups, group = blockIdx.x % kGroups;
+  const int unit = threadIdx.x % kUnitsPerGroup, slice = threadIdx.x / kUnitsPerGroup;
+  const int32_t tile = blockIdx.y;
+  const size_t token = static_cast<size_t>((first_tile + tile) * kTileQueries - first);
+  const size_t from = (token * kHeads + h) * kWidth, to = (static_cast<size_t>(tile) * kHeads + h) * kRow;
+  for (int i = threadIdx.x; i < kNope; i += kThreads) query[i] = b.q[from + i] * softmax_scale;
+  if (group == 0 && threadIdx.x < kRope)
+    b.tile_query[to + kLatent + threadIdx.x] = b.query[from + kNope + threadIdx.x];
+  __syncthreads();
+  float sum[8] = {};
+#pragma unroll 4
+  for (int i = slice; i < kNope; i += kSlices) {
+    float w[8];
+    load_unit<F>(k_b, k_b.row(h, i), group * kUnitsPerGroup + unit, w);
+    for (int c = 0; c < 8; c++) sum[c] = fmaf(query[i], w[c], sum[c]);
+  }
+  for (int c = 0; c < 8; c++) sums[slice][unit * 8 + c] = sum[c];
+  __syncthreads();
+  for (int c = threadIdx.x; c < kGroup; c += kThreads) {
+    float total = 0;
+    for (int i = 0; i < kSlices; i++) total += sums[i][c];
+    b.tile_query[to + group * kGroup + c] = __float2bfloat16_rn(total);
   }
 }
 
@@ -107,8 +143,13 @@ void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t index) 
   const int32_t n_tiles = ceil_div(end, kTileQueries) - first_tile, n_groups = score_groups(s);
   if (n_tiles <= 0) return;
   for_decode_type(layer.k_b.type, [&]<ek_type F>() {
-    launch(c.stream, "absorb_first", {{kHeads * kBlocksPerHead, ceil_div(n_tiles, kTilesAtOnce)}, kThreads},
-           absorb_first_kernel<F>, c.b, layer.k_b, c.first, first_tile, n_tiles, s.softmax_scale);
+    if (is_transposed(layer.k_b)) {
+      launch(c.stream, "absorb_first", {{kHeads * kBlocksPerHead, ceil_div(n_tiles, kTilesAtOnce)}, kThreads},
+             absorb_first_kernel<F>, c.b, layer.k_b, c.first, first_tile, n_tiles, s.softmax_scale);
+    } else {
+      launch(c.stream, "absorb_first", {{kHeads * (kLatent / kGroup), n_tiles}, kThreads},
+             absorb_first_rows_kernel<F>, c.b, layer.k_b, c.first, first_tile, s.softmax_scale);
+    }
   });
   c.mark("absorb_first");
   launch(c.stream, "score_first", {{ceil_div(end, 64 * kBlocksPerGroup), n_tiles}, kThreads, kScoreShared},
