@@ -2,6 +2,7 @@
 
     python3 export.py pack CHECKPOINT.pt TOKENIZER.json MODEL.gguf
     python3 export.py unpack MODEL.gguf CHECKPOINT.pt
+    python3 export.py tokenizer MODEL.gguf TOKENIZER.json
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 import gguf
 from config import ModelConfig
 from model import Model
+from prepare import PRE_TOKENIZER
 from samples import SPECIALS
 
 ATTENTION = {
@@ -68,6 +70,23 @@ def tokenizer_metadata(path: Path) -> dict[str, gguf.Value]:
     return vocabulary_metadata(tokens, merges)
 
 
+def tokenizer_json(metadata: dict[str, gguf.Value]) -> dict:
+    """The inverse of `tokenizer_metadata`: what `tokenizers` reads as tokenizer.json."""
+    tokens, merges = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.merges"]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": PRE_TOKENIZER}, "behavior": "Isolated", "invert": False}
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None,
+        "added_tokens": [{"id": i, "content": t, **flags} for i, t in enumerate(tokens) if t in SPECIALS],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "decoder": byte_level | {"use_regex": True, "add_prefix_space": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": False, "vocab": {t: i for i, t in enumerate(tokens)},
+                  "merges": merges},
+    }
+
+
 def write_model(cfg: ModelConfig, state: dict[str, Tensor], tokens: dict[str, gguf.Value], path: Path,
                 matrices: int = gguf.Q4_0) -> None:
     """The model file; matrices in Q4_0, or F32 for exact tests."""
@@ -100,9 +119,13 @@ def read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("direction", choices=("pack", "unpack"))
+    parser.add_argument("direction", choices=("pack", "unpack", "tokenizer"))
     parser.add_argument("files", type=Path, nargs="+")
     args = parser.parse_args()
+    if args.direction == "tokenizer":
+        source, target = args.files
+        target.write_text(json.dumps(tokenizer_json(gguf.read(source)[0]), ensure_ascii=False), encoding="utf-8")
+        return
     if args.direction == "unpack":
         source, target = args.files
         cfg, state = read_model(source)

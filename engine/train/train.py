@@ -122,8 +122,11 @@ def rate(progress: float, step: int, args: argparse.Namespace) -> float:
 
 
 def balance_step(tokens: int, progress: float) -> float:
-    """Change of a router bias: large at first, so that no expert starves, small at the end."""
-    return 0.02 if tokens < 40_000_000 else 0.005 if progress < 0.7 else 0.001
+    """Change of a router bias: large at first, so that no expert starves, small at the end.
+
+    A leg that resumes from a model file counts its tokens from 0, but its biases are settled: progress tells.
+    """
+    return 0.02 if tokens < 40_000_000 and progress < 0.3 else 0.005 if progress < 0.7 else 0.001
 
 
 class Leg:
