@@ -26,7 +26,7 @@ from stream import load_tokenizer
 sys.path.insert(0, str(Path(__file__).parent / "corpus"))
 from filters import language_of  # noqa: E402
 
-LENGTH = 2048  # tokens that are read of a file
+LENGTH = 1024  # tokens that are read of a file
 
 
 def files_by_language(folder: Path, count: int) -> dict[str, list[Path]]:

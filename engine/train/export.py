@@ -43,7 +43,7 @@ def names(cfg: ModelConfig) -> dict[str, str]:
     """Parameter name in model.py -> tensor name in the file."""
     out = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
     for i in range(cfg.layers):
-        own = ATTENTION | (DENSE if i < cfg.dense_layers else MIXTURE)
+        own = ATTENTION | (DENSE if i < cfg.dense_layers or cfg.ffn == "dense" else MIXTURE)
         out |= {f"blocks.{i}.{k}": f"blk.{i}.{v}" for k, v in own.items()}
     n = cfg.layers
     out |= {f"mtp.block.{k}": f"blk.{n}.{v}" for k, v in (ATTENTION | DENSE).items()}

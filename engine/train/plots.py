@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("svg")
+matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 plt.rcParams.update({"svg.hashsalt": "tidepool", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
@@ -38,7 +38,7 @@ def curves(target: Path, logs: list[Path]) -> None:
         axes.plot([r["tokens"] / 1e9 + offset for r in held], [r["held_out"] for r in held], color="#b4430f", lw=1.6, **label)
         before = rows[-1]["tokens"] / 1e9 + offset
         axes.axvline(before, color="#cccccc", lw=0.6, zorder=0)
-    axes.set(xlabel="tokens (10⁹); grey lines end a leg", ylabel="loss (nats per token)", ylim=(1.0, 3.2))
+    axes.set(xlabel="tokens (10⁹); grey lines end a leg", ylabel="loss (nats per token)", ylim=(0.7, 3.2))
     axes.legend(frameon=False)
     save(figure, target)
 
