@@ -18,8 +18,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 plt.rcParams.update({"svg.hashsalt": "tidepool", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 
 
-def save(figure: plt.Figure, target: Path) -> None:
-    figure.savefig(target, metadata={"Date": None}, bbox_inches="tight")
+def save(figure: plt.Figure, target: Path, title: str) -> None:
+    """An SVG with a title, for those who cannot see it."""
+    figure.savefig(target, metadata={"Date": None, "Title": title}, bbox_inches="tight")
 
 
 def curves(target: Path, logs: list[Path]) -> None:
@@ -40,7 +41,7 @@ def curves(target: Path, logs: list[Path]) -> None:
         axes.axvline(before, color="#cccccc", lw=0.6, zorder=0)
     axes.set(xlabel="tokens (10⁹); grey lines end a leg", ylabel="loss (nats per token)", ylim=(0.7, 3.2))
     axes.legend(frameon=False)
-    save(figure, target)
+    save(figure, target, "Loss of batches and of held-out packages over the tokens of training")
 
 
 def experts(target: Path, table: Path) -> None:
@@ -58,7 +59,7 @@ def experts(target: Path, table: Path) -> None:
         axes.axvline(width * i - 0.5, color="white", lw=0.8)
     axes.set_xlabel(f"layer, {width} experts each")
     figure.colorbar(image, label="share ÷ even share")
-    save(figure, target)
+    save(figure, target, "Share of each expert of each layer in the tokens of each language")
 
 
 if __name__ == "__main__":
