@@ -13,7 +13,6 @@
 
 #include "../cuda/ops/ops.h"
 #include "../cuda/prefill/prefill.h"
-#include "bench_types.h"
 
 namespace {
 
@@ -71,7 +70,7 @@ double seconds_of(Device& d, LitePrefill& prefill, const std::vector<int32_t>& t
 void bench(Device& d, const Options& o, const std::string& name, double matrix_rate) {
   const int32_t most = *std::max_element(o.tokens.begin(), o.tokens.end());
   const LiteShape shape = lite_shape(most + 64);
-  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, lite_types(name), 1));
   LitePrefill prefill(d, decoder, std::min(o.chunk, most));
   if (!o.json)
     std::printf("%s: workspace %.2f GB\n", name.c_str(), static_cast<double>(prefill.n_bytes()) * 1e-9);

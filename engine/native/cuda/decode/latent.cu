@@ -49,7 +49,17 @@ __device__ void store_row(const StepBuffers& b, const LiteLayer& layer, int32_t 
   }
 }
 
-/* Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last block: store_row. */
+/* What the last block of an absorbing kernel does. */
+__device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks,
+                           int32_t layer_index, float eps, float softmax_scale) {
+  wait_for_kernel_before();
+  store_row(b, layer, n_blocks, layer_index, eps, softmax_scale);
+  /* The counters of this layer's router: experts_in counts anew. */
+  if (threadIdx.x < 2) b.arrived[threadIdx.x] = 0;
+}
+
+/* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last: store_step.
+ */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     absorb_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
@@ -57,10 +67,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ uint4 memory[(kUnitsPerGroup * 36 + 64) / 16];
   allow_next_kernel();
   if (blockIdx.x == kAbsorbBlocks) {
-    wait_for_kernel_before();
-    store_row(b, layer, n_blocks, layer_index, eps, softmax_scale);
-    /* The counters of this layer's router: experts_in counts anew. */
-    if (threadIdx.x < 2) b.arrived[threadIdx.x] = 0;
+    store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
   }
   const int lane = threadIdx.x % kWarp, tile = blockIdx.x * kWarps + threadIdx.x / kWarp;
@@ -79,6 +86,43 @@ __global__ void __launch_bounds__(kThreads)
   for (int r = 0; r < 2; r++) {
     const float sum = quad_sum(y[r]);
     if (lane % 4 == 0) b.query[h * kRow + row + lane / 4 + 8 * r] = __float2bfloat16_rn(sum);
+  }
+}
+
+constexpr int kSlices = kThreads / kUnitsPerGroup; /* of a head's plain rows */
+
+/* W_UK as files have it, (nope, latent): the sum runs over rows, which a tensor core would need transposed,
+ * so it is done in f32. A block per head and group of latent columns; a thread has 8 columns of a slice of
+ * the rows. The last block: store_step. */
+template <ek_type F>
+__global__ void __launch_bounds__(kThreads)
+    absorb_rows_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
+                       float softmax_scale) {
+  __shared__ float query[kNope], sums[kSlices][kGroup];
+  constexpr int kGroups = kLatent / kGroup;
+  allow_next_kernel();
+  if (blockIdx.x == kHeads * kGroups) {
+    store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
+    return;
+  }
+  const int h = blockIdx.x / kGroups, group = blockIdx.x % kGroups;
+  const int unit = threadIdx.x % kUnitsPerGroup, slice = threadIdx.x / kUnitsPerGroup;
+  wait_for_kernel_before();
+  for (int i = threadIdx.x; i < kNope; i += kThreads) query[i] = b.q[h * (kNope + kRope) + i] * softmax_scale;
+  __syncthreads();
+  float sum[8] = {};
+#pragma unroll 4
+  for (int i = slice; i < kNope; i += kSlices) {
+    float w[8];
+    load_unit<F>(layer.k_b, layer.k_b.row(h, i), group * kUnitsPerGroup + unit, w);
+    for (int c = 0; c < 8; c++) sum[c] = fmaf(query[i], w[c], sum[c]);
+  }
+  for (int c = 0; c < 8; c++) sums[slice][unit * 8 + c] = sum[c];
+  __syncthreads();
+  for (int c = threadIdx.x; c < kGroup; c += kThreads) {
+    float total = 0;
+    for (int i = 0; i < kSlices; i++) total += sums[i][c];
+    b.query[h * kRow + group * kGroup + c] = __float2bfloat16_rn(total);
   }
 }
 
@@ -134,9 +178,11 @@ __global__ void __launch_bounds__(kThreads) combine_kernel(StepBuffers b, Weight
 }  // namespace
 
 void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index) {
+  const bool transposed = is_transposed(layer.k_b);
   for_decode_type(layer.k_b.type, [&]<ek_type F>() {
-    launch_overlapped(s, "absorb", absorb_kernel<F>, kAbsorbBlocks + 1, kThreads, 0, s.b, layer,
-                      s.shape.n_blocks, layer_index, s.shape.eps, s.shape.softmax_scale);
+    launch_overlapped(s, "absorb", transposed ? absorb_kernel<F> : absorb_rows_kernel<F>,
+                      transposed ? kAbsorbBlocks + 1 : kHeads * (kLatent / kGroup) + 1, kThreads, 0, s.b,
+                      layer, s.shape.n_blocks, layer_index, s.shape.eps, s.shape.softmax_scale);
   });
 }
 

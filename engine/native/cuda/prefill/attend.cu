@@ -195,21 +195,30 @@ __global__ void __launch_bounds__(kThreads, 1) attend_chunk_kernel(AttendOp op) 
   store_state(rows, op, row, head, lane);
 }
 
+/* The matrices of a stack below each other. */
+WeightView as_one_matrix(WeightView stack) {
+  stack.n_rows *= stack.n_matrices;
+  stack.n_matrices = 1;
+  return stack;
+}
+
 }  // namespace
 
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int32_t segment) {
   const int32_t end = c.first + c.n;
   const size_t layer_rows = static_cast<size_t>(c.shape.n_blocks) * 64;
   const __nv_bfloat16* cache = c.cache.cache + static_cast<size_t>(index) * layer_rows * kRow;
-  WeightView v_b = layer.v_b; /* of all heads as one matrix */
-  v_b.n_rows *= v_b.n_matrices;
-  v_b.n_matrices = 1;
+  const WeightView v_b = as_one_matrix(layer.v_b), k_b = as_one_matrix(layer.k_b);
   for (int32_t begin = 0; begin < end; begin += segment) {
     const int32_t n = std::min(segment, end - begin);
     const GemmRows rows{cache, kRow, nullptr, c.cache.blocks, begin};
-    launch_expand_keys(c.stream, rows, layer.k_b, n, c.b.keys);
-    launch_gemm(c.stream, "expand_values",
-                {rows, {}, v_b, {}, n, ceil_div(n, kGemmRows), GemmOut::kBf16, c.b.values});
+    const int32_t tiles = ceil_div(n, kGemmRows);
+    if (is_transposed(layer.k_b)) {
+      launch_expand_keys(c.stream, rows, layer.k_b, n, c.b.keys);
+    } else {
+      launch_gemm(c.stream, "expand_keys", {rows, {}, k_b, {}, n, tiles, GemmOut::kBf16, c.b.keys});
+    }
+    launch_gemm(c.stream, "expand_values", {rows, {}, v_b, {}, n, tiles, GemmOut::kBf16, c.b.values});
     c.mark("expand");
     const AttendOp op{c.b, rows, c.first, c.n, begin, begin + n, begin == 0, begin + n == end};
     launch(c.stream, "attend_chunk", {{kHeads, ceil_div(c.n, kQueries)}, kThreads, kShared},

@@ -18,8 +18,9 @@ class LitePrefill {
   LitePrefill& operator=(const LitePrefill&) = delete;
 
   /* Reads tokens as positions [first, first + n); everything before must be in the cache. Then the decoder
-   * has the logits behind the last one, has chosen the next token, and can run. */
-  void run(int32_t first, const std::vector<int32_t>& tokens);
+   * has the logits behind the last one, has chosen the next token, and can run. wants_logits false: the cache
+   * rows alone. */
+  void run(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits = true);
   /* The same, and prints the milliseconds of each kind of kernel. */
   void time_kernels(int32_t first, const std::vector<int32_t>& tokens);
 
@@ -30,7 +31,7 @@ class LitePrefill {
 
  private:
   struct State;
-  void run_marked(int32_t first, const std::vector<int32_t>& tokens,
+  void run_marked(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits,
                   const std::function<void(const char*)>& after);
 
   Device& device_;
