@@ -22,7 +22,6 @@ interface ModelOptions {
   device: (typeof DEVICES)[number];
 }
 
-/** `auto` is the CPU, until what the GPU gains is measured. */
 const DEVICES = ["auto", "cpu", "cuda"] as const;
 
 interface ServeOptions extends ModelOptions {
@@ -51,7 +50,7 @@ function common({ model, threads, device }: ModelOptions) {
     version: packageJson.version,
     modelPath: resolveModel(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel, bundledFolder),
     threads,
-    device: device === "cuda" ? device : "cpu",
+    device,
   } as const;
 }
 
@@ -89,7 +88,10 @@ function addCommand(program: Command, name: string, description: string): Comman
     )
     .option("--threads <n>", "0: all physical cores", wholeNumber, 0)
     .addOption(
-      new Option("--device <device>", "where to compute; auto is the CPU")
+      new Option(
+        "--device <device>",
+        "where to compute; auto is the GPU where a model of some size fits",
+      )
         .choices(DEVICES)
         .default("auto"),
     );
