@@ -3,7 +3,8 @@ import { dirname, join, resolve } from "node:path";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import packageJson from "../package.json" with { type: "json" };
-import { BENCH_NAMES, runBench } from "./bench/benchCommand.ts";
+import { RANDOM_TYPES, type RandomTypes } from "./backend/params.ts";
+import { BENCH_NAMES, runBench, runRandomLite } from "./bench/benchCommand.ts";
 import type { BenchReport } from "./bench/report.ts";
 import { runDoctor } from "./doctor/doctorCommand.ts";
 import type { EngineWorkerData } from "./engineMessages.ts";
@@ -35,6 +36,8 @@ interface BenchCommandOptions extends ModelOptions {
   source: string[];
   quick: boolean;
   json: boolean;
+  randomLite?: RandomTypes;
+  peer?: string;
 }
 
 /** A whole number of at least 0. Throws for commander to report. */
@@ -68,7 +71,12 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function bench(name: BenchReport["bench"], options: BenchCommandOptions): Promise<void> {
-  const { source: sources, quick, json } = options;
+  const { source: sources, quick, json, randomLite: types, peer, device } = options;
+  if (types !== undefined) {
+    const command = { version: packageJson.version, types, device, peer, quick };
+    process.stdout.write(runRandomLite(name, command, json));
+    return;
+  }
   process.stdout.write(await runBench(name, { script, ...common(options), sources, quick }, json));
 }
 
@@ -113,6 +121,13 @@ function engineProgram(): Command {
   addCommand(program, "bench", "measure speed beside the machine's own limits")
     .addArgument(new Argument("<what>", "what to measure").choices(BENCH_NAMES))
     .option("--source <files...>", "source files to take prompts from", [])
+    .addOption(
+      new Option(
+        "--random-lite <types>",
+        "random weights of Coder-V2-Lite's shape, on the GPU",
+      ).choices(RANDOM_TYPES),
+    )
+    .option("--peer <gguf>", "with --random-lite: llama-bench on a file of that shape as well")
     .option("--quick", "few repetitions: to see that it works, not for figures", false)
     .option("--json", "write JSON", false)
     .action(bench);
