@@ -6,12 +6,14 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Backend } from "../../engine/backend/backend.ts";
 import { Engine, loadEngineParts } from "../../engine/engine.ts";
 import { greedyInput } from "../../engine/engineRun.ts";
 import { integrityProblems } from "../../engine/kvcache/integrity.ts";
 import type { KvSequence } from "../../engine/kvcache/pagedKv.ts";
-import { readGguf } from "../../engine/loader/gguf.ts";
+import { type GgufFile, readGguf } from "../../engine/loader/gguf.ts";
 import { FusedModel } from "../../engine/model/fusedModel.ts";
+import { fusedObstacle } from "../../engine/model/fusedWeights.ts";
 import { planGpuMemory } from "../../engine/model/gpuMemoryPlan.ts";
 import { placeModel } from "../../engine/model/loadModel.ts";
 import { MlaMoeModel } from "../../engine/model/mlaMoe.ts";
@@ -212,6 +214,38 @@ test("computes other shapes op by op, and says why in one line", () => {
   const want = Float32Array.from(vectors.logits[vectors.lengths.indexOf(n)] ?? []);
   const got = Float32Array.from(vectors.ids, (id) => row[id] ?? Number.NaN);
   expect(errorOf(got, want)).toBeLessThan(0.01);
+  backend.close();
+});
+
+test("computes types that are mixed as no kernel takes them op by op", () => {
+  const file = path.join(dir, "mixed.gguf");
+  writeLiteFixture(file, { converter: "old", seed: 3, sharedDown: "Q4_K" });
+  const [gpu, cpu] = [load(file, "cuda"), load(file, "cpu")];
+  expect(gpu.model).toBeInstanceOf(MlaMoeModel);
+  expect(gpu.notes[0]).toBe(
+    "computed op by op, not by fused kernels: layer 1: no fused kernel for down weights of types 8 (experts) and 12 (shared)",
+  );
+  const tokens = prompt.slice(0, 3);
+  expect(errorOf(fresh(gpu.model, tokens), fresh(cpu.model, tokens))).toBeLessThan(0.01);
+  gpu.backend.close();
+  cpu.backend.close();
+});
+
+test("knows before loading which files have no fused kernels", () => {
+  const backend = Backend.open({ device: "cuda" });
+  const file = path.join(dir, "scaled.gguf");
+  writeLiteFixture(file, { converter: "old", seed: 1, scale: 2 });
+  const [scaled, gguf] = [readGguf(file), readGguf(oldFile)];
+  const obstacle = (of: GgufFile) => fusedObstacle(backend, of, parseMlaMoeConfig(of));
+  expect(obstacle(gguf)).toBeUndefined();
+  expect(obstacle(scaled)).toMatch(/^the fused kernels route by softmax .*, scale 2$/);
+  const tensors = new Map(gguf.tensors);
+  const head = gguf.tensors.get("output.weight");
+  if (head === undefined) throw new Error("expected a head in the fixture");
+  tensors.set(head.name, { ...head, type: "Q5_K" });
+  expect(obstacle({ ...gguf, tensors })).toBe(
+    "the fused kernels take Q4_K, Q5_0, Q6_K, Q8_0, BF16, found output.weight of Q5_K",
+  );
   backend.close();
 });
 

@@ -24,6 +24,8 @@ export interface LiteFixtureOptions {
   contextLength?: number;
   /** Factor of the experts' weights; only 1 has fused kernels. */
   scale?: number;
+  /** Type of the shared experts' down weights; Q6_K when missing. */
+  sharedDown?: "Q4_K" | "Q6_K";
 }
 
 /** Writes the model to `path`. */
@@ -119,7 +121,7 @@ class Maker {
     }
     this.floats(`${at}ffn_gate_inp.weight`, [HIDDEN, EXPERTS], 1 / Math.sqrt(HIDDEN), 0);
     this.feedForward(at, "_exps", FF, "Q8_0", EXPERTS);
-    this.feedForward(at, "_shexp", FF * SHARED, "Q6_K");
+    this.feedForward(at, "_shexp", FF * SHARED, this.options.sharedDown ?? "Q6_K");
   }
 
   private feedForward(at: string, suffix: string, ff: number, down: TypeName, n?: number): void {
