@@ -11,7 +11,7 @@ import type { Definition, IndexedFile, RepositoryIndex } from "./repositoryIndex
 import { languageOf } from "./syntax.ts";
 
 /** Changes with every change of what is stored, how it is found, or what may be read at all. */
-const FORMAT = 3;
+const FORMAT = 4;
 /** Checksum and length of a part. */
 const HEAD_BYTES = 8;
 const FILES_OF_PART = 100;
