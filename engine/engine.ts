@@ -1,9 +1,9 @@
 /** One loaded model with its tokenizer, cache and scheduler. Synchronous: whoever owns it calls `step` until nothing is left. */
 import { basename } from "node:path";
 import { LRUCache } from "lru-cache";
-import { Backend } from "./backend/backend.ts";
+import type { Backend } from "./backend/backend.ts";
 import { readGguf } from "./loader/gguf.ts";
-import { MlaMoeModel } from "./model/mlaMoe.ts";
+import { type DeviceWish, loadModel, placeModel } from "./model/loadModel.ts";
 import type { Model } from "./model/model.ts";
 import { type FimTokens, findFimTokens } from "./prompt/fimTokens.ts";
 import { buildInfillPrompt, type InfillParts } from "./prompt/infillPrompt.ts";
@@ -16,7 +16,7 @@ import { Tokenizer } from "./tokenizer/tokenizer.ts";
 export interface EngineOptions {
   modelPath: string;
   /** The CPU when missing. */
-  device?: "cpu" | "cuda";
+  device?: DeviceWish;
   /** 0: all physical cores. */
   threads: number;
   /** Context to offer; the model's own when missing or larger. */
@@ -62,27 +62,28 @@ export interface EngineParts {
   summary: ModelSummary;
 }
 
+/** A loaded model with its device, and lines on how it runs: why on this device, in how much memory. */
+export interface LoadedEngine extends EngineParts {
+  backend: Backend;
+  notes: string[];
+}
+
 /** Loads the model file. Throws `bad_model`, `out_of_memory`, or a backend's error: `device` where there is no GPU. */
-export function loadEngineParts(options: EngineOptions): EngineParts & { backend: Backend } {
+export function loadEngineParts(options: EngineOptions): LoadedEngine {
   const gguf = readGguf(options.modelPath);
   const tokenizer = new Tokenizer(gguf);
   const fim = findFimTokens(gguf, tokenizer);
-  const device = options.device ?? "cpu";
-  const backend = Backend.open({ device, nThreads: options.threads });
-  const { contextLength } = options;
-  const model = new MlaMoeModel(
-    backend,
-    gguf,
-    contextLength === undefined ? {} : { contextLength },
-  );
+  const { device = "cpu", threads, contextLength } = options;
+  const placement = placeModel(gguf, { device, threads, contextLength });
+  const { model, notes } = loadModel(placement, gguf, contextLength);
   const summary: ModelSummary = {
     id: basename(options.modelPath, ".gguf"),
     path: options.modelPath,
     contextLength: model.contextLength,
-    device: backend.describe(),
+    device: placement.backend.describe(),
     fim: true,
   };
-  return { model, tokenizer, fim, summary, backend };
+  return { model, tokenizer, fim, summary, backend: placement.backend, notes };
 }
 
 export class Engine {

@@ -38,7 +38,7 @@ export interface EngineEvent {
 }
 
 export type FromEngine =
-  | { type: "ready"; model: ModelSummary }
+  | { type: "ready"; model: ModelSummary; notes: readonly string[] }
   | { type: "failed"; code: EngineErrorCode; message: string }
   | { type: "events"; events: EngineEvent[] }
   /** Sent when the numbers change. */

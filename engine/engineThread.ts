@@ -15,6 +15,8 @@ import type { GenerationEvent } from "./scheduler/request.ts";
 export interface EngineStatus {
   phase: Exclude<EnginePhase, "draining">;
   model?: ModelSummary;
+  /** How the model runs: why on this device, in how much of its memory. */
+  notes?: readonly string[];
   reason?: string;
 }
 
@@ -123,7 +125,7 @@ export class EngineThread implements EngineHandle {
   private receive(message: FromEngine): void {
     switch (message.type) {
       case "ready":
-        this.change({ phase: "ready", model: message.model });
+        this.change({ phase: "ready", model: message.model, notes: message.notes });
         return;
       case "failed":
         this.fail(message.message);

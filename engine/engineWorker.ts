@@ -10,8 +10,11 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
   const tell = (message: FromEngine) => port.postMessage(message);
   const outbox = new EventOutbox((events) => tell({ type: "events", events }));
   let engine: Engine;
+  let notes: readonly string[];
   try {
-    engine = new Engine(loadEngineParts(data.options), (id, event) => outbox.add(id, event));
+    const parts = loadEngineParts(data.options);
+    notes = parts.notes;
+    engine = new Engine(parts, (id, event) => outbox.add(id, event));
   } catch (error) {
     tell({ type: "failed", code: codeOf(error), message: messageOf(error) });
     port.close();
@@ -42,7 +45,7 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
     isStepping = true;
     setImmediate(step);
   });
-  tell({ type: "ready", model: engine.summary });
+  tell({ type: "ready", model: engine.summary, notes });
 }
 
 function handle(engine: Engine, message: ToEngine, tell: (message: FromEngine) => void): void {

@@ -3,7 +3,8 @@ import { dirname, join, resolve } from "node:path";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import packageJson from "../package.json" with { type: "json" };
-import { BENCH_NAMES, runBench } from "./bench/benchCommand.ts";
+import { RANDOM_TYPES, type RandomTypes } from "./backend/params.ts";
+import { BENCH_NAMES, runBench, runRandomLite } from "./bench/benchCommand.ts";
 import type { BenchReport } from "./bench/report.ts";
 import { runDoctor } from "./doctor/doctorCommand.ts";
 import type { EngineWorkerData } from "./engineMessages.ts";
@@ -22,7 +23,6 @@ interface ModelOptions {
   device: (typeof DEVICES)[number];
 }
 
-/** `auto` is the CPU, until what the GPU gains is measured. */
 const DEVICES = ["auto", "cpu", "cuda"] as const;
 
 interface ServeOptions extends ModelOptions {
@@ -36,6 +36,8 @@ interface BenchCommandOptions extends ModelOptions {
   source: string[];
   quick: boolean;
   json: boolean;
+  randomLite?: RandomTypes;
+  peer?: string;
 }
 
 /** A whole number of at least 0. Throws for commander to report. */
@@ -51,7 +53,7 @@ function common({ model, threads, device }: ModelOptions) {
     version: packageJson.version,
     modelPath: resolveModel(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel, bundledFolder),
     threads,
-    device: device === "cuda" ? device : "cpu",
+    device,
   } as const;
 }
 
@@ -69,7 +71,12 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function bench(name: BenchReport["bench"], options: BenchCommandOptions): Promise<void> {
-  const { source: sources, quick, json } = options;
+  const { source: sources, quick, json, randomLite: types, peer, device } = options;
+  if (types !== undefined) {
+    const command = { version: packageJson.version, types, device, peer, quick };
+    process.stdout.write(runRandomLite(name, command, json));
+    return;
+  }
   process.stdout.write(await runBench(name, { script, ...common(options), sources, quick }, json));
 }
 
@@ -89,7 +96,10 @@ function addCommand(program: Command, name: string, description: string): Comman
     )
     .option("--threads <n>", "0: all physical cores", wholeNumber, 0)
     .addOption(
-      new Option("--device <device>", "where to compute; auto is the CPU")
+      new Option(
+        "--device <device>",
+        "where to compute; auto is the GPU where a model of some size fits",
+      )
         .choices(DEVICES)
         .default("auto"),
     );
@@ -111,6 +121,13 @@ function engineProgram(): Command {
   addCommand(program, "bench", "measure speed beside the machine's own limits")
     .addArgument(new Argument("<what>", "what to measure").choices(BENCH_NAMES))
     .option("--source <files...>", "source files to take prompts from", [])
+    .addOption(
+      new Option(
+        "--random-lite <types>",
+        "random weights of Coder-V2-Lite's shape, on the GPU",
+      ).choices(RANDOM_TYPES),
+    )
+    .option("--peer <gguf>", "with --random-lite: llama-bench on a file of that shape as well")
     .option("--quick", "few repetitions: to see that it works, not for figures", false)
     .option("--json", "write JSON", false)
     .action(bench);

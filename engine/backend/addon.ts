@@ -21,13 +21,17 @@ export type KvCacheHandle = Handle<"kv">;
 /** Which tokens of which sequences a step computes. */
 export type BatchHandle = Handle<"batch">;
 
+/** A whole model whose step is one call, with a cache of its own. */
+export type ModelHandle = Handle<"model">;
+
 export type AnyHandle =
   | BufferHandle
   | MappingHandle
   | WeightHandle
   | RopeHandle
   | KvCacheHandle
-  | BatchHandle;
+  | BatchHandle
+  | ModelHandle;
 
 /** Time and traffic of one kind of op since the last reset; multiply-adds count as two operations. */
 export interface OpProfile {
@@ -212,4 +216,43 @@ export interface NativeAddon {
   profileReset(ctx: ContextHandle): void;
   profileRead(ctx: ContextHandle): OpProfile[];
   measureLimits(ctx: ContextHandle, nBytes: number): { gbPerS: number; gflopPerS: number };
+  measureMatrixRate(ctx: ContextHandle): number;
+  deviceMemory(ctx: ContextHandle): { freeBytes: number; totalBytes: number };
+  /** The three arrays that describe a model: ek_model_params, integers first, then scale, eps and softmaxScale. */
+  modelPlan(
+    ctx: ContextHandle,
+    integers: Int32Array,
+    numbers: Float32Array,
+    invFreq: Float32Array,
+  ): { cacheBytes: number; workspaceBytes: number };
+  /** weights: embedding, head, and 12 of each layer; norms: the last one, and 3 of each layer; as ek_model_layer. */
+  modelCreate(
+    ctx: ContextHandle,
+    integers: Int32Array,
+    numbers: Float32Array,
+    invFreq: Float32Array,
+    weights: readonly (WeightHandle | null)[],
+    norms: readonly BufferHandle[],
+  ): ModelHandle;
+  modelCreateRandom(
+    ctx: ContextHandle,
+    integers: Int32Array,
+    numbers: Float32Array,
+    invFreq: Float32Array,
+    types: string,
+    seed: number,
+  ): ModelHandle;
+  modelCopyBlock(ctx: ContextHandle, model: ModelHandle, dst: number, src: number): void;
+  modelFillCache(ctx: ContextHandle, model: ModelHandle, nTokens: number, seed: number): void;
+  modelStep(
+    ctx: ContextHandle,
+    model: ModelHandle,
+    start: Int32Array,
+    nNew: Int32Array,
+    nSeqBlocks: Int32Array,
+    blocks: Int32Array,
+    tokens: Int32Array,
+    wants: Uint8Array,
+    logits: BufferHandle,
+  ): void;
 }

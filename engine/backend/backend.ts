@@ -4,7 +4,6 @@
  * A Backend and its handles belong to one thread. Every failure is an EngineError: `bad_argument`, `out_of_memory`,
  * `device` or `internal`.
  */
-import { EngineError, type EngineErrorCode, messageOf } from "../base/errors.ts";
 import type {
   AnyHandle,
   BatchHandle,
@@ -17,6 +16,8 @@ import type {
   RopeHandle,
   WeightHandle,
 } from "./addon.ts";
+import { FusedModels } from "./fusedModels.ts";
+import { guard } from "./guard.ts";
 import { loadAddon } from "./native.ts";
 import type {
   BackendOptions,
@@ -330,29 +331,24 @@ export class Backend {
     return guard(() => this.#addon.profileRead(this.#ctx));
   }
 
+  /** TFLOP/s of bf16 products by the device's matrix units. Throws `bad_argument` where ops do not use any. */
+  measureMatrixRate(): number {
+    return guard(() => this.#addon.measureMatrixRate(this.#ctx));
+  }
+
+  /** Bytes of the device's own memory; undefined where ops work in the machine's. */
+  deviceMemory(): { freeBytes: number; totalBytes: number } | undefined {
+    const memory = guard(() => this.#addon.deviceMemory(this.#ctx));
+    return memory.totalBytes > 0 ? memory : undefined;
+  }
+
+  /** Whole models in fused kernels, where this device has them. */
+  get fusedModels(): FusedModels {
+    return new FusedModels(this.#addon, this.#ctx);
+  }
+
   /** The machine's own limits with this context's threads: read bandwidth over nBytes, and f32 multiply-add rate. */
   measureLimits(nBytes: number): { gbPerS: number; gflopPerS: number } {
     return guard(() => this.#addon.measureLimits(this.#ctx, nBytes));
   }
-}
-
-const NATIVE_CODES: readonly EngineErrorCode[] = [
-  "bad_argument",
-  "out_of_memory",
-  "device",
-  "internal",
-];
-
-/** Runs a native call; what it throws becomes an EngineError with the addon's code. */
-function guard<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    const code = NATIVE_CODES.find((known) => codeOf(error) === known) ?? "internal";
-    throw new EngineError(code, messageOf(error), { cause: error });
-  }
-}
-
-function codeOf(error: unknown): unknown {
-  return typeof error === "object" && error !== null && "code" in error ? error.code : undefined;
 }

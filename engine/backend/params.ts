@@ -93,3 +93,74 @@ export interface NsaParams extends MlaParams {
   initBlocks: number;
   localBlocks: number;
 }
+
+/** Everything that decides whether fused kernels compute a model, and what it takes: ek_model_params. */
+export interface FusedModelParams {
+  nLayers: number;
+  /** The first ones have a dense feed-forward. */
+  nDense: number;
+  hidden: number;
+  vocab: number;
+  nHeads: number;
+  nopeDim: number;
+  ropeDim: number;
+  vDim: number;
+  latentDim: number;
+  denseFf: number;
+  nExperts: number;
+  topK: number;
+  ff: number;
+  /** Of the shared experts together. */
+  sharedFf: number;
+  /** As in MoeParams. */
+  scoreFunc: number;
+  nGroups: number;
+  topGroups: number;
+  normalize: boolean;
+  scale: number;
+  eps: number;
+  softmaxScale: number;
+  /** (ropeDim / 2): angle per position of each interleaved pair. */
+  invFreq: Float32Array;
+  /** Capacity of the cache in blocks of KV_BLOCK tokens. */
+  nBlocks: number;
+  /** Tokens that are read at once; longer parts of a step are cut. */
+  chunk: number;
+}
+
+export interface FusedLayerWeights {
+  attnNorm: BufferHandle;
+  kvNorm: BufferHandle;
+  ffnNorm: BufferHandle;
+  q: WeightHandle;
+  kvA: WeightHandle;
+  /** W_UK of each head: (nope, latent), or transposed. */
+  kB: WeightHandle;
+  /** W_UV of each head: (v, latent). */
+  vB: WeightHandle;
+  out: WeightHandle;
+  /** Undefined in a dense layer. */
+  experts:
+    | { router: WeightHandle; gate: WeightHandle; up: WeightHandle; down: WeightHandle }
+    | undefined;
+  /** The shared experts, or a dense layer's feed-forward. */
+  shared: { gate: WeightHandle; up: WeightHandle; down: WeightHandle };
+}
+
+export interface FusedModelWeights {
+  embedding: WeightHandle;
+  head: WeightHandle;
+  norm: BufferHandle;
+  layers: readonly FusedLayerWeights[];
+}
+
+/** Weights whose types are mixed as in files of that name. */
+export const RANDOM_TYPES = ["q4_k_m", "q8_0", "bf16"] as const;
+export type RandomTypes = (typeof RANDOM_TYPES)[number];
+
+/** A step of a whole model: a batch, its tokens, and which sequences want the logits behind their last token. */
+export interface FusedStep extends BatchParams {
+  tokens: Int32Array;
+  /** 1 for those that want them. */
+  wants: Uint8Array;
+}

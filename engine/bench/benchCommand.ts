@@ -1,9 +1,13 @@
+import type { RandomTypes } from "../backend/params.ts";
 import { EngineError } from "../base/errors.ts";
+import type { DeviceWish } from "../model/loadModel.ts";
 import { type BenchOptions, BenchSession } from "./benchSession.ts";
 import { decodeBench } from "./decodeBench.ts";
 import { fimBench } from "./fimBench.ts";
 import { formatReport } from "./formatReport.ts";
+import { withPeer } from "./peer.ts";
 import { prefillBench } from "./prefillBench.ts";
+import { formatRandomLite, LITE_SIZES, randomLiteBench } from "./randomLite.ts";
 import type { BenchReport } from "./report.ts";
 
 const BENCHES: Record<
@@ -28,4 +32,36 @@ export async function runBench(
   }
   const report = await BENCHES[bench](session);
   return asJson ? `${JSON.stringify(report)}\n` : formatReport(report);
+}
+
+export interface RandomLiteCommand {
+  version: string;
+  types: RandomTypes;
+  device: DeviceWish;
+  /** A file of the same shape for llama-bench. */
+  peer: string | undefined;
+  /** Short lengths and few steps: to see that it works, not for figures. */
+  quick: boolean;
+}
+
+const QUICK_SIZES = {
+  depths: [0, 4096],
+  decodeSteps: 8,
+  prompts: [512],
+  fim: { resident: 1024, fresh: 64, generated: 4 },
+  runs: 1,
+};
+
+/** As `runBench`, with random weights of Coder-V2-Lite's shape on the GPU. */
+export function runRandomLite(
+  bench: BenchReport["bench"],
+  { version, types, device, peer, quick }: RandomLiteCommand,
+  asJson: boolean,
+): string {
+  if (device === "cpu")
+    throw new EngineError("unsupported", "expected --device cuda with --random-lite, found cpu");
+  const sizes = quick ? QUICK_SIZES : LITE_SIZES;
+  const alone = randomLiteBench(bench, { version, types, sizes });
+  const report = peer === undefined ? alone : withPeer(alone, sizes, peer);
+  return asJson ? `${JSON.stringify(report)}\n` : formatRandomLite(report);
 }

@@ -1,8 +1,8 @@
 /** What every benchmark opens: the model in this process, source text, and what is known of the machine. */
 import { statSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, type } from "node:os";
-import type { Backend } from "../backend/backend.ts";
-import { type EngineParts, loadEngineParts } from "../engine.ts";
+import { type LoadedEngine, loadEngineParts } from "../engine.ts";
+import type { DeviceWish } from "../model/loadModel.ts";
 import type { BenchLimits, BenchMachine, BenchReport } from "./report.ts";
 import { SourceText } from "./sourceText.ts";
 
@@ -13,7 +13,7 @@ export interface BenchOptions {
   modelPath: string;
   /** 0: all physical cores. */
   threads: number;
-  device: "cpu" | "cuda";
+  device: DeviceWish;
   /** Few repetitions: for tests, not for figures. */
   quick: boolean;
   /** Files to take the prompts from; the bundled sample when empty. */
@@ -24,7 +24,7 @@ const MEMORY_BYTES = 256 * 1024 * 1024;
 
 export class BenchSession {
   readonly options: BenchOptions;
-  readonly parts: EngineParts & { backend: Backend };
+  readonly parts: LoadedEngine;
   readonly source: SourceText;
   private readonly load = loadavg();
 

@@ -8,6 +8,7 @@ import * as v from "valibot";
 import { askHealth, askState } from "../base/daemonClient.ts";
 import { EngineError } from "../base/errors.ts";
 import { askSocket } from "../base/socketRequest.ts";
+import type { DeviceWish } from "../model/loadModel.ts";
 import type { InfillRequest } from "../protocol/api.ts";
 import { socketPath } from "../protocol/runtime.ts";
 
@@ -15,7 +16,7 @@ export interface DaemonProbeOptions {
   script: string;
   modelPath: string;
   threads: number;
-  device: "cpu" | "cuda";
+  device: DeviceWish;
 }
 
 const answerSchema = v.object({

@@ -10,7 +10,7 @@ export function prefill(model: Model, sequence: KvSequence, prompt: readonly num
   while (sequence.tokens.length < prompt.length) {
     const at = sequence.tokens.length;
     const tokens = prompt.slice(at, at + model.maxStepTokens);
-    next = forward(model, sequence, tokens, at + tokens.length === prompt.length);
+    next = modelStep(model, sequence, tokens, at + tokens.length === prompt.length);
   }
   return next;
 }
@@ -31,7 +31,7 @@ export function decodeTimes(
     onPrompt();
     return Array.from({ length: nSteps }, () => {
       const startedAt = performance.now();
-      token = forward(model, sequence, [token], true);
+      token = modelStep(model, sequence, [token], true);
       return performance.now() - startedAt;
     });
   } finally {
@@ -40,7 +40,7 @@ export function decodeTimes(
 }
 
 /** One step of one sequence; the greedy token after it, or 0 when its logits are not wanted. */
-function forward(
+export function modelStep(
   model: Model,
   sequence: KvSequence,
   tokens: readonly number[],

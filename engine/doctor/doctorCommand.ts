@@ -1,4 +1,5 @@
 /** `doctor`: looks at everything that a completion needs, in the order in which it is needed. */
+import type { DeviceWish } from "../model/loadModel.ts";
 import { PROTOCOL_VERSION } from "../protocol/api.ts";
 import { resolveRuntimeDir } from "../protocol/runtime.ts";
 import { type Check, ok } from "./check.ts";
@@ -12,7 +13,7 @@ export interface DoctorOptions {
   modelPath: string;
   /** 0: all physical cores. */
   threads: number;
-  device: "cpu" | "cuda";
+  device: DeviceWish;
 }
 
 /** Text for the terminal, or one line of JSON `{ok, checks}`, and the exit code: 1 when something fails. */
@@ -36,7 +37,7 @@ async function allChecks({ version, modelPath, threads, device }: DoctorOptions)
     runtimeFolderCheck(dir),
     await daemonCheck(dir, version),
   ];
-  const needed = [backendCheck(threads, device), modelFileCheck(modelPath)];
+  const needed = [backendCheck({ modelPath, threads, device }), modelFileCheck(modelPath)];
   checks.push(...needed);
   // Without these two a completion could only repeat what they said.
   if (needed.every(({ state }) => state !== "fail"))

@@ -5,7 +5,8 @@ import { ABI_VERSION } from "../backend/native.ts";
 import { messageOf } from "../base/errors.ts";
 import { type EngineOptions, type EngineParts, loadEngineParts } from "../engine.ts";
 import { EngineRun, greedyInput } from "../engineRun.ts";
-import { readGguf } from "../loader/gguf.ts";
+import { type GgufFile, readGguf } from "../loader/gguf.ts";
+import { type Placement, placeModel } from "../model/loadModel.ts";
 import { parseMlaMoeConfig } from "../model/parseConfig.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
 
@@ -14,12 +15,13 @@ const TEST_TOKENS = 16;
 /** A completion that takes longer comes after the user has typed on. */
 const SLOW_MS = 500;
 
-/** Whether the native addon loads, and which device and instruction set it works on. */
-export function backendCheck(threads: number, device: "cpu" | "cuda"): Check {
+/** Whether the native addon loads, which device and instruction set it works on, and with `auto` why on this one. */
+export function backendCheck(options: EngineOptions): Check {
   const name = "kernels";
+  const { device = "cpu" } = options;
   try {
-    const backend = Backend.open({ device, nThreads: threads });
-    const found = `ABI ${ABI_VERSION}; ${backend.describe()}`;
+    const { backend, notes } = place(options);
+    const found = [`ABI ${ABI_VERSION}`, backend.describe(), ...notes].join("; ");
     backend.close();
     return found.includes("scalar")
       ? warn(name, found, "use a CPU with AVX2 for acceptable speed")
@@ -31,6 +33,21 @@ export function backendCheck(threads: number, device: "cpu" | "cuda"): Check {
         : "install the extension for this platform again";
     return fail(name, messageOf(error), advice);
   }
+}
+
+/** The device that the model would run on; the CPU when there is no model to decide by. */
+function place({ modelPath, threads, device = "cpu", contextLength }: EngineOptions): Placement {
+  const cpu = () => ({ backend: Backend.open({ device: "cpu", nThreads: threads }), notes: [] });
+  if (device === "cuda") return { backend: Backend.open({ device }), notes: [] };
+  if (device === "cpu") return cpu();
+  let gguf: GgufFile;
+  try {
+    gguf = readGguf(modelPath);
+  } catch {
+    // The check of the model file says what is wrong with it.
+    return cpu();
+  }
+  return placeModel(gguf, { device, threads, contextLength });
 }
 
 /** Whether the file is a GGUF whose header, tensor table and size agree, of an architecture that the engine knows. */
@@ -59,7 +76,8 @@ export function completionCheck(options: EngineOptions): Check {
     const loadMs = performance.now() - startedAt;
     const { nTokens, ms, result } = complete(parts);
     parts.backend.close();
-    const found = `model loaded in ${loadMs.toFixed(0)} ms, ${result.promptTokens} prompt tokens and ${nTokens} more in ${ms.toFixed(0)} ms`;
+    const notes = parts.notes.map((note) => `; ${note}`).join("");
+    const found = `model loaded in ${loadMs.toFixed(0)} ms, ${result.promptTokens} prompt tokens and ${nTokens} more in ${ms.toFixed(0)} ms${notes}`;
     return ms <= SLOW_MS
       ? ok(name, found)
       : warn(name, found, "end other programs that use the CPU, and check with tidepool bench fim");

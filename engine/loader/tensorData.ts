@@ -1,13 +1,12 @@
-/** Reads small F32 tensors (norms, biases, pooling weights) into memory; matrices go to the backend through its mapping. */
+/** Reads small tensors (norms, biases, pooling weights) into memory; other matrices go to the backend through its mapping. */
 import { closeSync, openSync, readSync } from "node:fs";
 import type { GgufFile } from "./gguf.ts";
 import type { GgufTensor } from "./ggufTensors.ts";
 import { modelError } from "./metadata.ts";
 
-/** The values of `tensor`, which must be F32. Throws `bad_model` when the file ends before them. */
-export function readF32(gguf: GgufFile, tensor: GgufTensor): Float32Array {
-  const values = new Float32Array(tensor.nBytes / 4);
-  const bytes = Buffer.from(values.buffer);
+/** The bytes of `tensor`, as they lie in the file. Throws `bad_model` when the file ends before them. */
+export function readBytes(gguf: GgufFile, tensor: GgufTensor): Buffer<ArrayBuffer> {
+  const bytes = Buffer.from(new ArrayBuffer(tensor.nBytes));
   const fd = openSync(gguf.path, "r");
   try {
     let done = 0;
@@ -23,6 +22,12 @@ export function readF32(gguf: GgufFile, tensor: GgufTensor): Float32Array {
   } finally {
     closeSync(fd);
   }
+  return bytes;
+}
+
+/** The values of `tensor`, which must be F32. Throws `bad_model` when the file ends before them. */
+export function readF32(gguf: GgufFile, tensor: GgufTensor): Float32Array {
+  const values = new Float32Array(readBytes(gguf, tensor).buffer);
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw modelError(

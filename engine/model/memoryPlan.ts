@@ -9,8 +9,10 @@ import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
 export interface MemoryPlan {
   /** The kernels' copy of the file's tensors, and what they derive from them. */
   weights: number;
-  /** When every block is in use: pages are touched on first use. */
+  /** When every block is in use; on the CPU, pages are touched on first use. */
   cache: number;
+  /** Activations, and on the CPU Node and the tokenizer. */
+  workspace: number;
   total: number;
 }
 
@@ -38,7 +40,11 @@ export function planMemory(
   const pooled = nsa === undefined ? 0 : (2 * latentDim + ropeDim) / nsa.cmpStride;
   const perToken = nLayers * (latentDim + 2 * ropeDim + pooled) * 2;
   const cache = cacheBlocks(contextLength) * KV_BLOCK * perToken;
-  return { weights, cache, total: weights + cache + PROCESS_BYTES };
+  return sumOf({ weights, cache, workspace: PROCESS_BYTES });
+}
+
+export function sumOf(parts: Omit<MemoryPlan, "total">): MemoryPlan {
+  return { ...parts, total: parts.weights + parts.cache + parts.workspace };
 }
 
 /** Memory of this machine, or of the container that this process may not leave. Bytes. */
@@ -48,8 +54,8 @@ function memoryOfMachine(): number {
 }
 
 /**
- * The context to offer: `wanted`, else the file's own as far as memory reaches. Throws `out_of_memory` with what would fit
- * when the model does not.
+ * The context to offer on the CPU: `wanted`, else the file's own as far as memory reaches. Throws `out_of_memory` with what
+ * would fit when the model does not.
  */
 export function contextThatFits(
   gguf: GgufFile,
@@ -57,17 +63,40 @@ export function contextThatFits(
   wanted: number | undefined,
   available: number = memoryOfMachine(),
 ): number {
-  const fits = (tokens: number) => planMemory(gguf, config, tokens).total <= available;
-  const asked = Math.min(config.contextLength, wanted ?? config.contextLength);
+  return fitContext({
+    path: gguf.path,
+    own: config.contextLength,
+    wanted,
+    planOf: (tokens) => planMemory(gguf, config, tokens),
+    memory: { kind: "memory", available },
+    elsewise: "a file with smaller weights may fit",
+  });
+}
+
+interface Fit {
+  path: string;
+  /** The file's own context. */
+  own: number;
+  wanted: number | undefined;
+  planOf: (contextLength: number) => MemoryPlan;
+  memory: { kind: "memory" | "GPU memory"; available: number };
+  /** What may help when no context fits. */
+  elsewise: string;
+}
+
+/** As `contextThatFits`, for any plan and memory. */
+export function fitContext({ path, own, wanted, planOf, memory, elsewise }: Fit): number {
+  const { kind, available } = memory;
+  const fits = (tokens: number) => planOf(tokens).total <= available;
+  const asked = Math.min(own, wanted ?? own);
   if (fits(asked)) return asked;
   const most = largestThat(fits, asked);
   if (wanted === undefined && most >= LEAST_CONTEXT) return most;
-  const plan = planMemory(gguf, config, asked);
-  const advice =
-    most > 0 ? `a context of ${most} tokens fits` : "a file with smaller weights may fit";
+  const plan = planOf(asked);
+  const parts = `weights ${gib(plan.weights)}, cache of ${asked} tokens ${gib(plan.cache)}, workspace ${gib(plan.workspace)}`;
   throw new EngineError(
     "out_of_memory",
-    `${gguf.path}: expected ${gib(plan.total)} of memory (weights ${gib(plan.weights)}, cache of ${asked} tokens ${gib(plan.cache)}), found ${gib(available)}: ${advice}`,
+    `${path}: expected ${gib(plan.total)} of ${kind} (${parts}), found ${gib(available)}: ${most > 0 ? `a context of ${most} tokens fits` : elsewise}`,
   );
 }
 
@@ -82,6 +111,6 @@ function largestThat(fits: (tokens: number) => boolean, above: number): number {
   return low * KV_BLOCK;
 }
 
-function gib(nBytes: number): string {
+export function gib(nBytes: number): string {
   return `${(nBytes / GIB).toFixed(1)} GiB`;
 }

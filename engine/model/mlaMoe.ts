@@ -7,6 +7,7 @@ import type { Backend } from "../backend/backend.ts";
 import { KV_BLOCK, type MlaParams, type NsaParams, WEIGHT_TYPES } from "../backend/params.ts";
 import { PagedKv } from "../kvcache/pagedKv.ts";
 import type { GgufFile } from "../loader/gguf.ts";
+import { contextOnGpu } from "./gpuMemoryPlan.ts";
 import { cacheBlocks, contextThatFits } from "./memoryPlan.ts";
 import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
 import {
@@ -64,7 +65,10 @@ export class MlaMoeModel implements Model {
     this.backend = backend;
     this.config = config;
     this.vocab = config.vocab;
-    this.contextLength = contextThatFits(gguf, config, options.contextLength);
+    this.contextLength =
+      backend.deviceMemory() === undefined
+        ? contextThatFits(gguf, config, options.contextLength)
+        : contextOnGpu({ backend, gguf, config, fused: false }, options.contextLength);
     this.maxStepTokens = options.maxStepTokens ?? 512;
     this.maxStepSequences = options.maxStepSequences ?? 16;
     this.weights = uploadMlaMoeWeights(backend, gguf, config);

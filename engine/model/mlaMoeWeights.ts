@@ -144,7 +144,8 @@ function uploadSparse(
   };
 }
 
-function uploadFf(
+/** The three matrices of a feed-forward, `suffix` as in llama.cpp's names; with `nMatrices` those of so many experts. */
+export function uploadFf(
   upload: TensorUpload,
   name: NameOf,
   suffix: string,

@@ -4,7 +4,7 @@ import type { Backend } from "../backend/backend.ts";
 import type { GgufFile } from "../loader/gguf.ts";
 import { tensorType, tensorTypeNames } from "../loader/ggufTensors.ts";
 import { tensorOf } from "../loader/metadata.ts";
-import { readF32 } from "../loader/tensorData.ts";
+import { readBytes, readF32 } from "../loader/tensorData.ts";
 
 /** Every method throws `bad_model` when the tensor is missing or has another shape or type. */
 export class TensorUpload {
@@ -37,6 +37,27 @@ export class TensorUpload {
   /** An F32 tensor of any shape, given innermost first. */
   vector(name: string, ...dims: number[]): BufferHandle {
     return this.backend.allocFrom(readF32(this.gguf, tensorOf(this.gguf, name, dims, ["F32"])));
+  }
+
+  /** The rows of a matrix as two stacks: of every `period` rows the first `split`, and the others. Values stay as in the file. */
+  splitRows(
+    name: string,
+    shape: { nRows: number; nCols: number; period: number; split: number },
+  ): [WeightHandle, WeightHandle] {
+    const { nRows, nCols, period, split } = shape;
+    const tensor = tensorOf(this.gguf, name, [nCols, nRows], tensorTypeNames);
+    const bytes = readBytes(this.gguf, tensor);
+    const rowBytes = tensor.nBytes / nRows;
+    const nMatrices = nRows / period;
+    const stack = (from: number, to: number) => {
+      const parts = Array.from({ length: nMatrices }, (_, i) =>
+        bytes.subarray((i * period + from) * rowBytes, (i * period + to) * rowBytes),
+      );
+      const type = tensorType[tensor.type];
+      const matrices = { type, nMatrices, nRows: to - from, nCols };
+      return this.backend.createWeightFromMemory(Buffer.concat(parts), matrices);
+    };
+    return [stack(0, split), stack(split, period)];
   }
 
   /** The exact values of a stack of matrices (nMatrices, nRows, nCols), decoded by the backend. */

@@ -2,6 +2,7 @@
 import type { Server } from "node:http";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
+import type { EngineOptions } from "../engine.ts";
 import { EngineThread } from "../engineThread.ts";
 import { type LockFile, PROTOCOL_VERSION } from "../protocol/api.ts";
 import { prepareRuntimeDir, readLock, resolveRuntimeDir, socketPath } from "../protocol/runtime.ts";
@@ -18,7 +19,7 @@ export interface DaemonOptions {
   version: string;
   modelPath: string;
   threads: number;
-  device: "cpu" | "cuda";
+  device: NonNullable<EngineOptions["device"]>;
   contextLength?: number;
   listen?: string;
   tokenFile?: string;
@@ -84,7 +85,10 @@ async function serve(
     watch = keepFindable(dir, lockOf(options, socket), listener.claim, stop);
     options.print(`tidepool engine ${options.version}: pid ${process.pid}, socket ${socket}`);
     const log = openLog(dir);
-    engine.onStatus((status) => log.info(status, "engine"));
+    engine.onStatus((status) => {
+      log.info(status, "engine");
+      for (const note of status.notes ?? []) options.print(note);
+    });
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
     noteUse();
     log.info({ why: await stopping }, "draining");

@@ -2,6 +2,7 @@
 
     python3 export.py pack CHECKPOINT.pt TOKENIZER.json MODEL.gguf
     python3 export.py unpack MODEL.gguf CHECKPOINT.pt
+    python3 export.py tokenizer MODEL.gguf TOKENIZER.json
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 import gguf
 from config import ModelConfig
 from model import Model
+from prepare import PRE_TOKENIZER
 from samples import SPECIALS
 
 ATTENTION = {
@@ -41,7 +43,7 @@ def names(cfg: ModelConfig) -> dict[str, str]:
     """Parameter name in model.py -> tensor name in the file."""
     out = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
     for i in range(cfg.layers):
-        own = ATTENTION | (DENSE if i < cfg.dense_layers else MIXTURE)
+        own = ATTENTION | (DENSE if i < cfg.dense_layers or cfg.ffn == "dense" else MIXTURE)
         out |= {f"blocks.{i}.{k}": f"blk.{i}.{v}" for k, v in own.items()}
     n = cfg.layers
     out |= {f"mtp.block.{k}": f"blk.{n}.{v}" for k, v in (ATTENTION | DENSE).items()}
@@ -66,6 +68,23 @@ def tokenizer_metadata(path: Path) -> dict[str, gguf.Value]:
     tokens = [t for t, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     return vocabulary_metadata(tokens, merges)
+
+
+def tokenizer_json(metadata: dict[str, gguf.Value]) -> dict:
+    """The inverse of `tokenizer_metadata`: what `tokenizers` reads as tokenizer.json."""
+    tokens, merges = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.merges"]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": PRE_TOKENIZER}, "behavior": "Isolated", "invert": False}
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None,
+        "added_tokens": [{"id": i, "content": t, **flags} for i, t in enumerate(tokens) if t in SPECIALS],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "decoder": byte_level | {"use_regex": True, "add_prefix_space": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": False, "vocab": {t: i for i, t in enumerate(tokens)},
+                  "merges": merges},
+    }
 
 
 def write_model(cfg: ModelConfig, state: dict[str, Tensor], tokens: dict[str, gguf.Value], path: Path,
@@ -100,9 +119,13 @@ def read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("direction", choices=("pack", "unpack"))
+    parser.add_argument("direction", choices=("pack", "unpack", "tokenizer"))
     parser.add_argument("files", type=Path, nargs="+")
     args = parser.parse_args()
+    if args.direction == "tokenizer":
+        source, target = args.files
+        target.write_text(json.dumps(tokenizer_json(gguf.read(source)[0]), ensure_ascii=False), encoding="utf-8")
+        return
     if args.direction == "unpack":
         source, target = args.files
         cfg, state = read_model(source)

@@ -241,7 +241,7 @@ class Model(nn.Module):
                 moe.bias -= moe.bias.mean()
                 peaks.append(moe.load.max() / mean)
                 moe.load.zero_()
-        return torch.stack(peaks) if peaks else torch.zeros(1)
+        return torch.stack(peaks) if peaks else torch.zeros(1, device=self.embed.weight.device)
 
     def matrices(self) -> list[Tensor]:
         """Every weight that the model file holds in Q4_0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import unittest
 from pathlib import Path
@@ -10,9 +11,11 @@ import torch
 
 import gguf
 from config import tiny
-from export import read_model, write_model
+from export import read_model, tokenizer_json, tokenizer_metadata, write_model
 from model import Model
+from prepare import PRE_TOKENIZER
 from quant import rounded
+from samples import SPECIALS
 
 
 class ExportTest(unittest.TestCase):
@@ -22,6 +25,20 @@ class ExportTest(unittest.TestCase):
             tokens = {"tokenizer.ggml.tokens": [f"t{i}" for i in range(model.cfg.vocab)]}
             write_model(model.cfg, model.state_dict(), tokens, path, kind)
             return read_model(path)
+
+    def test_tokenizer_comes_back_from_the_file(self):
+        """Also what `tokenizers` needs beside the words: every special token, and text split as prepare.py splits."""
+        tokens = [*SPECIALS, "a", "b", "ab", "Ġ"]
+        model = {"model": {"vocab": {t: i for i, t in enumerate(tokens)}, "merges": [["a", "b"]]}}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokenizer.json"
+            path.write_text(json.dumps(model), encoding="utf-8")
+            metadata = tokenizer_metadata(path)
+            back = tokenizer_json(metadata)
+            path.write_text(json.dumps(back), encoding="utf-8")
+            self.assertEqual(tokenizer_metadata(path), metadata)
+        self.assertEqual([t["content"] for t in back["added_tokens"]], SPECIALS)
+        self.assertEqual(back["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"], PRE_TOKENIZER)
 
     def test_full_precision_file_is_the_model(self):
         torch.manual_seed(0)

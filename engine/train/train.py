@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--name", default="leg")
     p.add_argument("--seconds", type=float, default=0.0, help="of training, compiling not counted")
+    p.add_argument("--tokens", type=float, default=0.0, help="millions of this leg instead of a time: for twins")
     p.add_argument("--deadline", type=Path, help="file with the Unix time at which all legs end; waited for")
     p.add_argument("--spare", type=float, default=0.0, help="end so many seconds before the deadline")
     p.add_argument("--from", dest="start", type=float, default=0.0)
@@ -122,8 +123,11 @@ def rate(progress: float, step: int, args: argparse.Namespace) -> float:
 
 
 def balance_step(tokens: int, progress: float) -> float:
-    """Change of a router bias: large at first, so that no expert starves, small at the end."""
-    return 0.02 if tokens < 40_000_000 else 0.005 if progress < 0.7 else 0.001
+    """Change of a router bias: large at first, so that no expert starves, small at the end.
+
+    A leg that resumes from a model file counts its tokens from 0, but its biases are settled: progress tells.
+    """
+    return 0.02 if tokens < 40_000_000 and progress < 0.3 else 0.005 if progress < 0.7 else 0.001
 
 
 class Leg:
@@ -253,13 +257,14 @@ class Leg:
         return float(self.args.deadline.read_text()) - self.args.spare
 
     def run(self) -> None:
-        """Steps until the time is over, with a line in the log every 100 steps and a held-out loss every 300."""
+        """Steps until the time or the tokens are used up, with a line in the log every 100 steps and a held-out loss every 300."""
         args, per_step = self.args, self.args.rows * self.args.length * self.count
-        end = self.deadline()
+        end = 0.0 if args.tokens else self.deadline()
         mark = start = time.time()
         tokens, step, shown, peak = self.tokens_before, 0, 0, torch.zeros(1)
         for batch in self.stream:
-            passed = ranks.agree((time.time() - start) / (end - start))
+            used = (tokens - self.tokens_before) / (args.tokens * 1e6) if args.tokens else (time.time() - start) / (end - start)
+            passed = ranks.agree(used)
             if passed > 1:
                 break
             progress = args.start + (args.to - args.start) * passed

@@ -9,7 +9,7 @@ import { acceptsCompletion, modeOf } from "./completionMode.ts";
 import type { CompletionQuery } from "./completionQuery.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import { Copying } from "./copying.ts";
-import type { CursorScope, CursorSyntax } from "./cursorSyntax.ts";
+import type { CursorSyntax } from "./cursorSyntax.ts";
 import {
   type CursorSite,
   type DocumentSnapshot,
@@ -18,7 +18,7 @@ import {
 } from "./documentSnapshot.ts";
 import { beginsBelow } from "./filters/beginsBelow.ts";
 import { type Answer, Generation, type GenerationEnd, type GenerationPlan } from "./generation.ts";
-import { PromptMemory } from "./promptMemory.ts";
+import { GenerationPlanner } from "./generationPlanner.ts";
 import { windowOf } from "./promptWindow.ts";
 import { ShownText } from "./shownText.ts";
 import { leastSure } from "./surePart.ts";
@@ -47,9 +47,6 @@ export interface ControllerOptions {
   syntax?: CursorSyntax;
 }
 
-/** Milliseconds that the grammar is waited for, beside the debounce and the other files. */
-const LONGEST_SCOPE_MS = 30;
-
 const SUPERSEDED: CompletionResult = { kind: "nothing", reason: "superseded" };
 
 /**
@@ -63,9 +60,8 @@ const SUPERSEDED: CompletionResult = { kind: "nothing", reason: "superseded" };
 export class CompletionController implements Disposable {
   readonly #engine: EngineApi;
   readonly #wait: Wait;
-  readonly #syntax: CursorSyntax | undefined;
+  readonly #planner: GenerationPlanner;
   readonly #answers = new AnswerCache();
-  readonly #memory = new PromptMemory();
   readonly #shownText = new ShownText();
   readonly #copying = new Copying();
   /** The document whose related texts were read last. */
@@ -80,7 +76,7 @@ export class CompletionController implements Disposable {
   constructor(engine: EngineApi, { wait = delay, syntax }: ControllerOptions = {}) {
     this.#engine = engine;
     this.#wait = wait;
-    this.#syntax = syntax;
+    this.#planner = new GenerationPlanner(syntax);
   }
 
   /** Never rejects for a failing engine; `signal` ends the wait and leaves the generation to the next query. */
@@ -123,7 +119,8 @@ export class CompletionController implements Disposable {
     trace.site = site;
     trace.settings = query.settings;
     this.#dropDisagreeing(site);
-    const plan = await this.#plan(query, site, this.#scopeAt(site), "completion", trace);
+    const scope = this.#planner.scopeAt(site);
+    const plan = await this.#planner.plan(query, site, { scope, priority: "completion", trace });
     if (signal.aborted) return [SUPERSEDED];
     return otherAnswers(this.#engine, plan, signal, trace);
   }
@@ -138,7 +135,7 @@ export class CompletionController implements Disposable {
     this.#reading = reading;
     const site = siteOf(query.snapshot);
     await this.learn(query);
-    const { suffix, extra } = await this.#memory.partsFor(site, query.context);
+    const { suffix, extra } = await this.#planner.partsFor(query, site);
     if (reading.signal.aborted) return;
     const window = windowOf({ prefix: site.prefix, suffix });
     await this.#engine.prefill(
@@ -171,7 +168,7 @@ export class CompletionController implements Disposable {
 
   /** Other files are asked for anew by the next request, where those of the last would have served. */
   forgetContext(): void {
-    this.#memory.forget();
+    this.#planner.forget();
   }
 
   /** Ends what runs and forgets what was said; for a switch to "off" and for changed settings. */
@@ -183,7 +180,7 @@ export class CompletionController implements Disposable {
     this.#ahead = undefined;
     this.#reading?.abort();
     this.#answers.clear();
-    this.#memory.forget();
+    this.#planner.forget();
     this.#copying.forget();
     this.#relatedTo = "";
     this.#shownText.clear();
@@ -235,13 +232,13 @@ export class CompletionController implements Disposable {
     const { query, site, trace } = at;
     const joined = await this.#join(at);
     if (joined?.result.kind === "shown") return this.#better(joined, at, "model");
-    const scope = this.#scopeAt(site);
+    const scope = this.#planner.scopeAt(site);
     const waitMs = query.trigger === "typing" && !joined ? query.settings.debounceMs : 0;
     const since = trace.ms;
     const waited = waitMs === 0 || (await this.#wait(waitMs, signal));
     trace.stage("debounce", since, waited ? `${waitMs} ms set` : "another key came");
     if (!waited) return SUPERSEDED;
-    const plan = await this.#plan(query, site, scope, "completion", trace);
+    const plan = await this.#planner.plan(query, site, { scope, priority: "completion", trace });
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
     this.#generation = this.#start(plan);
@@ -276,33 +273,6 @@ export class CompletionController implements Disposable {
     return agrees ? joined : undefined;
   }
 
-  /** What the grammar says of a place, when it says so in time. */
-  #scopeAt(site: CursorSite): Promise<CursorScope | undefined> {
-    return this.#syntax
-      ? withinTime(this.#syntax.scopeAt(site), LONGEST_SCOPE_MS)
-      : Promise.resolve(undefined);
-  }
-
-  async #plan(
-    query: CompletionQuery,
-    site: CursorSite,
-    scopeComes: Promise<CursorScope | undefined>,
-    priority: GenerationPlan["priority"],
-    trace?: CompletionTrace,
-  ): Promise<GenerationPlan> {
-    const { maxTokens, multiline, sure } = query.settings;
-    const since = trace?.ms ?? 0;
-    const parts = await this.#memory.partsFor(site, query.context);
-    trace?.stage("context", since, `${parts.extra.length} parts of other files`);
-    const scope = await scopeComes;
-    const mode = modeOf(site, multiline, scope);
-    const lines = mode === "single" ? "one line" : "several lines";
-    trace?.stage("syntax", since, `${lines}${scope ? `, in ${scope.within}` : ""}`);
-    const syntax = this.#syntax;
-    const least = leastSure(0, sure);
-    return { site, mode, parts, maxTokens, stopEarly: true, priority, scope, syntax, sure: least };
-  }
-
   #start(plan: GenerationPlan): Generation {
     const generation = new Generation(plan, this.#engine);
     void generation.end.then((end) => {
@@ -329,7 +299,10 @@ export class CompletionController implements Disposable {
     const least = leastSure(0, query.settings.sure);
     if (this.#fromAnswers(site, least)?.result.kind === "shown") return;
     if (!acceptsCompletion(site, "typing")) return;
-    const plan = await this.#plan(query, site, this.#scopeAt(site), "chat");
+    const plan = await this.#planner.plan(query, site, {
+      scope: this.#planner.scopeAt(site),
+      priority: "chat",
+    });
     if (this.#latest !== query || this.#generation?.running) return;
     this.#ahead?.abort();
     this.#ahead = this.#start(plan);

@@ -15,7 +15,7 @@ import { infillRequest } from "./infillRequest.ts";
 import { isComplete } from "./postProcess.ts";
 import type { PromptParts } from "./promptMemory.ts";
 import { BALANCED_SURE, isBeyondSure } from "./surePart.ts";
-import { typedSince } from "./typedAhead.ts";
+import { goesOn, typedSince } from "./typedAhead.ts";
 
 /** What was generated for one site. */
 export interface Answer {
@@ -105,8 +105,13 @@ export class Generation {
 
   /** Whether `site` is this generation's own place, moved on only by typing what it says or may still say. */
   agreesWith(site: CursorSite): boolean {
+    if (this.#isGivenUp) return false;
     const typed = typedSince(this.#plan.site, site);
-    if (typed === undefined || this.#isGivenUp) return false;
+    return typed !== undefined && this.#says(typed);
+  }
+
+  /** Whether what it has said so far is that, or may yet become it. */
+  #says(typed: string): boolean {
     return this.#text.startsWith(typed) || (this.#running && typed.startsWith(this.#text));
   }
 
@@ -118,13 +123,16 @@ export class Generation {
   /** Whether typing at `site` may lead to this generation's place. */
   mayFollow(site: CursorSite): boolean {
     const { filename, prefix } = this.#plan.site;
-    return filename === site.filename && prefix.startsWith(site.prefix);
+    return filename === site.filename && goesOn(site.prefix, prefix);
   }
 
   /** Resolves when the generation has ended or no longer agrees with `site`. */
   async settledFor(site: CursorSite): Promise<void> {
     const diverged = deferred<void>();
-    const listening = this.#progress.on(() => this.agreesWith(site) || diverged.resolve());
+    // The texts around the cursor are long, and every token asks.
+    const typed = typedSince(this.#plan.site, site);
+    const agrees = () => typed !== undefined && !this.#isGivenUp && this.#says(typed);
+    const listening = this.#progress.on(() => agrees() || diverged.resolve());
     await Promise.race([this.end, diverged.promise]);
     listening.dispose();
   }

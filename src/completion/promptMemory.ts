@@ -23,7 +23,7 @@ export class PromptMemory {
     site: CursorSite,
     context: () => Promise<readonly ExtraChunk[]>,
   ): Promise<PromptParts> {
-    const line = site.prefix.split("\n").length;
+    const line = linesOf(site.prefix);
     const last = this.#last;
     if (last?.filename === site.filename && Math.abs(line - last.line) <= LINES_HELD) {
       const inserted = site.suffix.slice(0, site.suffix.length - last.suffix.length);
@@ -37,4 +37,11 @@ export class PromptMemory {
   forget(): void {
     this.#last = undefined;
   }
+}
+
+/** Counted without cutting the text up: it may be large, and every key asks. */
+function linesOf(text: string): number {
+  let lines = 1;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines++;
+  return lines;
 }

@@ -24,3 +24,11 @@ test.each([
 test("another file is another document", () => {
   expect(typedSince(at("x<|>", "a"), at("xy<|>", "b"))).toBeUndefined();
 });
+
+test("a change far from the cursor is no typing", () => {
+  const line = "const value = 1;\n".repeat(20);
+  expect(typedSince(at(`a${line}x<|>`), at(`a${line}xy<|>`))).toBe("y");
+  expect(typedSince(at(`a${line}x<|>`), at(`b${line}xy<|>`))).toBeUndefined();
+  expect(typedSince(at(`x<|>${line}a`), at(`x(<|>)${line}a`))).toBe("(");
+  expect(typedSince(at(`x<|>${line}a`), at(`x(<|>)${line}b`))).toBeUndefined();
+});

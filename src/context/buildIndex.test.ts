@@ -19,7 +19,7 @@ function facts(index: RepositoryIndex): unknown {
   const nameOf = (id: number) => (id < 0 ? "" : index.names.textOf(id));
   return [...index.files.values()]
     .sort((a, b) => (a.path < b.path ? -1 : 1))
-    .map(({ ids, distinct, definitions, ...file }) => ({
+    .map(({ ids, distinct, definitions, slot: _, ...file }) => ({
       ...file,
       ids: [...ids].map(nameOf),
       distinct: [...distinct].map(nameOf),
@@ -28,7 +28,7 @@ function facts(index: RepositoryIndex): unknown {
         name: nameOf(definition.name),
         container: nameOf(definition.container),
       })),
-      listed: [...distinct].map((name) => index.postings[name]?.map(({ path }) => path)),
+      listed: [...distinct].map((name) => index.postings.get(name)?.map(({ path }) => path)),
     }));
 }
 

@@ -20,7 +20,7 @@ const NAME = /[\p{L}_$][\p{L}\d_$]*/gu;
 export function callSites(index: RepositoryIndex, cursor: ContextCursor, most: number): CallSite[] {
   const name = enclosingFunction(index, cursor);
   if (name === undefined) return [];
-  const files = (index.postings[name] ?? []).filter(({ path }) => path !== cursor.path);
+  const files = (index.postings.get(name) ?? []).filter(({ path }) => path !== cursor.path);
   if (files.length > MOST_POSTINGS) return [];
   const scored = files.map((file) => ({
     file,

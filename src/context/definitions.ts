@@ -53,8 +53,13 @@ export function definitionsOf(query: Query, root: Node, text: string): Definitio
     const definition = fromCaptures(captures);
     if (definition) found.push(definition);
   }
-  found.sort((a, b) => a.start - b.start || b.end - a.end);
+  found.sort((a, b) => a.start - b.start || b.end - a.end || isCalled(b) - isCalled(a));
   return withContainers(found, text.split("\n"));
+}
+
+/** A variable that holds a function is found as both; its signature says more. */
+function isCalled({ kind }: Found): number {
+  return ALL_SIGNATURE.has(kind) ? 1 : 0;
 }
 
 function fromCaptures(captures: readonly { name: string; node: Node }[]): Found | undefined {
@@ -104,9 +109,10 @@ function withContainers(found: readonly Found[], lines: readonly string[]): Defi
     const { name, kind, line, signatureEnd, endLine } = item;
     const container = item.container || nearestHolder(around);
     const isRepeatedField = kind === "field" || kind === "variable";
-    const key = `${isRepeatedField ? container : line}\n${name}`;
-    if (!item.isScope && name !== "" && !seen.has(key)) {
-      seen.add(key);
+    const ofLine = `${line}\n${name}`;
+    const key = isRepeatedField ? `${container}\n${name}` : ofLine;
+    if (!item.isScope && name !== "" && !seen.has(key) && !seen.has(ofLine)) {
+      seen.add(key).add(ofLine);
       const docLine = docStart(lines, line);
       definitions.push({ name, kind, line, signatureEnd, endLine, docLine, container });
     }

@@ -20,33 +20,57 @@ export function takeOut<T extends OfFile>(list: T[], value: T): void {
   }
 }
 
-/** Lists by a key; there is none that is empty. */
-export class FileLists<K, T extends OfFile> {
-  readonly #lists = new Map<K, T[]>();
+/** Lists by a text; there is none that is empty. */
+export class FileLists<T extends OfFile> {
+  readonly #lists = new Map<string, T[]>();
 
-  get(key: K): readonly T[] | undefined {
+  get(key: string): readonly T[] | undefined {
     return this.#lists.get(key);
   }
 
-  has(key: K): boolean {
-    return this.#lists.has(key);
-  }
-
-  keys(): IterableIterator<K> {
+  keys(): IterableIterator<string> {
     return this.#lists.keys();
   }
 
-  put(key: K, value: T): void {
+  put(key: string, value: T): void {
     const list = this.#lists.get(key);
     if (list) putIn(list, value);
     else this.#lists.set(key, [value]);
   }
 
-  take(key: K, value: T): void {
+  take(key: string, value: T): void {
     const list = this.#lists.get(key);
     if (!list) return;
     takeOut(list, value);
     if (list.length === 0) this.#lists.delete(key);
+  }
+}
+
+/** Lists by the number of a name; there is none that is empty. A cursor asks for thousands, and a map takes several times as long as an array. */
+export class NameLists<T extends OfFile> {
+  readonly #lists: (T[] | undefined)[] = [];
+
+  get(name: number): readonly T[] | undefined {
+    return this.#lists[name];
+  }
+
+  has(name: number): boolean {
+    return this.#lists[name] !== undefined;
+  }
+
+  put(name: number, value: T): void {
+    // Without holes, or it would become a map after all.
+    while (this.#lists.length <= name) this.#lists.push(undefined);
+    const list = this.#lists[name];
+    if (list) putIn(list, value);
+    else this.#lists[name] = [value];
+  }
+
+  take(name: number, value: T): void {
+    const list = this.#lists[name];
+    if (!list) return;
+    takeOut(list, value);
+    if (list.length === 0) this.#lists[name] = undefined;
   }
 }
 

@@ -33,6 +33,8 @@ test.each([
   ["pkg/a.py", "from . import x\n", "pkg/__init__.py"],
   ["pkg/a.py", "from .b import x\n", "pkg/b.py"],
   ["pkg/a.py", "import pkg.b\n", "pkg/b.py"],
+  ["pkg/a.py", "from pkg import b as other\n", "pkg/b.py"],
+  ["pkg/in/a.py", "from .. import (\n    b,  # why, indeed\n    c,\n)\n", "pkg/b.py"],
   ["pkg/in/a.py", "from ..b import x\n", "pkg/b.py"],
   ["main.go", 'import (\n\t"fmt"\n\t"example.com/app/store"\n)\n', "store/any.go"],
   ["src/main.rs", "mod parser;\n", "src/parser.rs"],
@@ -58,4 +60,12 @@ test.each([
   ["main.go", 'import "fmt"\n', ["internal/fmt/print.go"]],
 ])("%s with %j finds nothing in the repository", (path, text, files) => {
   expect(resolved(path, text, files)).toEqual([]);
+});
+
+test("a name that Python imports may be a module, known by its other name", () => {
+  expect(importStatements("from pkg import b as other, Some\n", "python")).toMatchObject([
+    { source: "pkg", names: ["b", "other", "Some"] },
+    { source: "pkg.b", names: ["other"] },
+    { source: "pkg.Some", names: ["Some"] },
+  ]);
 });

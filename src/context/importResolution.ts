@@ -96,7 +96,7 @@ function byEnd(
   const candidates = [...(index.stems.get(last) ?? [])];
   for (const stem of INDEX_STEMS)
     for (const file of index.stems.get(stem) ?? [])
-      if (posix.basename(file.folder) === last) candidates.push(file);
+      if (isNamed(file.folder, last)) candidates.push(file);
   for (const file of candidates) {
     const stem = stemOf(file.path);
     const own = stem === last ? posix.join(file.folder, stem) : file.folder;
@@ -107,6 +107,14 @@ function byEnd(
     } else if (count === bestCount && best.length > 0) best.push(file);
   }
   return nearest(best, path, 2);
+}
+
+/** Whether that is the last part of the path. */
+function isNamed(folder: string, name: string): boolean {
+  if (!folder.endsWith(name)) return false;
+  return (
+    folder.length === name.length || folder.charCodeAt(folder.length - name.length - 1) === SLASH
+  );
 }
 
 function commonEnd(a: readonly string[], b: readonly string[]): number {

@@ -68,12 +68,7 @@ const rules: Readonly<Record<ImportForm, readonly FormRules[]>> = {
   python: [
     {
       pattern: /^[ \t]*from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|(?:[^\n\\]|\\\r?\n)*)/gm,
-      read: ([, source, names]) => [
-        {
-          source: source ?? "",
-          names: words(names?.replace(/#.*/g, "")).filter((word) => word !== "as"),
-        },
-      ],
+      read: ([, source, names]) => fromModule(source ?? "", names?.replace(/#.*/g, "") ?? ""),
     },
     {
       pattern:
@@ -176,6 +171,21 @@ function newlines(text: string, from: number, to: number): number {
   let count = 0;
   for (let i = text.indexOf("\n", from); i >= 0 && i < to; i = text.indexOf("\n", i + 1)) count++;
   return count;
+}
+
+/** Each name of `from source import …` may be a module of the package, under its own name or another. */
+function fromModule(source: string, list: string): RawImport[] {
+  const within = /(?:^|\.)$/.test(source) ? source : `${source}.`;
+  const found: RawImport[] = [];
+  const all: string[] = [];
+  for (const item of list.split(",")) {
+    const names = words(item).filter((word) => word !== "as");
+    const [name] = names;
+    if (name === undefined) continue;
+    all.push(...names);
+    found.push({ source: within + name, names: names.slice(-1) });
+  }
+  return [{ source, names: all }, ...found];
 }
 
 const MOST_USE_PATHS = 64;

@@ -11,12 +11,12 @@ import type { Definition, IndexedFile, RepositoryIndex } from "./repositoryIndex
 import { languageOf } from "./syntax.ts";
 
 /** Changes with every change of what is stored, how it is found, or what may be read at all. */
-const FORMAT = 3;
+const FORMAT = 4;
 /** Checksum and length of a part. */
 const HEAD_BYTES = 8;
 const FILES_OF_PART = 100;
 
-type StoredFile = Omit<IndexedFile, "definitions" | "language"> & {
+type StoredFile = Omit<IndexedFile, "definitions" | "language" | "slot"> & {
   definitions: Omit<Definition, "file">[];
 };
 
@@ -91,7 +91,7 @@ function* partsOf(index: RepositoryIndex, root: string): Generator<StoredNames |
 }
 
 function storedForm(
-  { language: _, ...file }: IndexedFile,
+  { language: _, slot: __, ...file }: IndexedFile,
   renamed: (id: number) => number,
 ): StoredFile {
   return {
@@ -145,6 +145,7 @@ function restoredForm({ definitions, ...rest }: StoredFile, own: Uint32Array): I
   const nameOf = (id: number) => own[id] ?? 0;
   const file: IndexedFile = {
     ...rest,
+    slot: -1,
     language: languageOf(rest.path),
     // Copied, because what was read is a view of the part's bytes and would keep all of them.
     ids: rest.ids.map(nameOf),

@@ -3,7 +3,7 @@
 import { posix } from "node:path";
 import type { DefinitionFacts } from "./definitions.ts";
 import { detached } from "./detached.ts";
-import { FileLists, putIn, takeOut } from "./fileLists.ts";
+import { FileLists, NameLists } from "./fileLists.ts";
 import { type ImportStatement, importStatements } from "./importStatements.ts";
 import { type ScannedNames, scanNames } from "./nameScan.ts";
 import { namespaceOf } from "./namespace.ts";
@@ -29,6 +29,8 @@ export interface Definition extends Omit<DefinitionFacts, "name" | "container"> 
 
 export interface IndexedFile extends ScannedNames {
   path: string;
+  /** Its number among the files that the index holds now: a small one, so that figures by file can lie in an array. */
+  slot: number;
   folder: string;
   language: SyntaxLanguage | undefined;
   namespace: string;
@@ -55,14 +57,21 @@ export class RepositoryIndex {
   readonly names = new NameTable();
   readonly files = new Map<string, IndexedFile>();
   /** Files in which a name stands. */
-  readonly postings: (IndexedFile[] | undefined)[] = [];
-  readonly definitions = new FileLists<number, Definition>();
+  readonly postings = new NameLists<IndexedFile>();
+  readonly definitions = new NameLists<Definition>();
   /** By the name of the type or module around them. */
-  readonly members = new FileLists<number, Definition>();
-  readonly folders = new FileLists<string, IndexedFile>();
-  readonly namespaces = new FileLists<string, IndexedFile>();
+  readonly members = new NameLists<Definition>();
+  readonly folders = new FileLists<IndexedFile>();
+  readonly namespaces = new FileLists<IndexedFile>();
   /** By the last part of the path, without extension. */
-  readonly stems = new FileLists<string, IndexedFile>();
+  readonly stems = new FileLists<IndexedFile>();
+  readonly #freeSlots: number[] = [];
+  #slots = 0;
+
+  /** All slots of files are below. */
+  get slots(): number {
+    return this.#slots;
+  }
 
   /** Adds the file, or takes its new text in place of the old one. */
   update(source: FileSource): void {
@@ -72,12 +81,9 @@ export class RepositoryIndex {
 
   /** Adds a file that is not known yet and was made of this index's names. */
   insert(file: IndexedFile): void {
+    file.slot = this.#freeSlots.pop() ?? this.#slots++;
     this.files.set(file.path, file);
-    for (const name of file.distinct) {
-      const files = this.postings[name];
-      if (files) putIn(files, file);
-      else this.postings[name] = [file];
-    }
+    for (const name of file.distinct) this.postings.put(name, file);
     for (const definition of file.definitions) {
       this.definitions.put(definition.name, definition);
       if (definition.container >= 0) this.members.put(definition.container, definition);
@@ -92,7 +98,8 @@ export class RepositoryIndex {
     const file = this.files.get(path);
     if (!file) return;
     this.files.delete(path);
-    for (const name of file.distinct) takeOut(this.postings[name] ?? [], file);
+    this.#freeSlots.push(file.slot);
+    for (const name of file.distinct) this.postings.take(name, file);
     for (const definition of file.definitions) {
       this.definitions.take(definition.name, definition);
       if (definition.container >= 0) this.members.take(definition.container, definition);
@@ -108,6 +115,7 @@ export class RepositoryIndex {
     const lines = text.split("\n");
     const file: IndexedFile = {
       path,
+      slot: -1,
       folder: posix.dirname(path),
       changedMs,
       language,

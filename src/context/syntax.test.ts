@@ -245,6 +245,42 @@ test.each(cases)("finds the definitions in $path", async ({ path, text, found })
   expect(await definitionsIn(path, text)).toEqual(found);
 });
 
+test.each(["a.ts", "a.tsx", "a.js"])(
+  "takes a function in %s for a function wherever it is kept",
+  async (path) => {
+    const text = `
+export const total = (
+  cart,
+  rate,
+) => {
+  const inner = (item) => item.price;
+  return cart.items.map(inner) * rate;
+};
+const half = function (value) {
+  return value / 2;
+};
+class Cart {
+  add = async (
+    item,
+  ) => {
+    this.items.push(item);
+  };
+}
+`;
+    const syntax = new Syntax();
+    await syntax.load([path]);
+    const found = syntax.definitions(path, text);
+    expect(
+      found.map(({ kind, name, line, signatureEnd }) => [kind, name, line, signatureEnd]),
+    ).toEqual([
+      ["function", "total", 1, 4],
+      ["function", "half", 8, 8],
+      ["class", "Cart", 11, 11],
+      ["method", "add", 12, 14],
+    ]);
+  },
+);
+
 test("knows nothing of a language without a grammar", async () => {
   expect(await definitionsIn("a.txt", "class Cart {}")).toEqual([]);
 });

@@ -25,8 +25,12 @@ export interface SyntaxLanguage {
   visible: "folder" | "namespace" | "nothing";
 }
 
-/** Longer parses are given up: such files are generated or hostile. Milliseconds. */
-const LONGEST_PARSE_MS = 2000;
+/**
+ * A parse for the index is given up after so many of the parser's reports: such files are generated or hostile. Counted,
+ * because a limit in time would leave definitions out, and keep it so, whenever the machine was busy. A megabyte takes
+ * 3 000 to 10 000 of them, and each some 0.1 to 0.25 ms.
+ */
+const MOST_REPORTS = 12_000;
 
 const folder = fileURLToPath(new URL("./languages/", import.meta.url));
 const modules = createRequire(import.meta.url);
@@ -88,7 +92,8 @@ export class Syntax {
     const query = this.#grammarOf(path)?.query;
     if (!language || !query) return [];
     const source = readable(text, language);
-    const tree = this.parse(path, source);
+    let reports = 0;
+    const tree = this.#parse(path, source, () => ++reports > MOST_REPORTS);
     if (!tree) return plainDefinitions(source, language.id, []);
     try {
       const found = definitionsOf(query, tree.rootNode, text);
@@ -101,14 +106,17 @@ export class Syntax {
     }
   }
 
-  /** The tree of `text`, which the caller deletes; undefined when the grammar is not loaded or the parse takes too long. */
-  parse(path: string, text: string, longestMs = LONGEST_PARSE_MS): Tree | undefined {
+  /** The tree of `text`, which the caller deletes; undefined when the grammar is not loaded or the parse takes longer than `longestMs`. */
+  parse(path: string, text: string, longestMs: number): Tree | undefined {
+    const deadline = performance.now() + longestMs;
+    return this.#parse(path, text, () => performance.now() > deadline);
+  }
+
+  #parse(path: string, text: string, isTooMuch: () => boolean): Tree | undefined {
     const parser = this.#grammarOf(path)?.parser;
     if (!parser) return undefined;
-    const deadline = performance.now() + longestMs;
-    const options = { progressCallback: () => performance.now() > deadline };
     try {
-      const tree = parser.parse(text, null, options);
+      const tree = parser.parse(text, null, { progressCallback: isTooMuch });
       if (tree) return tree;
     } catch {
       // A scanner that traps on some text must not cost the other files theirs.

@@ -69,16 +69,15 @@ function rowsOf(
   const right: Float32Array[] = [];
   const wrong: Float32Array[] = [];
   let seen = 0;
-  describedOf(scene, Number.POSITIVE_INFINITY, ({ name }, data, row) => {
-    const features = () => data.slice(row, row + FEATURES);
-    if (asked.has(name)) right.push(features());
+  describedOf(scene, Number.POSITIVE_INFINITY, ({ name }, features) => {
+    if (asked.has(name)) right.push(features.slice());
     else if (wrong.length < KEPT) {
       seen++;
-      wrong.push(features());
+      wrong.push(features.slice());
     } else {
       seen++;
       const at = Math.floor(random() * seen);
-      if (at < KEPT) wrong[at] = features();
+      if (at < KEPT) wrong[at] = features.slice();
     }
   });
   const stands = wrong.length === 0 ? 1 : seen / wrong.length;

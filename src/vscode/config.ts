@@ -13,7 +13,7 @@ const BUDGET_MS = 500;
 export interface EngineSettings {
   /** Empty: the bundled model. */
   modelPath: string;
-  device: "auto" | "cpu";
+  device: "auto" | "cpu" | "cuda";
   /** 0: the engine decides. */
   threads: number;
   idleExitSeconds: number;

@@ -90,6 +90,13 @@ describe("bench", () => {
 
   test.each([
     ["an unknown benchmark", ["bench", "speed"], 2, /'speed' is invalid/],
+    ["weights of an unknown mix", ["bench", "fim", "--random-lite", "q3"], 2, /q4_k_m, q8_0, bf16/],
+    [
+      "random weights on the CPU",
+      ["bench", "fim", "--random-lite", "q8_0", "--device", "cpu"],
+      1,
+      /expected --device cuda with --random-lite, found cpu/,
+    ],
     ["no benchmark", ["bench"], 2, /missing required argument 'what'/],
     ["no command", [], 2, /expected a command/],
     ["a wrong number of threads", ["doctor", "--threads", "x"], 2, /expected a whole number/],
@@ -112,6 +119,7 @@ describe("bench", () => {
 describe("doctor", () => {
   test("finds nothing wrong with a sound model and a private runtime folder", async () => {
     const { code, stdout } = await engine("doctor", "--model", tinyModel);
+    expect(stdout).toMatch(/^ok +kernels .*; device auto: the CPU, because the model is small/m);
     expect(stdout).toMatch(/^ok +engine +version/);
     expect(stdout).not.toMatch(/^fail/m);
     expect(stdout).toMatch(/^ok +test completion +model loaded in \d+ ms/m);

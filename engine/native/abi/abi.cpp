@@ -50,6 +50,14 @@ float* require_floats(const ek_context* ctx, const ek_buffer* buffer, int64_t fi
   return static_cast<float*>(buffer->data) + first_row * n_cols;
 }
 
+void require_weight(const ek_context* ctx, const ek_weight* w, int32_t n_matrices, int32_t n_rows,
+                    int32_t n_cols, const char* op, const char* name) {
+  require_handle(ctx, w, op, name);
+  EK_REQUIRE(w->shape.n_matrices == n_matrices && w->shape.n_rows == n_rows && w->shape.n_cols == n_cols,
+             "%s: %s must be %d x (%d, %d), is %d x (%d, %d)", op, name, n_matrices, n_rows, n_cols,
+             w->shape.n_matrices, w->shape.n_rows, w->shape.n_cols);
+}
+
 }  // namespace ek
 
 using ek::guarded;
@@ -141,6 +149,15 @@ ek_status ek_context_create(ek_device device, int32_t ordinal, int32_t n_threads
 
 void ek_context_destroy(ek_context* ctx) { delete ctx; }
 const char* ek_context_describe(ek_context* ctx) { return ctx == nullptr ? "" : ctx->description.c_str(); }
+
+ek_status ek_device_memory(ek_context* ctx, size_t* free_bytes, size_t* total_bytes) {
+  return guarded([&] {
+    require_context(ctx, "ek_device_memory");
+    EK_REQUIRE(free_bytes != nullptr && total_bytes != nullptr, "ek_device_memory: an output is NULL");
+    *free_bytes = *total_bytes = 0;
+    ctx->backend->device_memory(free_bytes, total_bytes);
+  });
+}
 
 ek_status ek_buffer_alloc(ek_context* ctx, size_t n_bytes, ek_buffer** out) {
   return guarded([&] {
@@ -282,6 +299,14 @@ ek_status ek_measure_limits(ek_context* ctx, size_t n_bytes, double* gb_per_s, d
     EK_REQUIRE(n_bytes >= 4096 && n_bytes <= (size_t{1} << 34),
                "ek_measure_limits: n_bytes must be 4096 to 2^34, got %zu", n_bytes);
     ctx->backend->measure_limits(n_bytes, gb_per_s, gflop_per_s);
+  });
+}
+
+ek_status ek_measure_matrix_rate(ek_context* ctx, double* tflop_per_s) {
+  return guarded([&] {
+    require_context(ctx, "ek_measure_matrix_rate");
+    EK_REQUIRE(tflop_per_s != nullptr, "ek_measure_matrix_rate: the output is NULL");
+    *tflop_per_s = ctx->backend->measure_matrix_rate();
   });
 }
 

@@ -8,6 +8,7 @@ using ek::guarded;
 using ek::require_context;
 using ek::require_floats;
 using ek::require_handle;
+using ek::require_weight;
 using ek::run_op;
 
 namespace {
@@ -17,14 +18,6 @@ double weight_bytes(const ek_weight& w, double n_matrices) {
 }
 
 double elements(const ek_weight& w) { return static_cast<double>(w.shape.n_rows) * w.shape.n_cols; }
-
-void require_weight(const ek_context* ctx, const ek_weight* w, int32_t n_matrices, int32_t n_rows,
-                    int32_t n_cols, const char* op, const char* name) {
-  require_handle(ctx, w, op, name);
-  EK_REQUIRE(w->shape.n_matrices == n_matrices && w->shape.n_rows == n_rows && w->shape.n_cols == n_cols,
-             "%s: %s must be %d x (%d, %d), is %d x (%d, %d)", op, name, n_matrices, n_rows, n_cols,
-             w->shape.n_matrices, w->shape.n_rows, w->shape.n_cols);
-}
 
 /* Checks the three matrices of a feed-forward against `gate`. */
 void require_ffn(const ek_context* ctx, const ek_weight* gate, const ek_weight* up, const ek_weight* down,

@@ -73,6 +73,14 @@ inline void require_context(const ek_context* ctx, const char* op) {
   EK_REQUIRE(ctx != nullptr, "%s: ctx is NULL", op);
 }
 
+/* Fills the sequences, blocks and counts of a batch from the arguments of `op`, which are checked. */
+void fill_sequences(ek_batch& batch, const char* op, int32_t n_seqs, const int32_t* start,
+                    const int32_t* n_new, const int32_t* n_seq_blocks, const int32_t* blocks);
+
+/* Checks that a weight is n_matrices x (n_rows, n_cols) of the context's device. */
+void require_weight(const ek_context* ctx, const ek_weight* w, int32_t n_matrices, int32_t n_rows,
+                    int32_t n_cols, const char* op, const char* name);
+
 /* The floats of a buffer that must hold at least (n_rows, n_cols) from row `first_row` on. */
 float* require_floats(const ek_context* ctx, const ek_buffer* buffer, int64_t first_row, int64_t n_rows,
                       int64_t n_cols, const char* op, const char* name);

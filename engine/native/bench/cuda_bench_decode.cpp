@@ -12,7 +12,6 @@
 
 #include "../cuda/decode/lite.h"
 #include "../cuda/ops/ops.h"
-#include "bench_types.h"
 
 namespace {
 
@@ -72,7 +71,7 @@ void bench(Device& d, const Options& o, const std::string& name, double copy_rat
   int32_t most = 0;
   for (int32_t context : o.contexts) most = std::max(most, context);
   const LiteShape shape = lite_shape(most + o.steps + 8);
-  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, lite_types(name), 1));
   decoder.fill_cache(shape.n_blocks * 64, 2);
   for (int32_t context : o.contexts) {
     const double seconds = seconds_per_step(d, decoder, context, o.steps);

@@ -16,7 +16,6 @@
 
 #include "../cuda/ops/ops.h"
 #include "../cuda/prefill/prefill.h"
-#include "bench_types.h"
 
 namespace {
 
@@ -85,7 +84,7 @@ double milliseconds(const std::chrono::steady_clock::time_point& since) {
 void bench_fim(Device& d, const Options& o, const std::string& name) {
   constexpr int32_t kResident = 8192, kNew = 64, kDecoded = 24;
   const LiteShape shape = lite_shape(kResident + 2 * kNew);
-  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, lite_types(name), 1));
   LitePrefill prefill(d, decoder, std::min(o.chunk, kResident), o.segment);
   decoder.fill_cache(kResident, 1);
   std::vector<int32_t> tokens;
@@ -116,7 +115,7 @@ void bench(Device& d, const Options& o, const std::string& name, double matrix_r
   const int32_t most = *std::max_element(o.tokens.begin(), o.tokens.end());
   LiteShape shape = lite_shape(most + 64);
   if (o.dense) shape.dense_len = 1 << 30;
-  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, ek::bench::lite_types(name), 1));
+  LiteDecoder decoder(d, shape, random_lite_weights(d, shape, lite_types(name), 1));
   LitePrefill prefill(d, decoder, std::min(o.chunk, most), o.segment);
   if (!o.json)
     std::printf("%s: workspace %.2f GB\n", name.c_str(), static_cast<double>(prefill.n_bytes()) * 1e-9);

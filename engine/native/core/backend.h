@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "engine_kernels.h"
 
 namespace ek {
@@ -74,7 +75,26 @@ struct ek_batch {
   std::unique_ptr<ek::Storage> storage;
 };
 
+struct ek_model {
+  std::shared_ptr<ek::Backend> backend;
+  ek_model_params params; /* inv_freq is null */
+  std::unique_ptr<ek::Storage> storage;
+};
+
 namespace ek {
+
+/* One step of a whole model, checked. */
+struct ModelStep {
+  const std::vector<Sequence>& sequences;
+  const int32_t* tokens; /* of all sequences, in order */
+  const uint8_t* wants;  /* (n_seqs) */
+  float* logits;         /* (n_wanted, vocab), or null when none is wanted */
+};
+
+/* What a step reads and computes, at least. */
+struct ModelCost {
+  double bytes, flops;
+};
 
 struct LinearArgs {
   float* out;
@@ -138,6 +158,27 @@ class Backend {
   /* Returns when everything issued before has run. */
   virtual void synchronise() = 0;
   virtual void measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_per_s) = 0;
+  virtual double measure_matrix_rate() { throw ArgError("this device's ops use no matrix units"); }
+  /* Leaves zeros where the device has no memory of its own. */
+  virtual void device_memory(size_t*, size_t*) {}
+
+  /* Whole models: only devices with fused kernels have them, and every function throws elsewhere. */
+  virtual ek_model_memory plan_model(const ek_model_params&) { no_models(); }
+  virtual std::unique_ptr<Storage> make_model(const ek_model_params&, const ek_model_weights&) {
+    no_models();
+  }
+  virtual std::unique_ptr<Storage> make_random_model(const ek_model_params&, const char*, uint32_t) {
+    no_models();
+  }
+  virtual void model_copy_block(ek_model&, int32_t, int32_t) { no_models(); }
+  virtual ModelCost model_cost(const ek_model&, const ModelStep&) { no_models(); }
+  virtual void model_step(ek_model&, const ModelStep&) { no_models(); }
+  virtual void model_fill_cache(ek_model&, int32_t, uint32_t) { no_models(); }
+
+ private:
+  [[noreturn]] static void no_models() {
+    throw ArgError("expected a device with fused kernels for whole models, found one that has ops alone");
+  }
 };
 
 std::shared_ptr<Backend> make_reference_backend();

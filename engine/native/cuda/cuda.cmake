@@ -26,7 +26,7 @@ find_package(CUDAToolkit REQUIRED)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 
-file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/device/*.cpp cuda/weights/*.cpp
+file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/model/*.cu cuda/device/*.cpp cuda/weights/*.cpp
      cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu)
 add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
 target_include_directories(cuda_kernels PRIVATE include)

@@ -1,6 +1,7 @@
 /* The host's side of the CUDA backend: finds the shared object, and forwards every call through its `run`. */
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <new>
 
 #include "../core/backend.h"
@@ -40,12 +41,19 @@ std::string own_folder() {
   return path.substr(0, path.rfind('/') + 1);
 }
 
+/* Where the shared object lies. TIDEPOOL_CUDA_PLUGIN names another one, which needs no driver: tests bring
+ * kernels that run on the CPU. */
+std::string plugin_path() {
+  const char* other = std::getenv("TIDEPOOL_CUDA_PLUGIN");
+  if (other != nullptr && *other != 0) return other;
+  if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == nullptr)
+    throw DeviceError("this machine has no NVIDIA driver: libcuda.so.1 cannot be loaded; use the CPU");
+  return own_folder() + "libtidepool_cuda.so";
+}
+
 const ek_cuda_plugin_table& load_plugin() {
   if (plugin != nullptr) return *plugin;
-  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (driver == nullptr)
-    throw DeviceError("this machine has no NVIDIA driver: libcuda.so.1 cannot be loaded; use the CPU");
-  const std::string path = own_folder() + "libtidepool_cuda.so";
+  const std::string path = plugin_path();
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw DeviceError(format("no CUDA kernels in this build: %s", dlerror()));
   const auto* table = static_cast<const ek_cuda_plugin_table*>(dlsym(library, EK_CUDA_PLUGIN_SYMBOL));
@@ -126,6 +134,45 @@ class PluginBackend final : public Backend {
   }
   void measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_per_s) override {
     inside(table_, [&] { inner_->measure_limits(n_bytes, gb_per_s, gflop_per_s); });
+  }
+  double measure_matrix_rate() override {
+    double out = 0;
+    inside(table_, [&] { out = inner_->measure_matrix_rate(); });
+    return out;
+  }
+  void device_memory(size_t* free_bytes, size_t* total_bytes) override {
+    inside(table_, [&] { inner_->device_memory(free_bytes, total_bytes); });
+  }
+  ek_model_memory plan_model(const ek_model_params& params) override {
+    ek_model_memory out{};
+    inside(table_, [&] { out = inner_->plan_model(params); });
+    return out;
+  }
+  std::unique_ptr<Storage> make_model(const ek_model_params& params,
+                                      const ek_model_weights& weights) override {
+    std::unique_ptr<Storage> out;
+    inside(table_, [&] { out = inner_->make_model(params, weights); });
+    return out;
+  }
+  std::unique_ptr<Storage> make_random_model(const ek_model_params& params, const char* types,
+                                             uint32_t seed) override {
+    std::unique_ptr<Storage> out;
+    inside(table_, [&] { out = inner_->make_random_model(params, types, seed); });
+    return out;
+  }
+  void model_copy_block(ek_model& model, int32_t dst, int32_t src) override {
+    inside(table_, [&] { inner_->model_copy_block(model, dst, src); });
+  }
+  ModelCost model_cost(const ek_model& model, const ModelStep& step) override {
+    ModelCost out{};
+    inside(table_, [&] { out = inner_->model_cost(model, step); });
+    return out;
+  }
+  void model_step(ek_model& model, const ModelStep& step) override {
+    inside(table_, [&] { inner_->model_step(model, step); });
+  }
+  void model_fill_cache(ek_model& model, int32_t n_tokens, uint32_t seed) override {
+    inside(table_, [&] { inner_->model_fill_cache(model, n_tokens, seed); });
   }
 
  private:

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define EK_ABI_VERSION 2
+#define EK_ABI_VERSION 3
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
@@ -36,6 +36,7 @@ typedef struct ek_weight ek_weight; /* a matrix, or a stack of equal matrices, i
 typedef struct ek_rope ek_rope;     /* rotary frequencies */
 typedef struct ek_kv_cache ek_kv_cache; /* paged latent rows and pooled rows of all layers */
 typedef struct ek_batch ek_batch;       /* which tokens of which sequences a step computes */
+typedef struct ek_model ek_model;       /* a whole model whose step is one call, with a cache of its own */
 
 uint32_t ek_abi_version(void);
 const char* ek_last_error(void); /* message of this thread's last failed call */
@@ -46,6 +47,8 @@ ek_status ek_context_create(ek_device device, int32_t ordinal, int32_t n_threads
                             ek_context** out);
 void ek_context_destroy(ek_context* ctx);
 const char* ek_context_describe(ek_context* ctx); /* one line: device, instruction set, threads */
+/* Bytes of the device's own memory: free now, and all. Both 0 where ops work in the machine's memory. */
+ek_status ek_device_memory(ek_context* ctx, size_t* free_bytes, size_t* total_bytes);
 
 ek_status ek_buffer_alloc(ek_context* ctx, size_t n_bytes, ek_buffer** out);
 void ek_buffer_free(ek_buffer* buffer);
@@ -186,6 +189,77 @@ ek_status ek_mla_attention(ek_context* ctx, ek_buffer* out, const ek_buffer* q, 
 ek_status ek_argmax(ek_context* ctx, const ek_buffer* logits, int32_t n_rows, int32_t vocab, int32_t* ids,
                     float* log_probs);
 
+/* ---- whole models ----
+ * Where a device has fused kernels for a kind of model, a step is one call instead of hundreds of ops. Today:
+ * EK_CUDA, and models of DeepSeek-Coder-V2-Lite's kind (docs/kernels.md). Every call answers EK_ERR_ARG, and
+ * says what was expected and what was found, where a device, a shape or a type has no such kernels; the ops
+ * above are then the way. */
+
+typedef struct {
+  int32_t n_layers, n_dense; /* the first n_dense layers have a dense feed-forward */
+  int32_t hidden, vocab;
+  int32_t n_heads, nope_dim, rope_dim, v_dim, latent_dim; /* 16, 128, 64, 128, 512 */
+  int32_t dense_ff;
+  int32_t n_experts, top_k, ff, shared_ff; /* of one expert; of the shared ones together */
+  /* As in ek_moe_params; only softmax over all experts, not normalised and not scaled, has kernels. */
+  int32_t score_func, n_groups, top_groups, normalize;
+  float scale;
+  float eps, softmax_scale;
+  const float* inv_freq; /* (rope_dim / 2) angle per position; read during the call only */
+  int32_t n_blocks;      /* capacity of the cache, blocks of EK_KV_BLOCK tokens */
+  int32_t chunk;         /* tokens that are read at once; longer parts of a step are cut */
+} ek_model_params;
+
+typedef struct {
+  size_t cache_bytes;     /* of all blocks */
+  size_t workspace_bytes; /* of a step, at most */
+} ek_model_memory;
+/* What a model will take beside its weights, before anything is loaded. */
+ek_status ek_model_plan(ek_context* ctx, const ek_model_params* params, ek_model_memory* out);
+
+typedef struct {
+  const ek_buffer *attn_norm, *kv_norm, *ffn_norm; /* (hidden), (latent), (hidden) f32 */
+  const ek_weight* q;                              /* (n_heads (nope + rope), hidden) */
+  const ek_weight* kv_a;                           /* (latent + rope, hidden) */
+  const ek_weight* k_b;    /* W_UK: n_heads x (nope, latent), or transposed n_heads x (latent, nope) */
+  const ek_weight* v_b;    /* W_UV: n_heads x (v, latent) */
+  const ek_weight* out;    /* (hidden, n_heads v) */
+  const ek_weight* router; /* (n_experts, hidden) f32; NULL in a dense layer, as are gate, up and down */
+  const ek_weight *gate, *up, *down;                      /* n_experts x (ff, hidden), …, (hidden, ff) */
+  const ek_weight *shared_gate, *shared_up, *shared_down; /* in a dense layer its dense feed-forward */
+} ek_model_layer;
+
+typedef struct {
+  const ek_weight *embedding, *head; /* (vocab, hidden); may be the same */
+  const ek_buffer* norm;             /* (hidden) f32 */
+  const ek_model_layer* layers;      /* (n_layers); read during the call only */
+} ek_model_weights;
+/* The weights must outlive the model. */
+ek_status ek_model_create(ek_context* ctx, const ek_model_params* params, const ek_model_weights* weights,
+                          ek_model** out);
+/* The same with random weights made on the device, for measurements. types: "q4_k_m", "q8_0" or "bf16". */
+ek_status ek_model_create_random(ek_context* ctx, const ek_model_params* params, const char* types,
+                                 uint32_t seed, ek_model** out);
+void ek_model_destroy(ek_model* model);
+ek_status ek_model_copy_block(ek_context* ctx, ek_model* model, int32_t dst_block, int32_t src_block);
+
+/* Sequences as in ek_batch_set. tokens: the new ones of all sequences, in order. wants[s] is not 0: the
+ * logits behind the last token of sequence s become the next row of logits (n_wanted, vocab); NULL when none
+ * is. A part of one token is decoded, with exact weights; a longer one is read by tensor cores, which round
+ * weights to bf16. Within each way, what a token's row is depends on nothing but the tokens before it.
+ * Sequences are computed one after the other. Returns when the step is done; after a failure the rows of its
+ * new tokens are undefined, and all others as before. */
+typedef struct {
+  int32_t n_seqs;
+  const int32_t *start, *n_new, *n_seq_blocks, *blocks, *tokens;
+  const uint8_t* wants;
+} ek_model_step_params;
+ek_status ek_model_step(ek_context* ctx, ek_model* model, const ek_model_step_params* step,
+                        ek_buffer* logits);
+/* As after ek_model_step of positions 0 to n_tokens - 1 in blocks 0, 1, …, with random rows; for
+ * measurements. */
+ek_status ek_model_fill_cache(ek_context* ctx, ek_model* model, int32_t n_tokens, uint32_t seed);
+
 /* ---- measurement ---- */
 
 typedef struct {
@@ -201,6 +275,8 @@ int32_t ek_profile_read(ek_context* ctx, ek_op_profile* out, int32_t capacity);
 /* The machine's own limits with the context's threads: read bandwidth over n_bytes, and f32 multiply-add
  * rate. */
 ek_status ek_measure_limits(ek_context* ctx, size_t n_bytes, double* gb_per_s, double* gflop_per_s);
+/* Products of bf16 with f32 sums by the device's matrix units; EK_ERR_ARG where ops do not use any. */
+ek_status ek_measure_matrix_rate(ek_context* ctx, double* tflop_per_s);
 
 #ifdef __cplusplus
 }

@@ -23,5 +23,8 @@ NAPI_MODULE_INIT() {
   for (size_t i = 0; i < ek::node::kNOpEntries; i++) {
     if (!ek::node::add(env, exports, ek::node::kOpEntries[i])) return nullptr;
   }
+  for (size_t i = 0; i < ek::node::kNModelEntries; i++) {
+    if (!ek::node::add(env, exports, ek::node::kModelEntries[i])) return nullptr;
+  }
   return exports;
 }

@@ -53,11 +53,13 @@ inline napi_value call_entry(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-/* Two tables, each in its own file: things that are owned, and ops. */
+/* Three tables, each in its own file: things that are owned, ops, and whole models. */
 extern const Entry kObjectEntries[];
 extern const size_t kNObjectEntries;
 extern const Entry kOpEntries[];
 extern const size_t kNOpEntries;
+extern const Entry kModelEntries[];
+extern const size_t kNModelEntries;
 
 }  // namespace ek::node
 #endif

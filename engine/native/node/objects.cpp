@@ -156,6 +156,22 @@ napi_value profile_read(const Arguments& a) {
   return list;
 }
 
+napi_value device_memory(const Arguments& a) {
+  size_t free_bytes = 0, total_bytes = 0;
+  require_ok(ek_device_memory(context(a), &free_bytes, &total_bytes));
+  napi_value out = nullptr;
+  check(napi_create_object(a.env(), &out), "object");
+  set_property(a.env(), out, "freeBytes", make_number(a.env(), static_cast<double>(free_bytes)));
+  set_property(a.env(), out, "totalBytes", make_number(a.env(), static_cast<double>(total_bytes)));
+  return out;
+}
+
+napi_value measure_matrix_rate(const Arguments& a) {
+  double tflop_per_s = 0;
+  require_ok(ek_measure_matrix_rate(context(a), &tflop_per_s));
+  return make_number(a.env(), tflop_per_s);
+}
+
 napi_value measure_limits(const Arguments& a) {
   double gb_per_s = 0, gflop_per_s = 0;
   require_ok(ek_measure_limits(context(a), a.size(1, "nBytes"), &gb_per_s, &gflop_per_s));
@@ -189,6 +205,8 @@ const Entry kObjectEntries[] = {
     {"profileReset", 1, profile_reset},
     {"profileRead", 1, profile_read},
     {"measureLimits", 2, measure_limits},
+    {"measureMatrixRate", 1, measure_matrix_rate},
+    {"deviceMemory", 1, device_memory},
 };
 const size_t kNObjectEntries = sizeof kObjectEntries / sizeof kObjectEntries[0];
 

@@ -33,6 +33,7 @@ void release(Handle& handle) noexcept {
   if (is("rope")) destroy(object, ek_rope_destroy);
   if (is("kv")) destroy(object, ek_kv_destroy);
   if (is("batch")) destroy(object, ek_batch_destroy);
+  if (is("model")) destroy(object, ek_model_destroy);
 }
 
 Arguments::Arguments(napi_env env, napi_callback_info info, size_t expected, const char* function)
@@ -131,17 +132,45 @@ Array<float> Arguments::floats(size_t i, const char* name) const {
   return array;
 }
 
-Handle& Arguments::any_handle(size_t i, const char* name) const {
+Array<uint8_t> Arguments::octets(size_t i, const char* name) const {
+  Array<uint8_t> array{nullptr, 0};
+  array.data = static_cast<uint8_t*>(typed_data(env_, values_[i], napi_uint8_array, &array.length));
+  EK_REQUIRE(array.data != nullptr, "%s: %s must be a Uint8Array", function_, name);
+  return array;
+}
+
+Handle& Arguments::handle_of(napi_value value, const char* name) const {
   napi_valuetype type = napi_undefined;
-  check(napi_typeof(env_, values_[i], &type), function_);
+  check(napi_typeof(env_, value, &type), function_);
   EK_REQUIRE(type == napi_external, "%s: %s must be a native handle", function_, name);
   void* data = nullptr;
-  check(napi_get_value_external(env_, values_[i], &data), function_);
+  check(napi_get_value_external(env_, value, &data), function_);
   return *static_cast<Handle*>(data);
 }
 
-void* Arguments::object(size_t i, const char* kind) const {
-  const Handle& handle = any_handle(i, kind);
+Handle& Arguments::any_handle(size_t i, const char* name) const { return handle_of(values_[i], name); }
+
+void* Arguments::object(size_t i, const char* kind) const { return live_object(values_[i], i, kind); }
+
+std::vector<void*> Arguments::objects(size_t i, const char* kind) const {
+  bool is_array = false;
+  check(napi_is_array(env_, values_[i], &is_array), function_);
+  EK_REQUIRE(is_array, "%s: argument %zu must be an array of handles", function_, i);
+  uint32_t length = 0;
+  check(napi_get_array_length(env_, values_[i], &length), function_);
+  std::vector<void*> out;
+  for (uint32_t at = 0; at < length; at++) {
+    napi_value value = nullptr;
+    napi_valuetype type = napi_undefined;
+    check(napi_get_element(env_, values_[i], at, &value), function_);
+    check(napi_typeof(env_, value, &type), function_);
+    out.push_back(type == napi_null ? nullptr : live_object(value, i, kind));
+  }
+  return out;
+}
+
+void* Arguments::live_object(napi_value value, size_t i, const char* kind) const {
+  const Handle& handle = handle_of(value, kind);
   EK_REQUIRE(std::strcmp(handle.kind, kind) == 0, "%s: argument %zu must be a %s, is a %s", function_, i,
              kind, handle.kind);
   EK_REQUIRE(handle.object != nullptr, "%s: the %s was disposed", function_, kind);

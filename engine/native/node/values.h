@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "../core/check.h"
 #include "engine_kernels.h"
@@ -54,9 +55,12 @@ class Arguments {
   Bytes bytes(size_t i, const char* name) const;
   Array<int32_t> ints(size_t i, const char* name) const;
   Array<float> floats(size_t i, const char* name) const;
+  Array<uint8_t> octets(size_t i, const char* name) const;
   Handle& any_handle(size_t i, const char* name) const;
   /* The live object of a handle of this kind. */
   void* object(size_t i, const char* kind) const;
+  /* Those of an array of handles of one kind; null for null. */
+  std::vector<void*> objects(size_t i, const char* kind) const;
   template <class T>
   T* get(size_t i, const char* kind) const {
     return static_cast<T*>(object(i, kind));
@@ -68,6 +72,9 @@ class Arguments {
   }
 
  private:
+  Handle& handle_of(napi_value value, const char* name) const;
+  void* live_object(napi_value value, size_t i, const char* kind) const;
+
   napi_env env_;
   const char* function_;
   napi_value values_[20];

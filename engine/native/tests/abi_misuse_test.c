@@ -184,6 +184,68 @@ static void misuse_batches(fixture* f) {
   ek_kv_destroy(kv);
 }
 
+static ek_model_params lite_params(const float* inv_freq) {
+  const ek_model_params p = {.n_layers = 2,
+                             .n_dense = 1,
+                             .hidden = 256,
+                             .vocab = 320,
+                             .n_heads = 16,
+                             .nope_dim = 128,
+                             .rope_dim = 64,
+                             .v_dim = 128,
+                             .latent_dim = 512,
+                             .dense_ff = 320,
+                             .n_experts = 8,
+                             .top_k = 3,
+                             .ff = 128,
+                             .shared_ff = 256,
+                             .score_func = 1,
+                             .n_groups = 1,
+                             .top_groups = 1,
+                             .scale = 1,
+                             .eps = 1e-6f,
+                             .softmax_scale = 0.1f,
+                             .inv_freq = inv_freq,
+                             .n_blocks = 4,
+                             .chunk = 64};
+  return p;
+}
+
+/* The CPU has no fused kernels, and says so after the arguments are looked at. */
+static void misuse_models(fixture* f) {
+  static const float inv_freq[32];
+  ek_model_params p = lite_params(inv_freq), wrong = p;
+  ek_model_memory memory;
+  ek_model* model = NULL;
+  size_t free_bytes = 1, total_bytes = 1;
+  double rate = 0;
+  REFUSED(ek_model_plan(f->ctx, NULL, &memory), "params is NULL");
+  REFUSED(ek_model_plan(f->ctx, &p, NULL), "out is NULL");
+  wrong.inv_freq = NULL;
+  REFUSED(ek_model_plan(f->ctx, &wrong, &memory), "inv_freq");
+  wrong = p;
+  wrong.top_k = 9;
+  REFUSED(ek_model_plan(f->ctx, &wrong, &memory), "9 of 8 experts");
+  wrong = p;
+  wrong.n_dense = 3;
+  REFUSED(ek_model_plan(f->ctx, &wrong, &memory), "of which 3 are dense");
+  wrong = p;
+  wrong.chunk = 0;
+  REFUSED(ek_model_plan(f->ctx, &wrong, &memory), "chunk 0");
+  REFUSED(ek_model_plan(f->ctx, &p, &memory), "ops alone");
+  REFUSED(ek_model_create(f->ctx, &p, NULL, &model), "ops alone");
+  REFUSED(ek_model_create_random(f->ctx, &p, NULL, 1, &model), "types");
+  REFUSED(ek_model_create_random(f->ctx, &p, "bf16", 1, &model), "ops alone");
+  REFUSED(ek_model_step(f->ctx, NULL, NULL, NULL), "model is NULL");
+  REFUSED(ek_model_copy_block(f->ctx, NULL, 0, 0), "model is NULL");
+  REFUSED(ek_model_fill_cache(f->ctx, NULL, 1, 1), "model is NULL");
+  REFUSED(ek_measure_matrix_rate(f->ctx, &rate), "matrix units");
+  REFUSED(ek_device_memory(f->ctx, NULL, &total_bytes), "NULL");
+  WORKS(ek_device_memory(f->ctx, &free_bytes, &total_bytes));
+  if (free_bytes != 0 || total_bytes != 0) failures++;
+  ek_model_destroy(NULL);
+}
+
 int main(void) {
   static const float data[4096];
   fixture f = {NULL, NULL, NULL, NULL, NULL, NULL};
@@ -203,6 +265,7 @@ int main(void) {
     misuse_moe(&f);
     misuse_caches(&f);
     misuse_batches(&f);
+    misuse_models(&f);
   }
   ek_weight_destroy(f.router);
   ek_weight_destroy(f.stack);

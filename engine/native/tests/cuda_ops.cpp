@@ -88,7 +88,9 @@ Choice argmax_of(Device& d, const std::vector<float>& logits) {
 
 void test_argmax() {
   Device cuda(EK_CUDA, nullptr, 0), ref(EK_REFERENCE, nullptr, 1);
-  for (size_t n : {1, 15, 33, 1000, 16384}) {
+  std::vector<size_t> sizes{1, 15, 33, 1000, 1025, 16384};
+  if (!kEmulated) sizes.insert(sizes.end(), {102400, 200001});
+  for (size_t n : sizes) {
     std::vector<std::vector<float>> rows{std::vector<float>(n, -3.0f), random_floats(n, 34),
                                          std::vector<float>(n, NAN), std::vector<float>(n, -INFINITY)};
     rows.push_back(rows[1]);

@@ -1,5 +1,5 @@
 /* Prefill where attention is sparse: against a slow decoder in double that follows the same rule
- * (docs/decisions/0006), against itself however the prompt is cut, and in turns with the fused decoder. On a
+ * (docs/decisions/0007), against itself however the prompt is cut, and in turns with the fused decoder. On a
  * GPU: scripts/gpu.sh; emulated: ctest. */
 #include <algorithm>
 

@@ -96,7 +96,7 @@ def write_pack(pack: list[dict], target: Path) -> subprocess.Popen[bytes]:
                 row = {"lang": lang, "pkg": record["pkg"], "path": path, "text": text,
                        "heldout": record["heldout"]}
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return subprocess.Popen(["xz", "--force", "--threads=1", "--lzma2=preset=9,dict=512MiB", str(target)])
+    return subprocess.Popen(["xz", "--force", "--threads=1", "--lzma2=preset=9,dict=256MiB", str(target)])
 
 
 def write_manifest(chosen: list[dict], target: Path) -> None:

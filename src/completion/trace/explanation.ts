@@ -32,6 +32,7 @@ export interface Words {
 }
 
 const COMPLETE_NOW = "Run “Tidepool: Complete Now”";
+const BE_EAGER = "Set “tidepool.mode” to “eager” to see less likely texts always.";
 
 const nothingWords: Record<NothingReason, Words> = {
   "mid-line": {
@@ -52,7 +53,7 @@ const nothingWords: Record<NothingReason, Words> = {
   },
   unsure: {
     said: "no text is likely enough to be what you are going to write",
-    advice: `${COMPLETE_NOW} to see the likeliest texts all the same, or set “tidepool.mode” to “eager” to see less likely ones always.`,
+    advice: `${COMPLETE_NOW} to see the likeliest texts all the same.`,
   },
   "not-visible": {
     said: "the text begins below the cursor’s line and the cursor stands in the indentation, where Tab indents",
@@ -77,14 +78,19 @@ const nothingWords: Record<NothingReason, Words> = {
   },
 };
 
-export function wordsFor(explanation: Explanation): Words {
+/** `mode` is the one that was asked in, when it is known. */
+export function wordsFor(explanation: Explanation, mode?: string): Words {
   switch (explanation.kind) {
     case "shown":
       return shownWords(explanation);
     case "nothing": {
-      const { said, advice } = nothingWords[explanation.reason];
-      const { detail } = explanation;
-      return { said: detail === undefined ? said : `${said}: ${detail}`, advice };
+      const { reason, detail } = explanation;
+      const { said, advice } = nothingWords[reason];
+      const mayBeEager = reason === "unsure" && mode !== "eager";
+      return {
+        said: detail === undefined ? said : `${said}: ${detail}`,
+        advice: mayBeEager ? `${advice} ${BE_EAGER}` : advice,
+      };
     }
     case "not-asked":
       return notAskedWords(explanation.why);

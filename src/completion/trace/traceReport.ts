@@ -25,7 +25,7 @@ export function reportOf(figures: TraceFigures, earlier: readonly TraceFigures[]
 /** What is common to the report and the document with code: outcome, stages, engine, filters, settings. */
 export function sectionsOf(figures: TraceFigures): string[] {
   const { outcome, engine, filterings } = figures;
-  const { said, advice } = wordsFor(outcome);
+  const { said, advice } = wordsFor(outcome, figures.asked?.mode);
   const verdict = outcome.kind === "shown" ? `Shown: ${said}.` : `Nothing was shown: ${said}.`;
   return [
     ...(advice === "" ? [verdict] : [verdict, advice]),

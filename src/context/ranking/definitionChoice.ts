@@ -14,11 +14,13 @@ export class DefinitionChoice {
   readonly scene: Scene;
   readonly #isTest: boolean;
   readonly #written = new Map<number, Definition[]>();
-  readonly #scores = new Map<IndexedFile, number>();
+  /** By slot; NaN where it was not asked for yet. */
+  readonly #scores: Float64Array;
 
   constructor(scene: Scene) {
     this.scene = scene;
     this.#isTest = TEST_PATH.test(scene.path);
+    this.#scores = new Float64Array(scene.index.slots).fill(Number.NaN);
   }
 
   /** The definitions of a name that are looked at. */
@@ -35,8 +37,8 @@ export class DefinitionChoice {
 
   /** Higher is better. */
   scoreOf(file: IndexedFile): number {
-    const known = this.#scores.get(file);
-    if (known !== undefined) return known;
+    const known = this.#scores[file.slot] ?? Number.NaN;
+    if (!Number.isNaN(known)) return known;
     const { scene } = this;
     let score = nearness(file.path, scene.path) * 0.5;
     if (scene.importedFiles.has(file)) score += 6;
@@ -44,7 +46,7 @@ export class DefinitionChoice {
     if (file.language?.id === scene.language?.id) score += 3;
     if (file.isCopy) score -= 5;
     if (!this.#isTest && file.isTest) score -= 3;
-    this.#scores.set(file, score);
+    this.#scores[file.slot] = score;
     return score;
   }
 }

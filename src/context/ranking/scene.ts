@@ -9,17 +9,17 @@ import type { IndexedFile, RepositoryIndex } from "../repositoryIndex.ts";
 import type { ContextCursor } from "../snippet.ts";
 import { languageOf, type SyntaxLanguage } from "../syntax.ts";
 import { type Place, placeBefore } from "./place.ts";
+import { scratchOf } from "./scratch.ts";
 
 export interface Scene {
   index: RepositoryIndex;
   path: string;
   /** This file as the index knows it. */
   self: IndexedFile | undefined;
-  /** This file as far as it is looked at, and its names. */
+  /** The names of this file, as far as it is looked at. */
   scanned: ScannedNames;
-  own: ReadonlySet<number>;
-  /** Names of this file as the index knows it, which may be older or not at all. */
-  indexed: ReadonlySet<number>;
+  /** By name: 1 where it stands in this file but the index does not know it yet, -1 where it is gone. */
+  news: Float32Array;
   language: SyntaxLanguage | undefined;
   /** Names of this file outside of its imports, by the weight of the nearest place: 1 at the cursor, falling. */
   near: Map<number, number>;
@@ -63,8 +63,7 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
     path,
     self: index.files.get(path),
     scanned,
-    own: new Set(scanned.ids),
-    indexed: new Set(index.files.get(path)?.distinct),
+    news: newsOf(index, path, scanned),
     language,
     near: new Map(),
     imported: new Set(),
@@ -84,9 +83,15 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
 }
 
 /** Files in which a name stands, this one as it now is among them. */
-export function filesWith({ index, own, indexed }: Scene, name: number): number {
-  const files = index.postings[name]?.length ?? 0;
-  return files + (own.has(name) ? 1 : 0) - (indexed.has(name) ? 1 : 0);
+export function filesWith({ index, news }: Scene, name: number): number {
+  return (index.postings.get(name)?.length ?? 0) + (news[name] ?? 0);
+}
+
+function newsOf(index: RepositoryIndex, path: string, { ids }: ScannedNames): Float32Array {
+  const news = scratchOf(index).floats("news", index.names.size);
+  for (const name of ids) news[name] = 1;
+  for (const name of index.files.get(path)?.distinct ?? []) news[name] = (news[name] ?? 0) - 1;
+  return news;
 }
 
 /** The text without the rest of the cursor's line, and without what is far away; `firstLine` of the file is its first. */

@@ -1,7 +1,8 @@
 // Names that stand where the surroundings look like those of the cursor.
 import type { IndexedFile } from "../repositoryIndex.ts";
-import type { Evidence } from "./features.ts";
+import { featureIndex as at, type Evidence } from "./features.ts";
 import { filesWith, type Scene } from "./scene.ts";
+import { scratchOf } from "./scratch.ts";
 
 const MOST_QUERY_NAMES = 48;
 /** Names in more files than this tell places apart no more. */
@@ -20,8 +21,9 @@ class Votes {
   readonly names: number[] = [];
   readonly #sums: Float32Array;
 
-  constructor(names: number) {
-    this.#sums = new Float32Array(names);
+  /** `sums` are zeros, one for each name that may get a vote. */
+  constructor(sums: Float32Array) {
+    this.#sums = sums;
   }
 
   /** `vote` is more than 0. */
@@ -34,6 +36,19 @@ class Votes {
   of(name: number): number {
     return this.#sums[name] ?? 0;
   }
+
+  /** Takes all votes back. */
+  clear(): void {
+    for (const name of this.names) this.#sums[name] = 0;
+    this.names.length = 0;
+  }
+}
+
+function votesOf(
+  { index }: Scene,
+  use: "votes" | "votesOfPairs" | "queryWeights" = "votes",
+): Votes {
+  return new Votes(scratchOf(index).floats(use, index.names.size));
 }
 
 interface Query {
@@ -57,7 +72,7 @@ function queryOf(scene: Scene): Query {
     scored.push([name, weight * rarity(scene, name) ** 1.5]);
   }
   scored.sort((a, b) => b[1] - a[1]);
-  const weights = new Float32Array(scene.index.names.size);
+  const weights = scratchOf(scene.index).floats("queryWeights", scene.index.names.size);
   const names: number[] = [];
   let total = 0;
   for (const [name, weight] of scored.slice(0, MOST_QUERY_NAMES)) {
@@ -74,11 +89,20 @@ function bestFiles(
   weighted: Iterable<[number, number]>,
   most: number,
 ): [IndexedFile, number][] {
-  const scores = new Map<IndexedFile, number>();
+  const { index, self } = scene;
+  const sums = scratchOf(index).floats("files", index.slots);
+  const found: IndexedFile[] = [];
   for (const [name, weight] of weighted)
-    for (const file of scene.index.postings[name] ?? [])
-      if (file !== scene.self) scores.set(file, (scores.get(file) ?? 0) + weight);
-  return [...scores].sort((a, b) => b[1] - a[1]).slice(0, most);
+    for (const file of index.postings.get(name) ?? []) {
+      if (file === self) continue;
+      const sum = sums[file.slot] ?? 0;
+      if (sum === 0) found.push(file);
+      sums[file.slot] = sum + weight;
+    }
+  return found
+    .map((file): [IndexedFile, number] => [file, sums[file.slot] ?? 0])
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, most);
 }
 
 /** Votes of lines whose surroundings share names with those of the cursor. */
@@ -86,29 +110,38 @@ export function voteByLines(scene: Scene, evidence: Evidence): void {
   const query = queryOf(scene);
   const weighted = query.names.map((name): [number, number] => [name, query.weights[name] ?? 0]);
   const files = bestFiles(scene, weighted, SCANNED_FILES);
-  const votes = new Votes(scene.index.names.size);
-  for (const [file] of files) voteInFile(file, query, votes);
+  const votes = votesOf(scene);
+  for (const [file] of files) voteInFile(scene, file, query, votes);
   for (const name of votes.names)
-    evidence.raise(name, "similarLines", Math.min(MOST_VOTE, Math.log1p(votes.of(name) * 40)));
+    evidence.raise(name, at.similarLines, Math.min(MOST_VOTE, Math.log1p(votes.of(name) * 40)));
 }
 
-function voteInFile({ ids, starts }: IndexedFile, query: Query, votes: Votes): void {
+function voteInFile(
+  { index }: Scene,
+  { ids, starts }: IndexedFile,
+  { weights, total }: Query,
+  votes: Votes,
+): void {
   const lines = starts.length - 1;
-  const sums = new Float32Array(lines + 1);
+  /** Of line i: the sum of the lines before it. */
+  const sums = scratchOf(index).floats("lines", lines + 1);
+  let sum = 0;
+  let at = 0;
   for (let line = 0; line < lines; line++) {
-    let weight = 0;
-    for (let i = starts[line] ?? 0; i < (starts[line + 1] ?? 0); i++)
-      weight += query.weights[ids[i] ?? 0] ?? 0;
-    sums[line + 1] = (sums[line] ?? 0) + weight;
+    const end = starts[line + 1] ?? 0;
+    for (; at < end; at++) sum += weights[ids[at] ?? 0] ?? 0;
+    sums[line + 1] = sum;
   }
   for (let line = 0; line < lines; line++) {
+    const start = starts[line] ?? 0;
+    const end = starts[line + 1] ?? 0;
+    if (start === end) continue;
     const from = Math.max(0, line - LINES_BEFORE);
     const to = Math.min(lines, line + LINES_AFTER + 1);
-    const around = ((sums[to] ?? 0) - (sums[from] ?? 0)) / query.total;
+    const around = ((sums[to] ?? 0) - (sums[from] ?? 0)) / total;
     if (around < 0.02) continue;
-    for (let i = starts[line] ?? 0; i < (starts[line + 1] ?? 0); i++) {
-      votes.add(ids[i] ?? 0, around * around);
-    }
+    const vote = around * around;
+    for (let i = start; i < end; i++) votes.add(ids[i] ?? 0, vote);
   }
 }
 
@@ -120,40 +153,50 @@ export function voteByFiles(scene: Scene, evidence: Evidence): void {
   }
   const files = bestFiles(scene, weighted, SIMILAR_FILES);
   const best = files[0]?.[1] ?? 1;
-  const votes = new Votes(scene.index.names.size);
-  for (const [file, score] of files)
-    for (const name of file.distinct) votes.add(name, (score / best) ** 2);
-  for (const name of votes.names) evidence.raise(name, "similarFiles", Math.log1p(votes.of(name)));
+  const votes = votesOf(scene);
+  for (const [file, score] of files) {
+    const vote = (score / best) ** 2;
+    for (const name of file.distinct) votes.add(name, vote);
+  }
+  for (const name of votes.names) evidence.raise(name, at.similarFiles, Math.log1p(votes.of(name)));
 }
 
 interface Followers {
   /** How often names come right after, after this pair, or later on the line. */
-  next: Map<number, number>;
-  afterTwo: Map<number, number>;
-  later: Map<number, number>;
+  next: Votes;
+  afterTwo: Votes;
+  later: Votes;
 }
 
 /** Names that follow the last names of the line elsewhere in the repository. */
 export function voteByPrecedingNames(scene: Scene, evidence: Evidence): void {
+  const next = votesOf(scene);
+  const afterTwo = votesOf(scene, "votesOfPairs");
+  const later = votesOf(scene, "queryWeights");
   for (const [rank, name] of scene.before.slice(0, 3).entries()) {
-    const counts: Followers = { next: new Map(), afterTwo: new Map(), later: new Map() };
     let seen = 0;
-    for (const file of scene.index.postings[name] ?? []) {
+    for (const file of scene.index.postings.get(name) ?? []) {
       if (file === scene.self) continue;
-      seen += countFollowers(file, name, scene.before[rank + 1], counts);
+      seen += countFollowers(file, name, scene.before[rank + 1], { next, afterTwo, later });
       if (seen > MOST_OCCURRENCES) break;
     }
     const share = 1 / (rank + 1);
-    const vote = (count: number) => share * Math.log1p((20 * count) / (seen + 3));
-    for (const [follower, count] of counts.next)
-      evidence.raise(follower, rank === 0 ? "nextName" : "sameLine", vote(count));
-    for (const [follower, count] of counts.later) evidence.raise(follower, "sameLine", vote(count));
-    if (rank > 0) continue;
-    let pairs = 0;
-    for (const count of counts.afterTwo.values()) pairs += count;
-    for (const [follower, count] of counts.afterTwo)
-      evidence.raise(follower, "nextAfterTwo", Math.log1p((20 * count) / (pairs + 3)));
+    const raise = (counts: Votes, vote: number) => {
+      for (const follower of counts.names)
+        evidence.raise(follower, vote, share * Math.log1p((20 * counts.of(follower)) / (seen + 3)));
+    };
+    raise(next, rank === 0 ? at.nextName : at.sameLine);
+    raise(later, at.sameLine);
+    if (rank === 0) voteByPairs(afterTwo, evidence);
+    for (const counts of [next, afterTwo, later]) counts.clear();
   }
+}
+
+function voteByPairs(counts: Votes, evidence: Evidence): void {
+  let pairs = 0;
+  for (const follower of counts.names) pairs += counts.of(follower);
+  for (const follower of counts.names)
+    evidence.raise(follower, at.nextAfterTwo, Math.log1p((20 * counts.of(follower)) / (pairs + 3)));
 }
 
 function countFollowers(
@@ -163,21 +206,29 @@ function countFollowers(
   { next, afterTwo, later }: Followers,
 ): number {
   let seen = 0;
-  let line = 0;
   for (let i = ids.indexOf(name); i >= 0; i = ids.indexOf(name, i + 1)) {
     seen++;
-    while ((starts[line + 1] ?? 0) <= i) line++;
+    const line = lineOf(starts, i);
     const end = Math.min(starts[line + 1] ?? 0, i + 8);
     const follower = ids[i + 1];
     if (i + 1 < end && follower !== undefined) {
-      next.set(follower, (next.get(follower) ?? 0) + 1);
+      next.add(follower, 1);
       if (nameBefore !== undefined && i > (starts[line] ?? 0) && ids[i - 1] === nameBefore)
-        afterTwo.set(follower, (afterTwo.get(follower) ?? 0) + 1);
+        afterTwo.add(follower, 1);
     }
-    for (let j = i + 2; j < end; j++) {
-      const other = ids[j] ?? 0;
-      later.set(other, (later.get(other) ?? 0) + 1);
-    }
+    for (let j = i + 2; j < end; j++) later.add(ids[j] ?? 0, 1);
   }
   return seen;
+}
+
+/** The line on which the name at `place` of a file's names stands. */
+function lineOf(starts: Uint32Array, place: number): number {
+  let low = 0;
+  let high = starts.length - 1;
+  while (low + 1 < high) {
+    const middle = (low + high) >>> 1;
+    if ((starts[middle] ?? 0) <= place) low = middle;
+    else high = middle;
+  }
+  return low;
 }

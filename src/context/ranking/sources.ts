@@ -1,6 +1,6 @@
 // Where the names that this file already uses come from: what else is defined there is likely used too.
-import type { IndexedFile } from "../repositoryIndex.ts";
-import type { Evidence } from "./features.ts";
+import type { Definition, IndexedFile } from "../repositoryIndex.ts";
+import { type Evidence, featureIndex } from "./features.ts";
 import type { Scene } from "./scene.ts";
 import { rarity } from "./similarity.ts";
 
@@ -42,11 +42,19 @@ export function voteBySources(
   evidence: Evidence,
 ): void {
   for (const [file, amount] of most(files, MOST_FILES))
-    for (const { name } of file.definitions.slice(0, MOST_OF_EACH))
-      evidence.raise(name, "fileOften", Math.log1p(amount) / 3);
+    raiseAll(file.definitions, featureIndex.fileOften, amount, evidence);
   for (const [type, amount] of most(types, MOST_TYPES))
-    for (const { name } of (index.members.get(type) ?? []).slice(0, MOST_OF_EACH))
-      evidence.raise(name, "typeOften", Math.log1p(amount) / 3);
+    raiseAll(index.members.get(type) ?? [], featureIndex.typeOften, amount, evidence);
+}
+
+function raiseAll(
+  definitions: readonly Definition[],
+  vote: number,
+  amount: number,
+  evidence: Evidence,
+): void {
+  const value = Math.log1p(amount) / 3;
+  for (const { name } of definitions.slice(0, MOST_OF_EACH)) evidence.raise(name, vote, value);
 }
 
 function most<K>(amounts: ReadonlyMap<K, number>, count: number): [K, number][] {

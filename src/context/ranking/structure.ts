@@ -2,7 +2,7 @@
 
 import { scanNames } from "../nameScan.ts";
 import type { Definition, IndexedFile } from "../repositoryIndex.ts";
-import type { Evidence, Feature } from "./features.ts";
+import { featureIndex as at, type Evidence } from "./features.ts";
 import type { Scene } from "./scene.ts";
 
 const MOST_DEFINITIONS_OF_FILE = 600;
@@ -17,23 +17,23 @@ export function isTypeDefinition({ kind }: Definition): boolean {
 /** A name of an import that the file does not use yet is what the import was written for. */
 export function voteByImports(scene: Scene, evidence: Evidence): void {
   for (const name of scene.imported) {
-    evidence.raise(name, "importedName", 1);
+    evidence.raise(name, at.importedName, 1);
     for (const definition of scene.index.definitions.get(name) ?? [])
       if (isTypeDefinition(definition))
-        voteForMembers(scene, evidence, name, "importedMember", 0.5);
+        voteForMembers(scene, evidence, name, at.importedMember, 0.5);
   }
   for (const file of scene.importedFiles.keys())
-    voteForFile(file, evidence, "importedDefinition", "importedMember");
+    voteForFile(file, evidence, at.importedDefinition, at.importedMember);
   for (const file of [...scene.siblings].slice(0, MOST_SIBLING_FILES))
-    voteForFile(file, evidence, "siblingDefinition", "siblingMember");
+    voteForFile(file, evidence, at.siblingDefinition, at.siblingMember);
   const folder = scene.path.includes("/") ? scene.path.slice(0, scene.path.lastIndexOf("/")) : ".";
   const near = (scene.index.folders.get(folder) ?? []).filter((file) => file !== scene.self);
   const share = 1 / Math.sqrt(Math.min(near.length + 1, MOST_SIBLING_FILES));
   for (const file of near.slice(0, MOST_SIBLING_FILES))
-    for (const name of file.distinct) evidence.add(name, "sameFolder", share);
+    for (const name of file.distinct) evidence.add(name, at.sameFolder, share);
 }
 
-function voteForFile(file: IndexedFile, evidence: Evidence, top: Feature, member: Feature): void {
+function voteForFile(file: IndexedFile, evidence: Evidence, top: number, member: number): void {
   for (const definition of file.definitions.slice(0, MOST_DEFINITIONS_OF_FILE))
     evidence.raise(definition.name, definition.container < 0 ? top : member, 1);
 }
@@ -42,11 +42,11 @@ function voteForMembers(
   scene: Scene,
   evidence: Evidence,
   type: number,
-  feature: Feature,
+  vote: number,
   weight: number,
 ): void {
   for (const member of (scene.index.members.get(type) ?? []).slice(0, MOST_DEFINITIONS_OF_FILE))
-    evidence.raise(member.name, feature, weight);
+    evidence.raise(member.name, vote, weight);
 }
 
 /** Members of the types that stand near the cursor, and names in the signatures of what stands there. */
@@ -64,15 +64,15 @@ export function voteByTypes(scene: Scene, evidence: Evidence): void {
     for (const definition of definitions.slice(0, 4)) {
       for (const inside of scanNames(definition.text, index.names).ids) {
         if (inside === name) continue;
-        evidence.raise(inside, "inNearSignature", weight);
+        evidence.raise(inside, at.inNearSignature, weight);
         if (!imported.has(inside)) mention(inside, weight * 0.5);
       }
     }
   }
   for (const [type, weight] of types)
-    voteForMembers(scene, evidence, type, "nearTypeMember", weight);
+    voteForMembers(scene, evidence, type, at.nearTypeMember, weight);
   for (const type of receiverTypes(scene))
-    voteForMembers(scene, evidence, type, "receiverMember", 1);
+    voteForMembers(scene, evidence, type, at.receiverMember, 1);
   voteByBases(scene, evidence);
 }
 
@@ -80,12 +80,12 @@ export function voteByTypes(scene: Scene, evidence: Evidence): void {
 function voteByBases(scene: Scene, evidence: Evidence): void {
   const { index, bases } = scene;
   for (const base of bases) {
-    voteForMembers(scene, evidence, base, "baseMember", 1);
+    voteForMembers(scene, evidence, base, at.baseMember, 1);
     for (const definition of index.definitions.get(base)?.slice(0, 3) ?? []) {
       if (!isTypeDefinition(definition)) continue;
       for (const inside of scanNames(definition.text, index.names).ids)
         if (inside !== base && !bases.has(inside) && index.members.has(inside))
-          voteForMembers(scene, evidence, inside, "baseMember", 0.6);
+          voteForMembers(scene, evidence, inside, at.baseMember, 0.6);
     }
   }
 }
@@ -123,9 +123,9 @@ export function voteByModule(scene: Scene, evidence: Evidence): void {
   const word = scene.index.names.textOf(receiver);
   for (const [file, statement] of scene.importedFiles)
     if (statement.names.includes(word))
-      voteForFile(file, evidence, "receiverModule", "importedMember");
+      voteForFile(file, evidence, at.receiverModule, at.importedMember);
   for (const file of (scene.index.stems.get(word) ?? []).slice(0, MOST_MODULES))
     if (file !== scene.self && file.language?.id === scene.language?.id)
       for (const { name } of file.definitions.slice(0, MOST_DEFINITIONS_OF_FILE))
-        evidence.raise(name, "receiverModule", 0.5);
+        evidence.raise(name, at.receiverModule, 0.5);
 }

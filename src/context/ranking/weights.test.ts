@@ -6,6 +6,8 @@ import { fittedFor, HIDDEN, weights } from "./weights.ts";
 test("the fitted weights belong to the features as they are now", () => {
   expect(fittedFor.features).toEqual([...featureNames]);
   expect(fittedFor.places).toEqual([...placeNames]);
+  // Four are scored at a time.
+  expect(HIDDEN % 4).toBe(0);
   expect(weights.hiddenOfFeature).toHaveLength(FEATURES * HIDDEN);
   expect(weights.hiddenOfPlace).toHaveLength(PLACES * HIDDEN);
   expect(weights.hiddenBias).toHaveLength(HIDDEN);

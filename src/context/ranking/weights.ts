@@ -3,28 +3,29 @@ import fitted from "./fittedWeights.json" with { type: "json" };
 
 export const HIDDEN = fitted.hidden;
 
+/** As wide as the sums that are made of them: a conversion for each product takes most of the time of a score. */
 export interface Weights {
   /** (HIDDEN) */
-  hiddenBias: Float32Array;
+  hiddenBias: Float64Array;
   /** (PLACES, HIDDEN) */
-  hiddenOfPlace: Float32Array;
+  hiddenOfPlace: Float64Array;
   /** (FEATURES, HIDDEN) */
-  hiddenOfFeature: Float32Array;
+  hiddenOfFeature: Float64Array;
   /** (HIDDEN) */
-  outOfHidden: Float32Array;
+  outOfHidden: Float64Array;
   /** (FEATURES) */
-  outOfFeature: Float32Array;
+  outOfFeature: Float64Array;
   /** By the features that are votes, which stand first: a rough score, which chooses the names that are looked at closely. */
-  screen: Float32Array;
+  screen: Float64Array;
 }
 
 export const weights: Weights = {
-  hiddenBias: Float32Array.from(fitted.hiddenBias),
-  hiddenOfPlace: Float32Array.from(fitted.hiddenOfPlace),
-  hiddenOfFeature: Float32Array.from(fitted.hiddenOfFeature),
-  outOfHidden: Float32Array.from(fitted.outOfHidden),
-  outOfFeature: Float32Array.from(fitted.outOfFeature),
-  screen: Float32Array.from(fitted.screen),
+  hiddenBias: Float64Array.from(fitted.hiddenBias),
+  hiddenOfPlace: Float64Array.from(fitted.hiddenOfPlace),
+  hiddenOfFeature: Float64Array.from(fitted.hiddenOfFeature),
+  outOfHidden: Float64Array.from(fitted.outOfHidden),
+  outOfFeature: Float64Array.from(fitted.outOfFeature),
+  screen: Float64Array.from(fitted.screen),
 };
 
 /** What the weights are for, in their order. */

@@ -208,11 +208,12 @@ void CudaBackend::argmax(const float* logits, int32_t n_rows, int32_t vocab, int
   require_alive();
   device_.scratch.reset();
   const size_t n = static_cast<size_t>(n_rows);
-  int32_t* best = device_.scratch.take<int32_t>(n);
-  float* log_prob = device_.scratch.take<float>(n);
-  cuda::argmax(device_, logits, n_rows, vocab, best, log_prob);
-  download(ids, best, n * 4);
-  download(log_probs, log_prob, n * 4);
+  int32_t* best = device_.scratch.take<int32_t>(2 * n); /* ids, then log-probabilities: one download */
+  cuda::argmax(device_, logits, n_rows, vocab, best, reinterpret_cast<float*>(best + n));
+  std::vector<int32_t> host(2 * n);
+  download(host.data(), best, host.size() * 4);
+  std::memcpy(ids, host.data(), n * 4);
+  std::memcpy(log_probs, host.data() + n, n * 4);
 }
 
 void CudaBackend::measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_per_s) {

@@ -33,6 +33,17 @@ class CudaBackend final : public Backend {
   void argmax(const float* logits, int32_t n_rows, int32_t vocab, int32_t* ids, float* log_probs) override;
   void synchronise() override { device_.wait(); }
   void measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_per_s) override;
+  double measure_matrix_rate() override;
+  void device_memory(size_t* free_bytes, size_t* total_bytes) override;
+  ek_model_memory plan_model(const ek_model_params& params) override;
+  std::unique_ptr<Storage> make_model(const ek_model_params& params,
+                                      const ek_model_weights& weights) override;
+  std::unique_ptr<Storage> make_random_model(const ek_model_params& params, const char* types,
+                                             uint32_t seed) override;
+  void model_copy_block(ek_model& model, int32_t dst_block, int32_t src_block) override;
+  ModelCost model_cost(const ek_model& model, const ModelStep& step) override;
+  void model_step(ek_model& model, const ModelStep& step) override;
+  void model_fill_cache(ek_model& model, int32_t n_tokens, uint32_t seed) override;
 
  private:
   /* Ids from the host in scratch memory, after its reset. */

@@ -211,6 +211,17 @@ void launch_out(const Step& s, const LiteLayer& layer) {
                     routed ? s.shape.top_k : 0, range);
 }
 
+/* Calls body with the types as constants, where a kernel is compiled for them: check_lite_types. */
+template <class Body>
+void for_down_types(ek_type routed, ek_type shared, Body&& body) {
+  const auto are = [&](ek_type r, ek_type s) { return routed == r && shared == s; };
+  if (are(EK_Q5_0, EK_Q4_K)) body.template operator()<EK_Q5_0, EK_Q4_K>();
+  if (are(EK_Q8_0, EK_Q6_K)) body.template operator()<EK_Q8_0, EK_Q6_K>();
+  if (are(EK_Q5_0, EK_Q5_0)) body.template operator()<EK_Q5_0, EK_Q5_0>();
+  if (are(EK_Q8_0, EK_Q8_0)) body.template operator()<EK_Q8_0, EK_Q8_0>();
+  if (are(EK_BF16, EK_BF16)) body.template operator()<EK_BF16, EK_BF16>();
+}
+
 }  // namespace
 
 void launch_experts_in(const Step& s, const LiteLayer& layer) {
@@ -225,15 +236,15 @@ void launch_experts_in(const Step& s, const LiteLayer& layer) {
   });
 }
 
+bool has_down_kernel(ek_type routed, ek_type shared) {
+  bool found = false;
+  for_down_types(routed, shared, [&]<ek_type R, ek_type S>() { found = true; });
+  return found;
+}
+
 void launch_experts_out(const Step& s, const LiteLayer& layer) {
   const ek_type shared = layer.shared_down.type, routed = layer.router == nullptr ? shared : layer.down.type;
-  if (routed == EK_Q5_0 && shared == EK_Q4_K) return launch_out<EK_Q5_0, EK_Q4_K>(s, layer);
-  if (routed == EK_Q8_0 && shared == EK_Q6_K) return launch_out<EK_Q8_0, EK_Q6_K>(s, layer);
-  if (routed == EK_Q5_0 && shared == EK_Q5_0) return launch_out<EK_Q5_0, EK_Q5_0>(s, layer);
-  if (routed == EK_Q8_0 && shared == EK_Q8_0) return launch_out<EK_Q8_0, EK_Q8_0>(s, layer);
-  if (routed == EK_BF16 && shared == EK_BF16) return launch_out<EK_BF16, EK_BF16>(s, layer);
-  throw ArgError(format("no decode kernel for down weights of types %d and %d", static_cast<int>(routed),
-                        static_cast<int>(shared)));
+  for_down_types(routed, shared, [&]<ek_type R, ek_type S>() { launch_out<R, S>(s, layer); });
 }
 
 }  // namespace ek::cuda

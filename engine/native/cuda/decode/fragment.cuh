@@ -228,6 +228,8 @@ __device__ inline float quad_sum(float y) {
   return y + __shfl_xor_sync(0xffffffffu, y, 2);
 }
 
+constexpr const char* kFusedTypes = "Q4_K, Q5_0, Q6_K, Q8_0 and BF16";
+
 /* Calls body with one of the types that the fused kernels are compiled for. */
 template <class Body>
 void for_decode_type(ek_type type, Body&& body) {
@@ -243,8 +245,7 @@ void for_decode_type(ek_type type, Body&& body) {
     case EK_BF16:
       return body.template operator()<EK_BF16>();
     default:
-      throw ArgError(format("the fused decode kernels take Q4_K, Q5_0, Q6_K, Q8_0 and BF16, got type %d",
-                            static_cast<int>(type)));
+      throw ArgError(format("the fused kernels take %s, got type %d", kFusedTypes, static_cast<int>(type)));
   }
 }
 

@@ -89,6 +89,8 @@ void launch_combine(const Step& s, const LiteLayer& layer);
 void launch_project_out(const Step& s, const LiteLayer& layer);
 /* Routes, and hidden = silu(gate h) * up h of shared and chosen experts, h = rms(x, norm). */
 void launch_experts_in(const Step& s, const LiteLayer& layer);
+/* Whether there is a kernel for down weights of these types, of chosen and of shared experts. */
+bool has_down_kernel(ek_type routed, ek_type shared);
 /* x += sum of weight * down hidden. */
 void launch_experts_out(const Step& s, const LiteLayer& layer);
 /* logits = W_head rms(x, norm). */

@@ -26,25 +26,21 @@ struct LiteDecoder::State {
   }
 };
 
-namespace {
-
-void check_shape(const LiteShape& s) {
-  EK_REQUIRE(s.hidden % 16 == 0 && s.ff % 16 == 0 && s.shared_ff % 16 == 0 && s.dense_ff % 16 == 0 &&
+void check_lite_shape(const LiteShape& s) {
+  EK_REQUIRE(s.hidden % 32 == 0 && s.ff % 32 == 0 && s.shared_ff % 32 == 0 && s.dense_ff % 32 == 0 &&
                  s.vocab % 16 == 0,
-             "the decode kernels take rows in multiples of 16, got hidden %d, experts %d, shared %d, dense "
-             "%d, vocabulary "
-             "%d",
+             "the fused kernels take widths in multiples of 32 and a vocabulary in multiples of 16, got "
+             "hidden %d, experts %d, shared %d, dense %d, vocabulary %d",
              s.hidden, s.ff, s.shared_ff, s.dense_ff, s.vocab);
+  EK_REQUIRE(s.shared_ff > 0 || s.n_dense == s.n_layers, "the fused kernels need shared experts");
   EK_REQUIRE(s.n_experts <= 256 && s.top_k <= s.n_experts,
-             "at most 256 experts can be chosen from, got %d of %d", s.top_k, s.n_experts);
+             "the fused kernels choose from at most 256 experts, got %d of %d", s.top_k, s.n_experts);
   EK_REQUIRE(s.local >= 1 && s.top >= 0,
              "sparse attention needs the block of the token itself, got %d and %d", s.local, s.top);
 }
 
-int32_t units_of(int32_t columns) { return ceil_div(columns, kGroup) * kUnitsPerGroup; }
-
-std::vector<float> rotary_frequencies() {
-  constexpr double kBase = 10000, kFactor = 40, kLow = 10, kHigh = 23; /* YaRN of the released checkpoint */
+std::vector<float> lite_frequencies() {
+  constexpr double kBase = 10000, kFactor = 40, kLow = 10, kHigh = 23;
   std::vector<float> out;
   for (int i = 0; i < kRope / 2; i++) {
     const double plain = std::pow(kBase, -2.0 * i / kRope);
@@ -53,6 +49,10 @@ std::vector<float> rotary_frequencies() {
   }
   return out;
 }
+
+namespace {
+
+int32_t units_of(int32_t columns) { return ceil_div(columns, kGroup) * kUnitsPerGroup; }
 
 void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool sparse) {
   const bool selects = sparse && index >= s.shape.dense_layers;
@@ -68,9 +68,10 @@ void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool spa
 
 }  // namespace
 
-LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w)
+LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std::vector<float>& inv_freq)
     : shape(s), weights(std::move(w)), device_(d), state_(std::make_unique<State>()) {
-  check_shape(s);
+  check_lite_shape(s);
+  check_lite_types(weights);
   State& st = *state_;
   StepBuffers& b = st.b;
   const size_t blocks = static_cast<size_t>(s.n_blocks), tiles = blocks / 16 + 1;
@@ -105,11 +106,10 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w)
   b.blocks = st.take<int32_t>(blocks);
   check(cudaMemcpy(b.blocks, identity.data(), blocks * 4, cudaMemcpyHostToDevice),
         "uploading the block table");
-  const std::vector<float> frequencies = rotary_frequencies();
-  float* inv_freq = st.take<float>(frequencies.size());
-  check(cudaMemcpy(inv_freq, frequencies.data(), frequencies.size() * 4, cudaMemcpyHostToDevice),
+  float* frequencies = st.take<float>(kRope / 2);
+  check(cudaMemcpy(frequencies, inv_freq.data(), kRope / 2 * sizeof(float), cudaMemcpyHostToDevice),
         "uploading rotary frequencies");
-  b.inv_freq = inv_freq;
+  b.inv_freq = frequencies;
   check(cudaDeviceSynchronize(), "preparing the decoder"); /* its stream does not wait for the default one */
 }
 
@@ -119,6 +119,35 @@ void LiteDecoder::fill_cache(int32_t n_tokens, uint32_t seed) {
   EK_REQUIRE(n_tokens <= shape.n_blocks * 64, "the cache holds %d tokens, not %d", shape.n_blocks * 64,
              n_tokens);
   fill_cache_rows(device_, shape, state_->b, n_tokens, seed + 77);
+}
+
+void LiteDecoder::set_blocks(const int32_t* blocks, int32_t n) {
+  EK_REQUIRE(n <= shape.n_blocks, "a sequence has at most %d blocks, got %d", shape.n_blocks, n);
+  check(cudaMemcpyAsync(state_->b.blocks, blocks, static_cast<size_t>(n) * 4, cudaMemcpyHostToDevice,
+                        device_.stream),
+        "uploading the block table");
+}
+
+void LiteDecoder::copy_block(int32_t dst, int32_t src) {
+  if (dst == src) return;
+  const auto copy = [&](void* base, size_t block) {
+    const size_t pitch = block * static_cast<size_t>(shape.n_blocks);
+    uint8_t* at = static_cast<uint8_t*>(base);
+    check(cudaMemcpy2DAsync(at + block * static_cast<size_t>(dst), pitch,
+                            at + block * static_cast<size_t>(src), pitch, block,
+                            static_cast<size_t>(shape.n_layers), cudaMemcpyDeviceToDevice, device_.stream),
+          "copying a block of the cache");
+  };
+  constexpr size_t kRowBytes = kRow * sizeof(__nv_bfloat16);
+  copy(state_->b.cache, 64 * kRowBytes);
+  copy(state_->b.pooled, 64 / kPoolStride * kRowBytes);
+  copy(state_->b.tile_lists, static_cast<size_t>(shape.most_listed()) * sizeof(int32_t));
+}
+
+void LiteDecoder::copy_logits(float* to) {
+  check(cudaMemcpyAsync(to, state_->b.logits, static_cast<size_t>(shape.vocab) * 4, cudaMemcpyDeviceToDevice,
+                        device_.stream),
+        "copying logits");
 }
 
 void LiteDecoder::set(int32_t token, int32_t position) {

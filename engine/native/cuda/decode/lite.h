@@ -1,5 +1,5 @@
-/* Decoding one sequence with a model of DeepSeek-Coder-V2-Lite's architecture: MLA in absorbed form, a
- * mixture of experts after a dense first layer, and training-free sparse attention above a length.
+/* Decoding one sequence at a time with a model of DeepSeek-Coder-V2-Lite's architecture: MLA in absorbed
+ * form, a mixture of experts after a dense first layer, and training-free sparse attention above a length.
  *
  * A step is one CUDA graph: every shape is fixed, and position, token and chosen experts are read from device
  * memory. Seven kernels per layer, nine where attention is sparse. */
@@ -7,6 +7,7 @@
 #define EK_CUDA_DECODE_LITE_H
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "../device/device.h"
 #include "../weights/planes.h"
@@ -48,6 +49,9 @@ struct LiteTypes {
   ek_type head, embedding;
 };
 
+/* By the name of the files that have them: "q4_k_m", "q8_0" or "bf16". */
+LiteTypes lite_types(const std::string& name);
+
 struct LiteLayer {
   const float *attn_norm, *kv_norm, *ffn_norm;
   WeightView q;                                   /* (heads * (nope + rope), hidden) */
@@ -64,7 +68,6 @@ struct LiteLayer {
 inline bool is_transposed(const WeightView& k_b) { return k_b.n_rows == kLatent; }
 
 struct LiteWeights {
-  LiteTypes types;
   std::vector<LiteLayer> layers;
   WeightView embedding, head; /* (vocab, hidden) */
   const float* norm;
@@ -75,23 +78,39 @@ struct LiteWeights {
 /* Random weights that keep the size of activations, made on the device. */
 LiteWeights random_lite_weights(Device& d, const LiteShape& shape, const LiteTypes& types, uint32_t seed);
 
+/* Throws ArgError unless the kernels are compiled for the shape, and for the types of every weight. */
+void check_lite_shape(const LiteShape& shape);
+void check_lite_types(const LiteWeights& weights);
+
+/* Angles per position of the released checkpoint: YaRN of factor 40. (kRope / 2) */
+std::vector<float> lite_frequencies();
+
 struct StepBuffers;
 
 class LiteDecoder {
  public:
-  LiteDecoder(Device& d, const LiteShape& shape, LiteWeights weights);
+  /* inv_freq (kRope / 2): angle per position of each pair. The blocks of the cache are those of one sequence,
+   * in order, until set_blocks. */
+  LiteDecoder(Device& d, const LiteShape& shape, LiteWeights weights,
+              const std::vector<float>& inv_freq = lite_frequencies());
   ~LiteDecoder();
   LiteDecoder(const LiteDecoder&) = delete;
   LiteDecoder& operator=(const LiteDecoder&) = delete;
 
   /* Random cache rows for positions [0, n), and their pooled rows: as if n tokens had been read. */
   void fill_cache(int32_t n_tokens, uint32_t seed);
+  /* What is read next belongs to a sequence whose i-th 64 tokens lie in block blocks[i]. */
+  void set_blocks(const int32_t* blocks, int32_t n);
+  /* Copies the rows and pooled rows of a block, in all layers. */
+  void copy_block(int32_t dst, int32_t src);
   /* The next step reads `token` at `position`. */
   void set(int32_t token, int32_t position);
   /* Logits and the next token from x (hidden, device), the residual behind the last layer at `position`. */
   void choose_after(const float* x, int32_t position);
   /* Runs n steps, each on the token that the one before chose. */
   void run(int32_t n_steps);
+  /* Copies the logits (vocab) of the last step on the device, in the order of the stream. */
+  void copy_logits(float* to);
   /* Waits; logits (vocab) and the chosen token of the last step. */
   std::vector<float> logits();
   int32_t token();

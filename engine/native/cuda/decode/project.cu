@@ -154,11 +154,18 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void launch_project_in(const Step& s, const LiteLayer& layer) {
-  for_decode_type(layer.q.type, [&]<ek_type F>() {
-    launch_overlapped(s, "project_in", project_in_kernel<F>, (layer.q.n_rows + layer.kv_a.n_rows) / kRows,
-                      kThreads, parts_bytes(layer.q.n_groups * kUnitsPerGroup), s.b, layer.q, layer.kv_a,
-                      layer.attn_norm, s.shape.hidden, s.shape.eps);
-  });
+  const auto launch_both = [&](const WeightView& q, const WeightView& kv_a) {
+    for_decode_type(q.n_rows > 0 ? q.type : kv_a.type, [&]<ek_type F>() {
+      launch_overlapped(s, "project_in", project_in_kernel<F>, (q.n_rows + kv_a.n_rows) / kRows, kThreads,
+                        parts_bytes(q.n_groups * kUnitsPerGroup), s.b, q, kv_a, layer.attn_norm,
+                        s.shape.hidden, s.shape.eps);
+    });
+  };
+  if (layer.q.type == layer.kv_a.type) return launch_both(layer.q, layer.kv_a);
+  WeightView no_q = layer.q, no_kv_a = layer.kv_a;
+  no_q.n_rows = no_kv_a.n_rows = 0;
+  launch_both(layer.q, no_kv_a);
+  launch_both(no_q, layer.kv_a);
 }
 
 void launch_project_out(const Step& s, const LiteLayer& layer) {

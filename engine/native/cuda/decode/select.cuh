@@ -1,6 +1,6 @@
 /* Training-free block selection of one token: every pooled row is scored, a block of 64 tokens has the
  * probability of its four rows summed over heads, and the best blocks join the first and the last ones. The
- * decoder selects for its token, prefill for the first token of every tile (docs/decisions/0006). */
+ * decoder selects for its token, prefill for the first token of every tile (docs/decisions/0007). */
 #ifndef EK_CUDA_DECODE_SELECT_CUH
 #define EK_CUDA_DECODE_SELECT_CUH
 #include "scores.cuh"

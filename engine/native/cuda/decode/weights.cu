@@ -26,6 +26,14 @@ LiteShape lite_shape(int32_t n_tokens) {
   return s;
 }
 
+LiteTypes lite_types(const std::string& name) {
+  /* As in the released Q4_K_M file: 1408 and 10944 are no multiples of 256, so down is Q5_0 or Q8_0. */
+  if (name == "q4_k_m") return {EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+  if (name == "q8_0") return {EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
+  EK_REQUIRE(name == "bf16", "expected the types q4_k_m, q8_0 or bf16, got %s", name.c_str());
+  return {EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
+}
+
 namespace {
 
 class Maker {
@@ -85,9 +93,40 @@ LiteLayer random_layer(Maker& m, const LiteShape& s, const LiteTypes& t, int32_t
 
 }  // namespace
 
+namespace {
+
+bool has_fused_kernels(ek_type type) {
+  return type == EK_Q4_K || type == EK_Q5_0 || type == EK_Q6_K || type == EK_Q8_0 || type == EK_BF16;
+}
+
+void check_layer_types(const LiteLayer& l, size_t index) {
+  const bool dense = l.router == nullptr;
+  for (const WeightView* w : {&l.q, &l.kv_a, &l.k_b, &l.v_b, &l.out, &l.shared_gate, &l.shared_down})
+    EK_REQUIRE(has_fused_kernels(w->type), "layer %zu: the fused kernels take %s, got type %d", index,
+               kFusedTypes, static_cast<int>(w->type));
+  const ek_type in = l.shared_gate.type;
+  EK_REQUIRE(
+      l.shared_up.type == in && (dense || (l.gate.type == in && l.up.type == in)),
+      "layer %zu: the fused kernels take gate and up of one type, got types %d and %d, experts %d and %d",
+      index, static_cast<int>(in), static_cast<int>(l.shared_up.type),
+      static_cast<int>(dense ? in : l.gate.type), static_cast<int>(dense ? in : l.up.type));
+  const ek_type shared = l.shared_down.type, routed = dense ? shared : l.down.type;
+  EK_REQUIRE(has_down_kernel(routed, shared),
+             "layer %zu: no fused kernel for down weights of types %d (experts) and %d (shared)", index,
+             static_cast<int>(routed), static_cast<int>(shared));
+}
+
+}  // namespace
+
+void check_lite_types(const LiteWeights& w) {
+  for (size_t i = 0; i < w.layers.size(); i++) check_layer_types(w.layers[i], i);
+  EK_REQUIRE(has_fused_kernels(w.head.type) && has_fused_kernels(w.embedding.type),
+             "the fused kernels take %s, got head %d and embedding %d", kFusedTypes,
+             static_cast<int>(w.head.type), static_cast<int>(w.embedding.type));
+}
+
 LiteWeights random_lite_weights(Device& d, const LiteShape& s, const LiteTypes& types, uint32_t seed) {
   LiteWeights w{};
-  w.types = types;
   Maker m(d, w, static_cast<uint64_t>(seed) * 4096 + 1);
   for (int32_t i = 0; i < s.n_layers; i++) w.layers.push_back(random_layer(m, s, types, i));
   w.norm = m.floats(static_cast<size_t>(s.hidden), 1, 0.1f);

@@ -1,4 +1,5 @@
 /* Ops that choose: experts by router score, and the next token. */
+#include <algorithm>
 #include <cfloat>
 
 #include "ops.h"
@@ -88,20 +89,61 @@ __global__ void route_kernel(RouteOp op) {
   }
 }
 
-/* One block per row. */
-__global__ void argmax_kernel(const float* logits, int32_t vocab, int32_t* ids, float* log_probs) {
-  __shared__ Candidate shared_best[kThreads / kWarp];
-  __shared__ float shared_sum[kThreads / kWarp];
-  const float* row = logits + static_cast<size_t>(blockIdx.x) * vocab;
+/* A row's logits are shared out to blocks: one alone would read a large vocabulary for as long as a layer of
+ * a decode step takes. The number of pieces follows from the vocabulary, so sums never change their order. */
+constexpr int kMostPieces = 128, kPieceLogits = 1024;
+
+struct Pieces {
+  const float* logits; /* (rows, vocab) */
+  int32_t vocab, n;
+  Candidate* best; /* (rows, n) */
+  float* sums;     /* (rows, n) */
+
+  __device__ int32_t first(int32_t piece) const {
+    return static_cast<int32_t>(static_cast<int64_t>(vocab) * piece / n);
+  }
+};
+
+/* grid (pieces, rows): the best of each piece. */
+__global__ void best_kernel(Pieces p) {
+  __shared__ Candidate shared[kThreads / kWarp];
+  const float* row = p.logits + static_cast<size_t>(blockIdx.y) * p.vocab;
+  const int32_t piece = blockIdx.x, end = p.first(piece + 1);
   Candidate best{0, -1};
-  for (int32_t i = threadIdx.x; i < vocab; i += kThreads) {
+  for (int32_t i = p.first(piece) + threadIdx.x; i < end; i += kThreads) {
     if (!isnan(row[i])) best = better(best, {row[i], i});
   }
-  best = block_best<kThreads>(best, shared_best);
-  const int32_t id = best.index < 0 ? 0 : best.index;
-  const float top = row[id];
+  best = block_best<kThreads>(best, shared);
+  if (threadIdx.x == 0) p.best[blockIdx.y * p.n + piece] = best;
+}
+
+/* The best of a row; every thread of the block gets it. */
+__device__ int32_t row_best(const Pieces& p, int32_t row, Candidate* shared) {
+  Candidate best{0, -1};
+  if (static_cast<int32_t>(threadIdx.x) < p.n) best = p.best[row * p.n + threadIdx.x];
+  best = block_best<kThreads>(best, shared);
+  return best.index < 0 ? 0 : best.index;
+}
+
+/* grid (pieces, rows): sums of exponentials below the row's best. */
+__global__ void sum_kernel(Pieces p) {
+  __shared__ Candidate shared_best[kThreads / kWarp];
+  __shared__ float shared_sum[kThreads / kWarp];
+  const float* row = p.logits + static_cast<size_t>(blockIdx.y) * p.vocab;
+  const int32_t piece = blockIdx.x, end = p.first(piece + 1);
+  const float top = row[row_best(p, blockIdx.y, shared_best)];
   float sum = 0;
-  for (int32_t i = threadIdx.x; i < vocab; i += kThreads) sum += expf(row[i] - top);
+  for (int32_t i = p.first(piece) + threadIdx.x; i < end; i += kThreads) sum += expf(row[i] - top);
+  sum = block_sum<kThreads>(sum, shared_sum);
+  if (threadIdx.x == 0) p.sums[blockIdx.y * p.n + piece] = sum;
+}
+
+/* One block per row. */
+__global__ void argmax_kernel(Pieces p, int32_t* ids, float* log_probs) {
+  __shared__ Candidate shared_best[kThreads / kWarp];
+  __shared__ float shared_sum[kThreads / kWarp];
+  const int32_t id = row_best(p, blockIdx.x, shared_best);
+  float sum = static_cast<int32_t>(threadIdx.x) < p.n ? p.sums[blockIdx.x * p.n + threadIdx.x] : 0.0f;
   sum = block_sum<kThreads>(sum, shared_sum);
   if (threadIdx.x != 0) return;
   ids[blockIdx.x] = id;
@@ -117,7 +159,13 @@ void route(Device& d, const RouteOp& op) {
 }
 
 void argmax(Device& d, const float* logits, int32_t n_rows, int32_t vocab, int32_t* ids, float* log_probs) {
-  launch(d.stream, "argmax_kernel", {n_rows, kThreads}, argmax_kernel, logits, vocab, ids, log_probs);
+  static_assert(kMostPieces <= kThreads, "a thread for each piece");
+  const int32_t n = std::clamp(ceil_div(vocab, kPieceLogits), 1, kMostPieces);
+  const size_t total = static_cast<size_t>(n_rows) * static_cast<size_t>(n);
+  const Pieces pieces{logits, vocab, n, d.scratch.take<Candidate>(total), d.scratch.take<float>(total)};
+  launch(d.stream, "best_kernel", {{n, n_rows}, kThreads}, best_kernel, pieces);
+  launch(d.stream, "sum_kernel", {{n, n_rows}, kThreads}, sum_kernel, pieces);
+  launch(d.stream, "argmax_kernel", {n_rows, kThreads}, argmax_kernel, pieces, ids, log_probs);
 }
 
 }  // namespace ek::cuda

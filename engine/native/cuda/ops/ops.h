@@ -87,7 +87,7 @@ struct AttentionOp {
 };
 void nsa_attention(Device& d, const AttentionOp& op);
 
-/* ids, log_probs: (n_rows), device. */
+/* ids, log_probs: (n_rows), device. Takes from the scratch memory. */
 void argmax(Device& d, const float* logits, int32_t n_rows, int32_t vocab, int32_t* ids, float* log_probs);
 
 /* Best of several rounds: bytes read plus written per second of a copy, and f32 multiply-adds (2 each). */

@@ -181,7 +181,7 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
 
 LitePrefill::~LitePrefill() = default;
 
-void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens,
+void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits,
                              const std::function<void(const char*)>& after) {
   require_alive();
   const LiteShape& s = decoder_.shape;
@@ -204,15 +204,18 @@ void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens,
       launch_layer(c, decoder_.weights.layers[static_cast<size_t>(i)], i, segment_,
                    i + 1 == s.n_layers ? behind : Needed::kAll);
   }
+  if (!wants_logits) return;
   const size_t last = static_cast<size_t>(length - 1) * static_cast<size_t>(s.hidden);
   decoder_.choose_after(state_->b.x + last, first + n - 1);
 }
 
-void LitePrefill::run(int32_t first, const std::vector<int32_t>& tokens) { run_marked(first, tokens, {}); }
+void LitePrefill::run(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits) {
+  run_marked(first, tokens, wants_logits, {});
+}
 
 void LitePrefill::time_kernels(int32_t first, const std::vector<int32_t>& tokens) {
   KernelTimes times(device_);
-  run_marked(first, tokens, [&](const char* name) { times.mark(name); });
+  run_marked(first, tokens, true, [&](const char* name) { times.mark(name); });
   times.print();
 }
 

@@ -1,7 +1,7 @@
 /* Reading a prompt with a model of DeepSeek-Coder-V2-Lite's architecture: chunks of many tokens on tensor
  * cores, into the cache of a decoder, which then goes on. Attention is dense up to the shape's dense_len and
  * in its dense layers; behind it a tile of kTileQueries positions attends to the blocks that the decoder
- * would choose for the tile's first token (docs/decisions/0006).
+ * would choose for the tile's first token (docs/decisions/0007).
  *
  * What a token's row is does not depend on how a run was cut into chunks, to the bit, nor on how a prompt was
  * cut into runs of more than kMostShort tokens, or into shorter ones. Between the two forms the row
@@ -28,8 +28,9 @@ class LitePrefill {
   LitePrefill& operator=(const LitePrefill&) = delete;
 
   /* Reads tokens as positions [first, first + n); everything before must be in the cache. Then the decoder
-   * has the logits behind the last one, has chosen the next token, and can run. */
-  void run(int32_t first, const std::vector<int32_t>& tokens);
+   * has the logits behind the last one, has chosen the next token, and can run. wants_logits false: the cache
+   * rows alone. */
+  void run(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits = true);
   /* The same, and prints the milliseconds of each kind of kernel. */
   void time_kernels(int32_t first, const std::vector<int32_t>& tokens);
 
@@ -43,7 +44,7 @@ class LitePrefill {
   struct State;
   /* Whether a run of n tokens computes its attention in absorbed form. */
   bool absorbs(int32_t n) const;
-  void run_marked(int32_t first, const std::vector<int32_t>& tokens,
+  void run_marked(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits,
                   const std::function<void(const char*)>& after);
 
   Device& device_;

@@ -1,6 +1,6 @@
 /* Which blocks the tiles of a chunk attend to, where attention is sparse: each tile of kTileQueries positions
  * what the decoder would choose for its first token, and what begins inside of the tile. The first token's
- * choice depends on nothing behind it, so a tile may be read in parts (docs/decisions/0006). */
+ * choice depends on nothing behind it, so a tile may be read in parts (docs/decisions/0007). */
 #include "../decode/select.cuh"
 #include "kernels.h"
 

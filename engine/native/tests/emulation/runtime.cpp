@@ -21,13 +21,19 @@ struct EmulatedEvent {
 
 namespace {
 
-constexpr size_t kPage = 4096, kAlignment = 256, kDeviceBytes = size_t{8} << 30;
+constexpr size_t kPage = 4096, kAlignment = 256;
 constexpr int kPattern = 0xff;
 
 struct Allocation {
   void* pages;
   size_t n_pages_bytes, n_bytes;
 };
+
+/* Of the device: 8 GiB, or as many MiB as EMULATED_GPU_MIB says, for tests of memory that runs out. */
+size_t device_bytes() {
+  const char* mib = std::getenv("EMULATED_GPU_MIB");
+  return mib == nullptr ? size_t{8} << 30 : std::strtoull(mib, nullptr, 10) << 20;
+}
 
 std::mutex mutex;
 std::map<void*, Allocation> allocations;
@@ -42,7 +48,7 @@ size_t slack(const Allocation& a) { return round_up(a.n_bytes, kAlignment) - a.n
 
 cudaError_t cudaMalloc(void** out, size_t n) {
   const std::lock_guard lock(mutex);
-  if (n > kDeviceBytes || n_allocated + n > kDeviceBytes) return cudaErrorMemoryAllocation;
+  if (n > device_bytes() || n_allocated + n > device_bytes()) return cudaErrorMemoryAllocation;
   Allocation a{nullptr, round_up(round_up(n, kAlignment), kPage) + kPage, n};
   a.pages = mmap(nullptr, a.n_pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (a.pages == MAP_FAILED) return cudaErrorMemoryAllocation;
@@ -73,6 +79,12 @@ cudaError_t cudaFree(void* p) {
   return cudaSuccess;
 }
 
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
+  const std::lock_guard lock(mutex);
+  *total_bytes = device_bytes();
+  *free_bytes = *total_bytes > n_allocated ? *total_bytes - n_allocated : 0;
+  return cudaSuccess;
+}
 cudaError_t cudaMemset(void* p, int value, size_t n) {
   std::memset(p, value, n);
   return cudaSuccess;
@@ -121,7 +133,7 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated on the CPU", kDeviceBytes, 9, 0, 4, 1 << 20};
+  *p = {"emulated on the CPU", device_bytes(), 9, 0, 4, 1 << 20};
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {

@@ -11,3 +11,14 @@
   right: [(function_expression) (arrow_function) (class)]) @function
 (assignment_expression
   left: (member_expression object: (this) property: (property_identifier) @name)) @field
+(program
+  (_ (variable_declarator
+    name: (identifier) @name
+    value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @function))
+(export_statement
+  (_ (variable_declarator
+    name: (identifier) @name
+    value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @function))
+(field_definition
+  property: (_) @name
+  value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @method

@@ -23,3 +23,14 @@
 (export_statement
   (lexical_declaration
     (variable_declarator value: (object (pair key: (property_identifier) @name) @field))))
+(program
+  (_ (variable_declarator
+    name: (identifier) @name
+    value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @function))
+(export_statement
+  (_ (variable_declarator
+    name: (identifier) @name
+    value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @function))
+(public_field_definition
+  name: (_) @name
+  value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @method

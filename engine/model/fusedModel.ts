@@ -1,0 +1,118 @@
+/**
+ * A model whose step is one native call (fusedModels.ts): DeepSeek-Coder-V2-Lite's kind on CUDA. Blocks and prefix
+ * cache are those of every model: the step gets each sequence's block table.
+ */
+import type { BufferHandle, ModelHandle } from "../backend/addon.ts";
+import type { Backend } from "../backend/backend.ts";
+import {
+  type FusedModelParams,
+  type FusedModelWeights,
+  KV_BLOCK,
+  type RandomTypes,
+} from "../backend/params.ts";
+import { PagedKv } from "../kvcache/pagedKv.ts";
+import type { GgufFile } from "../loader/gguf.ts";
+import { fusedParams, loadFusedModel } from "./fusedWeights.ts";
+import { cacheBlocks } from "./memoryPlan.ts";
+import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
+import type { Model, StepLogits, StepPart } from "./model.ts";
+
+/** Most tokens of a step, and most sequences. Workspace grows with the first: 117 KB a token at the Lite's size. */
+export const FUSED_STEP = { tokens: 2048, sequences: 8 } as const;
+
+interface Parts {
+  params: FusedModelParams;
+  model: ModelHandle;
+  /** Kept alive: the model reads them. */
+  weights?: FusedModelWeights;
+  contextLength: number;
+}
+
+export class FusedModel implements Model {
+  readonly contextLength: number;
+  readonly vocab: number;
+  readonly kv: PagedKv;
+  readonly kvBytes: number;
+  readonly maxStepTokens: number;
+  readonly maxStepSequences = FUSED_STEP.sequences;
+  /** The native model, for measurements. */
+  readonly handle: ModelHandle;
+  private readonly backend: Backend;
+  private readonly parts: Parts;
+  private readonly logits: BufferHandle;
+
+  private constructor(backend: Backend, parts: Parts) {
+    const { vocab, nBlocks, chunk } = parts.params;
+    this.backend = backend;
+    this.parts = parts;
+    this.handle = parts.model;
+    this.contextLength = parts.contextLength;
+    this.vocab = vocab;
+    this.maxStepTokens = chunk;
+    this.kvBytes = backend.fusedModels.plan(parts.params).cacheBytes;
+    this.kv = new PagedKv(nBlocks, (dst, src) =>
+      backend.fusedModels.copyBlock(parts.model, dst, src),
+    );
+    this.logits = backend.alloc(this.maxStepSequences * vocab * 4);
+  }
+
+  /**
+   * Loads the file, whose shape the fused kernels take (`fusedObstacle`). Throws `bad_argument` when its types are mixed
+   * as no kernel takes them, `bad_model`, `out_of_memory`, or `device`.
+   */
+  static load(
+    backend: Backend,
+    gguf: GgufFile,
+    config: MlaMoeConfig,
+    contextLength: number,
+    chunk: number = FUSED_STEP.tokens,
+  ): FusedModel {
+    const params = fusedParams(config, cacheBlocks(contextLength), chunk);
+    const loaded = loadFusedModel(backend, gguf, config, params);
+    return new FusedModel(backend, { params, contextLength, ...loaded });
+  }
+
+  /** A model of this shape with random weights made on the device, for measurements. */
+  static random(
+    backend: Backend,
+    config: MlaMoeConfig,
+    types: RandomTypes,
+    contextLength: number,
+  ): FusedModel {
+    const params = fusedParams(config, cacheBlocks(contextLength), FUSED_STEP.tokens);
+    const model = backend.fusedModels.createRandom(params, types, 1);
+    return new FusedModel(backend, { params, model, contextLength });
+  }
+
+  /** Frees the cache, the workspace, and weights that were made with the model. Nothing may be called afterwards. */
+  close(): void {
+    this.backend.dispose(this.handle);
+    this.backend.dispose(this.logits);
+  }
+
+  forward(parts: readonly StepPart[]): StepLogits {
+    const nBlocks = (part: StepPart) =>
+      Math.ceil((part.sequence.tokens.length + part.tokens.length) / KV_BLOCK);
+    const step = {
+      start: Int32Array.from(parts, (part) => part.sequence.tokens.length),
+      nNew: Int32Array.from(parts, (part) => part.tokens.length),
+      nSeqBlocks: Int32Array.from(parts, nBlocks),
+      blocks: Int32Array.from(
+        parts.flatMap((part) => part.sequence.blocks.slice(0, nBlocks(part))),
+      ),
+      tokens: Int32Array.from(parts.flatMap((part) => part.tokens)),
+      wants: Uint8Array.from(parts, (part) => Number(part.wantsLogits)),
+    };
+    const { backend, vocab, logits } = this;
+    backend.fusedModels.step(this.parts.model, step, logits);
+    const nRows = step.wants.reduce((sum, wants) => sum + wants, 0);
+    return {
+      greedy: () => backend.argmax(logits, vocab, nRows),
+      row: (index) => {
+        const row = new Float32Array(vocab);
+        backend.download(row, logits, index * vocab * 4);
+        return row;
+      },
+    };
+  }
+}

@@ -1,0 +1,128 @@
+/** The weights of a `deepseek2` file for fused kernels: as mlaMoeWeights.ts, with W_UK and W_UV of each head apart. */
+import type { ModelHandle } from "../backend/addon.ts";
+import type { Backend } from "../backend/backend.ts";
+import type { FusedLayerWeights, FusedModelParams, FusedModelWeights } from "../backend/params.ts";
+import { EngineError } from "../base/errors.ts";
+import type { GgufFile } from "../loader/gguf.ts";
+import type { TensorTypeName } from "../loader/ggufTensors.ts";
+import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
+import { uploadFf } from "./mlaMoeWeights.ts";
+import { TensorUpload } from "./tensorUpload.ts";
+
+/** Types of matrices that the fused kernels multiply with; vectors and routers are F32. */
+const FUSED_TYPES: readonly TensorTypeName[] = ["Q4_K", "Q5_0", "Q6_K", "Q8_0", "BF16"];
+
+/** What the native side needs to know of a model of this shape. */
+export function fusedParams(c: MlaMoeConfig, nBlocks: number, chunk: number): FusedModelParams {
+  const { nLayers, nDenseLayers, hidden, vocab, nHeads, nopeDim, ropeDim, vDim } = c;
+  const { latentDim, denseFf, eps, softmaxScale, invFreq, moe } = c;
+  return {
+    ...{ nLayers, nDense: nDenseLayers, hidden, vocab, nHeads, nopeDim, ropeDim, vDim },
+    ...{ latentDim, denseFf, eps, softmaxScale, invFreq, nBlocks, chunk },
+    ...moe,
+  };
+}
+
+/** Why the fused kernels of this device do not compute the file, in one line; undefined when they do. */
+export function fusedObstacle(
+  backend: Backend,
+  gguf: GgufFile,
+  config: MlaMoeConfig,
+): string | undefined {
+  if (config.nsa !== undefined) return "the fused kernels have no native sparse attention";
+  if (config.queryLatentDim !== undefined)
+    return `the fused kernels take queries in one projection, found a latent of ${config.queryLatentDim}`;
+  try {
+    backend.fusedModels.plan(fusedParams(config, 1, 1));
+  } catch (error) {
+    if (EngineError.is(error, "bad_argument")) return error.message;
+    throw error;
+  }
+  for (const { name, type } of gguf.tensors.values()) {
+    if (name.endsWith("exp_probs_b.bias")) return "the fused kernels route without a bias";
+    const isSmall = name.endsWith("norm.weight") || name.endsWith("ffn_gate_inp.weight");
+    if (!isSmall && !FUSED_TYPES.includes(type))
+      return `the fused kernels take ${FUSED_TYPES.join(", ")}, found ${name} of ${type}`;
+  }
+  return undefined;
+}
+
+/**
+ * Uploads the weights of `gguf` and makes the model of them; `close` frees both. Throws `bad_model` when a tensor is
+ * missing or has another shape, `bad_argument` when types are mixed as no kernel takes them, or `out_of_memory`.
+ */
+export function loadFusedModel(
+  backend: Backend,
+  gguf: GgufFile,
+  config: MlaMoeConfig,
+  params: FusedModelParams,
+): { model: ModelHandle; weights: FusedModelWeights } {
+  const upload = new TensorUpload(backend, gguf);
+  try {
+    const { vocab, hidden, nLayers } = config;
+    const embedding = upload.matrix("token_embd.weight", vocab, hidden);
+    const weights = {
+      embedding,
+      head: upload.has("output.weight") ? upload.matrix("output.weight", vocab, hidden) : embedding,
+      norm: upload.vector("output_norm.weight", hidden),
+      layers: Array.from({ length: nLayers }, (_, layer) => uploadLayer(upload, config, layer)),
+    };
+    try {
+      return { model: backend.fusedModels.create(params, weights), weights };
+    } catch (error) {
+      disposeWeights(backend, weights);
+      throw error;
+    }
+  } finally {
+    upload.close();
+  }
+}
+
+/** Frees all weights now: a second copy of them may not fit beside the first. */
+function disposeWeights(backend: Backend, { embedding, head, norm, layers }: FusedModelWeights) {
+  const ofLayer = (l: FusedLayerWeights) => [
+    ...[l.attnNorm, l.kvNorm, l.ffnNorm, l.q, l.kvA, l.kB, l.vB, l.out],
+    ...Object.values(l.experts ?? {}),
+    ...Object.values(l.shared),
+  ];
+  for (const handle of [embedding, head, norm, ...layers.flatMap(ofLayer)]) backend.dispose(handle);
+}
+
+function uploadLayer(upload: TensorUpload, c: MlaMoeConfig, layer: number): FusedLayerWeights {
+  const name = (part: string) => `blk.${layer}.${part}`;
+  const { hidden, latentDim, ropeDim, nopeDim, vDim, nHeads, moe } = c;
+  const isDense = layer < c.nDenseLayers;
+  const [kB, vB] = latentHalves(upload, name, c);
+  return {
+    attnNorm: upload.vector(name("attn_norm.weight"), hidden),
+    kvNorm: upload.vector(name("attn_kv_a_norm.weight"), latentDim),
+    ffnNorm: upload.vector(name("ffn_norm.weight"), hidden),
+    q: upload.matrix(name("attn_q.weight"), nHeads * (nopeDim + ropeDim), hidden),
+    kvA: upload.matrix(name("attn_kv_a_mqa.weight"), latentDim + ropeDim, hidden),
+    ...{ kB, vB },
+    out: upload.matrix(name("attn_output.weight"), hidden, nHeads * vDim),
+    experts: isDense
+      ? undefined
+      : {
+          router: upload.matrix(name("ffn_gate_inp.weight"), moe.nExperts, hidden),
+          ...uploadFf(upload, name, "_exps", moe.ff, hidden, moe.nExperts),
+        },
+    shared: isDense
+      ? uploadFf(upload, name, "", c.denseFf, hidden)
+      : uploadFf(upload, name, "_shexp", moe.sharedFf, hidden),
+  };
+}
+
+/** W_UK and W_UV: two tensors in newer files, the first transposed; rows of one in older ones. */
+function latentHalves(upload: TensorUpload, name: (part: string) => string, c: MlaMoeConfig) {
+  const { nHeads, nopeDim, vDim, latentDim } = c;
+  const period = nopeDim + vDim;
+  if (!upload.has(name("attn_k_b.weight"))) {
+    const shape = { nRows: nHeads * period, nCols: latentDim, period, split: nopeDim };
+    return upload.splitRows(name("attn_kv_b.weight"), shape);
+  }
+  return [
+    upload.matrix(name("attn_k_b.weight"), latentDim, nopeDim, nHeads),
+    upload.matrix(name("attn_v_b.weight"), vDim, latentDim, nHeads),
+  ] as const;
+}

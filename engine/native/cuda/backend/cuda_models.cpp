@@ -1,0 +1,62 @@
+/* Whole models on the CUDA backend, and the card's memory that they are planned for. */
+#include "../model/lite_model.h"
+#include "../ops/ops.h"
+#include "cuda_backend.h"
+
+namespace ek::cuda {
+
+namespace {
+
+LiteModel& lite(const ek_model& model) { return static_cast<LiteModel&>(*model.storage); }
+
+}  // namespace
+
+double CudaBackend::measure_matrix_rate() {
+  require_alive();
+  return cuda::measure_matrix_rate(device_);
+}
+
+void CudaBackend::device_memory(size_t* free_bytes, size_t* total_bytes) {
+  require_alive();
+  check(cudaMemGetInfo(free_bytes, total_bytes), "asking for free memory");
+}
+
+ek_model_memory CudaBackend::plan_model(const ek_model_params& params) {
+  return memory_of(shape_of(params), params.chunk);
+}
+
+std::unique_ptr<Storage> CudaBackend::make_model(const ek_model_params& params,
+                                                 const ek_model_weights& weights) {
+  require_alive();
+  return std::make_unique<LiteModel>(device_, params, weights_of(params, weights));
+}
+
+std::unique_ptr<Storage> CudaBackend::make_random_model(const ek_model_params& params, const char* types,
+                                                        uint32_t seed) {
+  require_alive();
+  const LiteTypes mix = lite_types(types);
+  return std::make_unique<LiteModel>(device_, params,
+                                     random_lite_weights(device_, shape_of(params), mix, seed));
+}
+
+void CudaBackend::model_copy_block(ek_model& model, int32_t dst_block, int32_t src_block) {
+  require_alive();
+  lite(model).copy_block(dst_block, src_block);
+}
+
+ModelCost CudaBackend::model_cost(const ek_model& model, const ModelStep& step) {
+  return lite(model).cost(step);
+}
+
+void CudaBackend::model_step(ek_model& model, const ModelStep& step) {
+  require_alive();
+  lite(model).step(step);
+}
+
+void CudaBackend::model_fill_cache(ek_model& model, int32_t n_tokens, uint32_t seed) {
+  require_alive();
+  lite(model).fill_cache(n_tokens, seed);
+  device_.wait();
+}
+
+}  // namespace ek::cuda
