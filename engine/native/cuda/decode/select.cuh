@@ -14,12 +14,8 @@ static_assert(kScoreRows == kTileTokens && kBlocksPerGroup == 16, "a thread per 
 constexpr size_t kScoreShared =
     sizeof(__nv_bfloat16) * (kTileTokens + kHeads) * kPitch + sizeof(float) * kHeads * kSPitch;
 inline size_t select_shared(int32_t n_keys) { return static_cast<size_t>(n_keys) * (8 + 4 + 1); }
-/* A power of two, of at least n_blocks. */
-inline int32_t select_keys(int32_t n_blocks) {
-  int32_t n = 64;
-  while (n < n_blocks) n *= 2;
-  return n;
-}
+/* Keys for n_blocks blocks: whole groups. */
+inline int32_t select_keys(int32_t n_blocks) { return ceil_div(n_blocks, kBlocksPerGroup) * kBlocksPerGroup; }
 
 /* Scores of kScoreRows pooled rows with the token at t: per head their maximum and sum, and the mass of each
  * 64 tokens. row_of(i): where pooled row i lies, of those up to t. All kThreads threads of the block call. */
@@ -62,23 +58,55 @@ __device__ void score_group(uint4* memory, const __nv_bfloat16* queries, int32_t
   }
 }
 
-/* Descending order of n keys, a power of two; all threads of the block call. */
-__device__ inline void sort_keys(uint64_t* key, int n) {
-  for (int size = 2; size <= n; size *= 2) {
-    for (int step = size / 2; step > 0; step /= 2) {
-      __syncthreads();
-      for (int i = threadIdx.x; i < n / 2; i += kSelectThreads) {
-        const int low = i / step * step * 2 + i % step, high = low + step;
-        const bool descending = (low & size) == 0;
-        const uint64_t a = key[low], c = key[high];
-        if (descending ? a < c : a > c) {
-          key[low] = c;
-          key[high] = a;
-        }
-      }
-    }
+/* A digit of the key that is sought, and how many keys with that digit are among the best. */
+struct Digit {
+  int32_t value, wanted, found;
+};
+
+/* Which of 256 digits, from the largest on, the wanted-th key has; value -1 if there are fewer keys. count:
+ * keys of each digit. One warp calls. */
+__device__ inline void find_digit(const int32_t* count, int32_t wanted, Digit* out) {
+  constexpr int kPerLane = 256 / kWarp;
+  const int lane = threadIdx.x % kWarp, first = 255 - lane * kPerLane;
+  int32_t own = 0;
+  for (int i = 0; i < kPerLane; i++) own += count[first - i];
+  int32_t upto = own;
+  for (int d = 1; d < kWarp; d *= 2) {
+    const int32_t other = __shfl_up_sync(0xffffffffu, upto, d);
+    if (lane >= d) upto += other;
   }
-  __syncthreads();
+  int32_t before = upto - own;
+  if (lane == kWarp - 1 && upto < wanted) *out = {-1, 0, 0};
+  if (before >= wanted || upto < wanted) return;
+  int digit = first;
+  for (; before + count[digit] < wanted; digit--) before += count[digit];
+  *out = {digit, wanted - before, count[digit]};
+}
+
+/* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are fewer. Found 8
+ * bits at a time: sorting 2048 keys takes 66 rounds of all threads, this rarely more than four. All
+ * kSelectThreads threads of the block call, top > 0. */
+__device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
+  __shared__ int32_t count[256];
+  __shared__ Digit digit;
+  uint64_t prefix = 0;
+  int32_t wanted = top;
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    for (int i = threadIdx.x; i < 256; i += kSelectThreads) count[i] = 0;
+    __syncthreads();
+    for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
+      const uint64_t k = key[j];
+      if (k != 0 && ((k ^ prefix) >> shift) < 256) atomicAdd(count + (k >> shift & 255), 1);
+    }
+    __syncthreads();
+    if (threadIdx.x < kWarp) find_digit(count, wanted, &digit);
+    __syncthreads();
+    if (digit.value < 0) return 1;
+    prefix |= static_cast<uint64_t>(digit.value) << shift;
+    wanted = digit.wanted;
+    if (wanted == digit.found) return prefix; /* all keys that begin so are among the best */
+  }
+  return prefix;
 }
 
 /* factor (groups, heads): what a group's mass of a head is worth in the softmax over all pooled rows. */
@@ -128,9 +156,9 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
   const int32_t n = t / 64 + 1, last_free = n - local; /* blocks 1 .. last_free - 1 compete */
   head_factors(in, factor, (t / kPoolStride + kScoreRows) / kScoreRows);
   __syncthreads();
-  for (int32_t j = threadIdx.x; j < n_keys; j += kSelectThreads) {
+  for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
     key[j] = 0;
-    if (j < n) marked[j] = j == 0 || j >= last_free;
+    marked[j] = j == 0 || j >= last_free;
     if (j < 1 || j >= last_free) continue;
     float p = 0;
     for (int h = 0; h < kHeads; h++)
@@ -138,9 +166,10 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
     /* Of equal blocks the lower index has the larger key; no key of a block is 0. */
     key[j] = static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j));
   }
-  sort_keys(key, n_keys);
-  for (int32_t i = threadIdx.x; i < min(top, n_keys); i += kSelectThreads) {
-    if (key[i] != 0) marked[0xffffffffu - static_cast<uint32_t>(key[i])] = 1;
+  __syncthreads();
+  const uint64_t least = top > 0 ? least_of_best(key, n, top) : ~uint64_t{0};
+  for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
+    if (key[j] >= least) marked[j] = 1;
   }
   __syncthreads();
   return marked;
