@@ -2,7 +2,17 @@
 import tseslint from "typescript-eslint";
 
 export default [
-  { ignores: ["**/*.mjs", "**/*.cjs", "dist/**", "build/**", "test/fixtures/**", ".cache/**"] },
+  {
+    ignores: [
+      "**/*.mjs",
+      "**/*.cjs",
+      "dist/**",
+      "build/**",
+      "test/fixtures/**",
+      ".cache/**",
+      ".corpus/**",
+    ],
+  },
   {
     files: ["src/**/*.ts", "engine/**/*.ts", "webview/**/*.ts", "test/**/*.ts"],
     languageOptions: { parser: tseslint.parser, parserOptions: { projectService: true } },
