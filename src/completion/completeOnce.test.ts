@@ -69,6 +69,16 @@ test.each([
   expect(once).toMatchObject({ kind: "answered", result: shown });
 });
 
+test("gives its best guess where the editor stays silent because nothing is sure, and no wild one", async () => {
+  engine.script = () => ({ pieces: ["total"], stopType: "word", logProb: Math.log(0.1) });
+  expect(await inEditor("x = <|>\ny = 2")).toMatchObject({ kind: "nothing" });
+  const once = await completeOnce(connection, queryOf("x = <|>\ny = 2"));
+  expect(once).toMatchObject({ kind: "answered", result: { kind: "shown", text: "total" } });
+  engine.script = () => ({ pieces: ["total"], stopType: "word", logProb: Math.log(0.01) });
+  const wild = await completeOnce(connection, queryOf("x = <|>\ny = 3"));
+  expect(wild).toMatchObject({ kind: "answered", result: { kind: "nothing" } });
+});
+
 test("fails with the engine, even where the file says what follows", async () => {
   engine.script = () => failure("internal", "out of blocks");
   const once = await completeOnce(connection, queryOf(`${REPEATED}tot<|>\n`));

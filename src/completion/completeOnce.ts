@@ -24,7 +24,13 @@ export interface OneQuery {
   syntax: CursorSyntax;
 }
 
-/** What the editor shows at this place when it is asked for the first time. The model is asked even where a copy needs none. */
+/** Least probability of a text for somebody who asked for one, where nothing surer is there. */
+const ASKED_SURE = 0.02;
+
+/**
+ * What the editor shows at this place when it is asked for the first time, or, where it would show nothing because nothing
+ * is sure enough, the best guess. The model is asked even where a copy needs none.
+ */
 export async function completeOnce(engine: EngineApi, query: OneQuery): Promise<OneCompletion> {
   const { snapshot, extra, related, maxTokens, syntax } = query;
   const site = siteOf(snapshot);
@@ -49,9 +55,11 @@ export async function completeOnce(engine: EngineApi, query: OneQuery): Promise<
     engine,
   ).end;
   if (end.kind === "answered" && end.response) {
-    const shown = needsNoModel(copied)
+    const asTyped = needsNoModel(copied)
       ? copied
       : worthMore(resultAt(end.answer, site, sure), copied);
+    const shown =
+      asTyped.result.kind === "shown" ? asTyped : resultAt(end.answer, site, ASKED_SURE);
     return { kind: "answered", result: shown.result, response: end.response };
   }
   return {
