@@ -60,6 +60,8 @@ export function runRandomLite(
 ): string {
   if (device === "cpu")
     throw new EngineError("unsupported", "expected --device cuda with --random-lite, found cpu");
+  if (peer !== undefined && bench === "fim")
+    throw new EngineError("unsupported", "expected --peer with decode or prefill, found fim");
   const sizes = quick ? QUICK_SIZES : LITE_SIZES;
   const alone = randomLiteBench(bench, { version, types, sizes });
   const report = peer === undefined ? alone : withPeer(alone, sizes, peer);

@@ -18,7 +18,7 @@ const entriesSchema = v.array(
 
 /**
  * Adds the peer's tokens per second to the rows of `report`, and how many times as many we reach. Call it after the GPU
- * was given back. Throws `environment` when there is no llama-bench or it fails, `unsupported` for `fim`, which it lacks.
+ * was given back, and not for `fim`, which it lacks. Throws `environment` when there is no llama-bench or it fails.
  */
 export function withPeer(
   report: RandomLiteReport,
@@ -26,8 +26,6 @@ export function withPeer(
   file: string,
 ): RandomLiteReport {
   const { bench } = report;
-  if (bench === "fim")
-    throw new EngineError("unsupported", `expected --peer with decode or prefill, found fim`);
   const lengths = (bench === "decode" ? sizes.depths : sizes.prompts).join(",");
   const what =
     bench === "decode"

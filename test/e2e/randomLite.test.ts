@@ -71,6 +71,13 @@ test("needs a GPU, and says so", () => {
   );
 });
 
+test("refuses a peer for what it cannot measure before anything is measured", () => {
+  const command = { version: "0", types: "q8_0", peer: "peer.gguf", quick: true } as const;
+  expect(() => runRandomLite("fim", { ...command, device: "cuda" }, true)).toThrow(
+    "expected --peer with decode or prefill, found fim",
+  );
+});
+
 test("puts the peer's figures of the same lengths beside ours", () => {
   const row = { name: "one token after 70", length: 70, n: 1, p50Ms: 1, p95Ms: 1 };
   const rates = { gbPerS: 1, percentOfCopy: 1, tflopPerS: 1, percentOfMatrixRate: 1 };
