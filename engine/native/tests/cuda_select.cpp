@@ -51,7 +51,9 @@ class Comparison {
         reference_(decoder_.shape, decoder_.weights),
         prefill_(d, decoder_, c.longest, c.segment),
         tokens_(random_tokens(c.ends.back(), decoder_.shape.vocab)) {
-    reference_.prescribe([this](int32_t layer, int32_t t) { return decoder_.tile_list(layer, t); });
+    reference_.prescribe([this](int32_t layer, int32_t t) {
+      return t % ek::cuda::kTileQueries == 0 ? decoder_.tile_list(layer, t) : decoder_.step_list(layer);
+    });
   }
 
   void run() {

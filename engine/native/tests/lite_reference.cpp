@@ -222,7 +222,7 @@ std::vector<int32_t> LiteReference::blocks_of(HostLayer& layer, int32_t index, c
   if (!by_tile || t == tile) {
     const std::vector<double> mass = masses(layer, query);
     out = choose(mass);
-    if (t == tile && lists_) {
+    if (lists_ && (!by_tile || t == tile)) {
       out = lists_(index, t);
       judge(out, mass);
     }

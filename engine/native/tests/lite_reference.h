@@ -45,9 +45,9 @@ class LiteReference {
   double narrowest_choice() const { return narrow_.gap; }
   /* The last position's logits if that other expert had been chosen. */
   std::vector<double> step_with_runner_up(int32_t token);
-  /* Selections to take instead of its own, by layer and position of a tile's first token. How much better a
-   * block was that they leave out is counted, so that blocks that are equal but for rounding do not matter.
-   */
+  /* Selections to take instead of its own, by layer and position: of steps, and of the first token of a tile.
+   * How much better a block was that they leave out is counted, so that blocks that are equal but for rounding
+   * do not matter. */
   using Lists = std::function<std::vector<int32_t>(int32_t layer, int32_t position)>;
   void prescribe(Lists lists) { lists_ = std::move(lists); }
   /* At most, of the mass of the worst block that was chosen; infinite when a list has no proper form. */

@@ -85,52 +85,38 @@ __device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4
   b.part_sum[blockIdx.x * kHeads + threadIdx.x / 16] = run.sum;
 }
 
-/* Block i of the grid has the i-th even share of the listed blocks. stages: tiles in shared memory, 1 or 2.
- */
-__global__ void __launch_bounds__(kThreads)
-    attend_kernel(StepBuffers b, int32_t n_blocks, int32_t layer, bool sparse, int stages) {
+/* Block i of the grid has the i-th even share of the listed blocks. One tile is in shared memory, so that two
+ * blocks fit into a multiprocessor: one loads while the other computes. */
+__global__ void __launch_bounds__(kThreads, 2)
+    attend_kernel(StepBuffers b, int32_t n_blocks, int32_t layer, bool sparse) {
   uint4* memory = dynamic_shared<uint4>();
   AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
-  __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory + (sizeof(AttendShared) + 15) / 16);
+  __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
   allow_next_kernel();
   wait_for_kernel_before();
-  const int32_t t = b.state->position, n = sparse ? b.state->n_listed : t / 64 + 1;
+  const int32_t* list = b.lists + static_cast<size_t>(layer) * n_blocks;
+  const int32_t t = b.state->position, n = sparse ? b.n_listed[layer] : t / 64 + 1;
   const int32_t share = (n + kSplits - 1) / kSplits, begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
   const int32_t end = min(n, begin + share);
   if (begin == end) {
     if (threadIdx.x < kHeads) b.part_sum[blockIdx.x * kHeads + threadIdx.x] = 0;
     return;
   }
-  const auto rows_of = [&](int32_t entry) {
-    return min(kTileTokens, t + 1 - (sparse ? b.list[entry] : entry) * 64);
-  };
-  const auto load = [&](int32_t entry) {
-    const int32_t block = b.blocks[sparse ? b.list[entry] : entry];
-    load_tile(tiles + (entry - begin) % stages * (kTileTokens * kPitch),
-              b.cache + (static_cast<size_t>(layer) * n_blocks + block) * 64 * kRow, rows_of(entry));
-    copy_async_commit();
-  };
-  load(begin);
-  load_query(s.query, b.query);
   Running run{-INFINITY, 0};
   float out[kDims / 8][4] = {};
   for (int32_t entry = begin; entry < end; entry++) {
-    const bool ahead = stages == 2 && entry + 1 < end;
-    if (ahead) {
-      load(entry + 1);
-      copy_async_wait<1>();
-    } else {
-      copy_async_wait<0>();
-    }
+    const int32_t block = sparse ? list[entry] : entry, n_rows = min(kTileTokens, t + 1 - block * 64);
+    load_tile(tile, b.cache + (static_cast<size_t>(layer) * n_blocks + b.blocks[block]) * 64 * kRow, n_rows);
+    copy_async_commit();
+    if (entry == begin) load_query(s.query, b.query);
+    copy_async_wait<0>();
     __syncthreads();
-    const __nv_bfloat16* tile = tiles + (entry - begin) % stages * (kTileTokens * kPitch);
     score_tile(s.score, s.query, tile);
     __syncthreads();
-    weigh_tile(s, rows_of(entry), run);
+    weigh_tile(s, n_rows, run);
     __syncthreads();
     add_values(s, tile, out);
     __syncthreads();
-    if (stages == 1 && entry + 1 < end) load(entry + 1);
   }
   store_part(b, out, run);
 }
@@ -138,16 +124,10 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
-  int device = 0, most = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "asking for its memory");
-  constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch,
-                   kOther = (sizeof(AttendShared) + 15) / 16 * 16;
-  const int stages = static_cast<size_t>(most) >= kOther + 2 * kTile ? 2 : 1;
+  constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch;
+  static_assert(sizeof(AttendShared) % 16 == 0, "the tile behind it is aligned");
   launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, kSplits, kThreads,
-                    kOther + kTile * static_cast<size_t>(stages), s.b, s.shape.n_blocks, layer_index, sparse,
-                    stages);
+                    sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index, sparse);
 }
 
 }  // namespace ek::cuda

@@ -7,207 +7,281 @@ namespace ek::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
+constexpr int kAhead = 3;         /* fragments under way in a warp */
+constexpr int kMostExperts = 256; /* check_lite_shape */
 
-/* Chooses the experts from all logits: softmax, the top_k largest, ties to the lowest index, not normalised
- * again. n_experts <= kThreads. */
-__device__ void choose_experts(const StepBuffers& b, int32_t n_experts, int32_t top_k, float* logit,
-                               float* shared) {
+/* How many experts have a larger logit, or an equal one and a lower index. */
+__device__ int rank_of(const float* logit, int32_t n_experts, int32_t expert) {
+  const float own = logit[expert];
+  int rank = 0;
+#pragma unroll 8
+  for (int j = 0; j < n_experts; j++) rank += logit[j] > own || (logit[j] == own && j < expert);
+  return rank;
+}
+
+/* The chosen experts and their weights, for the down product: softmax, the top_k largest, not normalised
+ * again. */
+__device__ void weigh_experts(const StepBuffers& b, int32_t n_experts, int32_t top_k, float* logit,
+                              float* shared) {
   const int i = threadIdx.x;
   const bool has = i < n_experts;
-  if (has) logit[i] = __ldcg(b.router + i);
   const float own = has ? __ldcg(b.router + i) : -INFINITY;
+  if (has) logit[i] = own;
   const float top = block_max<kThreads>(own, shared);
   const float e = has ? expf(own - top) : 0.0f;
   const float total = block_sum<kThreads>(e, shared);
-  int rank = 0;
-  for (int j = 0; has && j < n_experts; j++) rank += logit[j] > own || (logit[j] == own && j < i);
-  if (has && rank < top_k) {
+  const int rank = has ? rank_of(logit, n_experts, i) : top_k;
+  if (rank < top_k) {
     b.experts[rank] = i;
     b.expert_weight[rank] = e / total;
   }
 }
 
-/* A warp per expert; the block that arrives last chooses, and then lets the routed blocks of this kernel go
- * on. */
+constexpr int kRouted = kWarps / 2; /* experts per block of the router: two warps share one's columns */
+constexpr int kRouterLoads = 8;     /* of four columns, before the residual is there */
+
+/* Logits of kRouted experts. The block that arrives last also weighs; whoever needs a choice waits for all
+ * logits (await_choice). */
 __device__ void route(const StepBuffers& b, const LiteLayer& layer, const LiteShape& shape,
                       int32_t n_blocks) {
-  __shared__ float shared[kWarps], logit[kThreads];
+  __shared__ float shared[kWarps], logit[kMostExperts], dots[kWarps], squares[kWarps];
   __shared__ bool last;
-  const int lane = threadIdx.x % kWarp, expert = blockIdx.x * kWarps + threadIdx.x / kWarp;
-  float sum = 0;
-  for (int32_t c = threadIdx.x; c < shape.hidden; c += kThreads) sum += b.x[c] * b.x[c];
-  const float scale = rsqrtf(block_sum<kThreads>(sum, shared) / static_cast<float>(shape.hidden) + shape.eps);
-  if (expert < shape.n_experts) {
-    const float* row = layer.router + static_cast<size_t>(expert) * shape.hidden;
-    float dot = 0;
-#pragma unroll 4
-    for (int32_t c = lane * 4; c < shape.hidden; c += kWarp * 4) {
-      const float4 w = *reinterpret_cast<const float4*>(row + c);
-      const float4 x = *reinterpret_cast<const float4*>(b.x + c);
-      const float4 n = *reinterpret_cast<const float4*>(layer.ffn_norm + c);
-      dot += w.x * x.x * n.x + w.y * x.y * n.y + w.z * x.z * n.z + w.w * x.w * n.w;
-    }
-    dot = warp_sum(dot) * scale;
-    if (lane == 0) b.router[expert] = dot;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int32_t expert = blockIdx.x * kRouted + warp / 2, first = (warp % 2 * kWarp + lane) * 4;
+  constexpr int32_t kStep = 2 * kWarp * 4;
+  const float* row = layer.router + static_cast<size_t>(min(expert, shape.n_experts - 1)) * shape.hidden;
+  const auto weight_at = [&](int32_t c) {
+    const float4 w = *reinterpret_cast<const float4*>(row + c);
+    const float4 n = *reinterpret_cast<const float4*>(layer.ffn_norm + c);
+    return float4{w.x * n.x, w.y * n.y, w.z * n.z, w.w * n.w};
+  };
+  float4 weight[kRouterLoads];
+#pragma unroll
+  for (int i = 0; i < kRouterLoads; i++) {
+    if (first + i * kStep < shape.hidden) weight[i] = weight_at(first + i * kStep);
   }
-  __threadfence();
+  wait_for_kernel_before();
+  float dot = 0, square = 0;
+  const auto add = [&](int32_t c, const float4& w) {
+    const float4 x = *reinterpret_cast<const float4*>(b.x + c);
+    dot += w.x * x.x + w.y * x.y + w.z * x.z + w.w * x.w;
+    square += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+  };
+#pragma unroll
+  for (int i = 0; i < kRouterLoads; i++) {
+    if (first + i * kStep < shape.hidden) add(first + i * kStep, weight[i]);
+  }
+  for (int32_t c = first + kRouterLoads * kStep; c < shape.hidden; c += kStep) add(c, weight_at(c));
+  dot = warp_sum(dot);
+  square = warp_sum(square);
+  if (lane == 0) dots[warp] = dot;
+  if (lane == 0) squares[warp] = square;
+  __syncthreads();
+  if (lane == 0 && warp % 2 == 0 && expert < shape.n_experts) {
+    const float mean = (squares[warp] + squares[warp + 1]) / static_cast<float>(shape.hidden);
+    b.router[expert] = (dots[warp] + dots[warp + 1]) * rsqrtf(mean + shape.eps);
+    __threadfence();
+  }
   __syncthreads();
   if (threadIdx.x == 0) last = atomicAdd(b.arrived, 1u) + 1 == static_cast<uint32_t>(n_blocks);
   __syncthreads();
-  if (!last) return;
-  choose_experts(b, shape.n_experts, shape.top_k, logit, shared);
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) atomicExch(b.arrived + 1, 1u);
+  if (last) weigh_experts(b, shape.n_experts, shape.top_k, logit, shared);
 }
 
-/* Returns when the experts are chosen; the router's blocks come first in the grid, so they run. */
-__device__ void wait_for_choice(const uint32_t* chosen) {
-  if (threadIdx.x == 0) {
-    while (load_acquire(chosen) == 0) {
+/* Returns when all logits are there, with the top_k experts in `chosen`, the best first. The router's blocks
+ * come first in the grid, so they run. All threads call. */
+__device__ void await_choice(const StepBuffers& b, const LiteShape& shape, int32_t n_blocks, float* logit,
+                             int32_t* chosen) {
+  const int32_t i = threadIdx.x;
+  if (i == 0) {
+    while (load_acquire(b.arrived) < static_cast<uint32_t>(n_blocks)) {
     }
   }
   __syncthreads();
+  if (i < shape.n_experts) logit[i] = __ldcg(b.router + i);
+  if (i < shape.top_k) chosen[i] = i; /* where a NaN has no rank */
+  __syncthreads();
+  const int rank = i < shape.n_experts ? rank_of(logit, shape.n_experts, i) : shape.top_k;
+  if (rank < shape.top_k) chosen[rank] = i;
+  __syncthreads();
 }
 
-/* hidden = silu(gate x) * up x for 16 rows: warps 0 to 3 gate, 4 to 7 up. next: the warp's first fragment. */
+constexpr int kTiles = 2; /* of 16 hidden values, per block: two warps share the columns of gate, two of up */
+
+/* silu(gate) * up of the block's tiles from the sums of its warps: (kWarps, kRows). */
+__device__ void store_gated(const StepBuffers& b, const float* sums, float factor, int32_t first_tile,
+                            int32_t n_tiles, const int32_t* places) {
+  const int32_t i = threadIdx.x / kRows, r = threadIdx.x % kRows;
+  if (i >= kTiles || first_tile + i >= n_tiles) return;
+  const float* of = sums + i * 4 * kRows + r;
+  const float gate = (of[0] + of[kRows]) * factor, up = (of[2 * kRows] + of[3 * kRows]) * factor;
+  b.hidden[places[i] + r] = gate / (1.0f + expf(-gate)) * up;
+}
+
+/* Blocks: the router's, then a block per kTiles tiles of the shared experts, then of each chosen expert.
+ * shared_first: where the shared experts' hidden values lie. */
 template <ek_type F>
-__device__ void gated_tile(const WeightView& w, size_t row, Fragment<F> next, const Parts& x, const Parts& to,
-                           int32_t unit, float* shared) {
+__global__ void __launch_bounds__(kThreads, 3)
+    experts_in_kernel(StepBuffers b, LiteLayer layer, LiteShape shape, int32_t router_blocks,
+                      int32_t shared_first) {
+  uint4* memory = dynamic_shared<uint4>();
+  __shared__ float sums[kWarps * kRows], squares[kWarps], logit[kMostExperts];
+  __shared__ int32_t chosen[kMostExperts], places[kTiles];
+  allow_next_kernel();
+  if (static_cast<int32_t>(blockIdx.x) < router_blocks) return route(b, layer, shape, router_blocks);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  float y[2] = {};
-  for (int32_t group = warp % 4; group < w.n_groups; group += 4) {
-    const Fragment<F> now = next;
-    if (group + 4 < w.n_groups) next = load_fragment<F>(w, row, group + 4, lane);
-    multiply_fragment<F>(now, x, group, lane, y);
+  const bool is_gate = warp % 4 < 2;
+  const int32_t shared_tiles = layer.shared_gate.n_rows / kRows,
+                tiles = router_blocks == 0 ? 0 : layer.gate.n_rows / kRows,
+                n_tiles = shared_tiles + shape.top_k * tiles,
+                first_tile = (static_cast<int32_t>(blockIdx.x) - router_blocks) * kTiles;
+  const int32_t tile = first_tile + warp / 4, routed = tile - shared_tiles;
+  const WeightView w =
+      routed < 0 ? (is_gate ? layer.shared_gate : layer.shared_up) : (is_gate ? layer.gate : layer.up);
+  size_t row = static_cast<size_t>(tile) * kRows;
+  int32_t group = warp % 2;
+  const int32_t n_turns = tile < n_tiles ? turns_of(w.n_groups, group, 2) : 0;
+  const auto load = [&] {
+    group += 2;
+    return load_fragment<F>(w, row, group - 2, lane);
+  };
+  Fragment<F> ahead[kAhead];
+  if (routed < 0) load_ahead(ahead, n_turns, load);
+  const Eight norm = load_norm(layer.ffn_norm, shape.hidden);
+  wait_for_kernel_before();
+  const Staged<F> x = staged_in<Staged<F>>(memory, layer.shared_gate.n_groups);
+  stage_normed<kThreads>(x, b.x, layer.ffn_norm, norm, shape.hidden, layer.shared_gate.n_groups, squares);
+  if (first_tile + kTiles > shared_tiles && router_blocks > 0) {
+    await_choice(b, shape, router_blocks, logit, chosen);
+  } else {
+    __syncthreads();
   }
+  const int32_t k = routed < 0 || tile >= n_tiles ? 0 : routed / tiles;
+  if (routed >= 0 && tile < n_tiles) {
+    row = w.row(chosen[k], routed % tiles * kRows);
+    load_ahead(ahead, n_turns, load);
+  }
+  if (lane == 0 && warp % 4 == 0)
+    places[warp / 4] =
+        routed < 0 ? shared_first + tile * kRows : k * b.expert_width + routed % max(tiles, 1) * kRows;
+  float y[2] = {};
+  int32_t at = warp % 2;
+  take_turns(ahead, n_turns, load, [&](const Fragment<F>& f) {
+    multiply(f, x, at, lane, y);
+    at += 2;
+  });
   const float first = quad_sum(y[0]), second = quad_sum(y[1]);
   if (lane % 4 == 0) {
-    shared[warp * kRows + lane / 4] = first;
-    shared[warp * kRows + lane / 4 + 8] = second;
+    sums[warp * kRows + lane / 4] = first;
+    sums[warp * kRows + lane / 4 + 8] = second;
   }
   __syncthreads();
-  if (threadIdx.x >= 2) return;
-  float v[8];
-  for (int i = 0; i < 8; i++) {
-    const int r = threadIdx.x * 8 + i;
-    float gate = 0, up = 0;
-    for (int j = 0; j < 4; j++) {
-      gate += shared[j * kRows + r];
-      up += shared[(j + 4) * kRows + r];
-    }
-    v[i] = gate / (1.0f + expf(-gate)) * up;
-  }
-  store_unit(to, unit + threadIdx.x, v);
-}
-
-/* Blocks: the router's, then a block per 16 rows of the shared experts, then of each chosen expert. */
-template <ek_type F>
-__global__ void __launch_bounds__(kThreads) experts_in_kernel(StepBuffers b, LiteLayer layer, LiteShape shape,
-                                                              int32_t router_blocks, int32_t shared_first) {
-  uint4* memory = dynamic_shared<uint4>();
-  __shared__ float shared[kWarps * kRows];
-  allow_next_kernel();
-  if (static_cast<int32_t>(blockIdx.x) < router_blocks) {
-    wait_for_kernel_before();
-    return route(b, layer, shape, router_blocks);
-  }
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const bool is_gate = warp < 4;
-  const int32_t shared_tiles = layer.shared_gate.n_rows / kRows;
-  int32_t tile = static_cast<int32_t>(blockIdx.x) - router_blocks;
-  const bool is_shared = tile < shared_tiles;
-  const WeightView w =
-      is_shared ? (is_gate ? layer.shared_gate : layer.shared_up) : (is_gate ? layer.gate : layer.up);
-  const int32_t n_units = w.n_groups * kUnitsPerGroup;
-  const Parts x = parts_in(memory, n_units);
-  size_t row = static_cast<size_t>(tile) * kRows;
-  Fragment<F> first;
-  if (is_shared && warp % 4 < w.n_groups) first = load_fragment<F>(w, row, warp % 4, lane);
-  wait_for_kernel_before();
-  stage_normed<kThreads>(x, b.x, layer.ffn_norm, shape.hidden, n_units, shape.eps, shared);
-  int32_t unit = shared_first + tile * 2;
-  if (is_shared) {
-    __syncthreads();
-  } else {
-    tile -= shared_tiles;
-    const int32_t tiles = layer.gate.n_rows / kRows, k = tile / tiles;
-    wait_for_choice(b.arrived + 1);
-    row = w.row(__ldcg(b.experts + k), tile % tiles * kRows);
-    unit = k * b.expert_units + tile % tiles * 2;
-    if (warp % 4 < w.n_groups) first = load_fragment<F>(w, row, warp % 4, lane);
-  }
-  gated_tile<F>(w, row, first, x, b.hidden, unit, shared);
+  store_gated(b, sums, rms_factor<kThreads>(squares, shape.hidden, shape.eps), first_tile, n_tiles, places);
 }
 
 constexpr int kOutWarps = 16, kOutThreads = kOutWarps * kWarp;
 
-/* Which hidden values a layer's down product reads: n_units from `first` on, the shared ones from shared_at
- * on. */
+/* Which hidden values a layer's down product reads: n_groups of 128 from `first` on, the shared ones from
+ * group shared_at on. */
 struct HiddenRange {
-  int32_t first, n_units, shared_at;
+  int32_t first, n_groups, shared_at;
+};
+
+/* A group of a chosen expert's down weight; each warp has every kOutWarps-th. */
+struct RoutedPlace {
+  int32_t k, group;
+
+  __device__ void advance(int32_t by, int32_t n_groups) {
+    for (group += by; group >= n_groups; group -= n_groups) k++;
+  }
 };
 
 /* One block per 16 rows of the residual: shared experts, then the chosen ones in order. R: type of the routed
  * down weights, S: of the shared ones. */
 template <ek_type R, ek_type S>
-__global__ void __launch_bounds__(kOutThreads)
+__global__ void __launch_bounds__(kOutThreads, 1)
     experts_out_kernel(StepBuffers b, WeightView down, WeightView shared_down, int32_t n_routed,
                        HiddenRange range) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float shared[kOutWarps][kRows];
+  __shared__ float sums[kOutWarps][kRows], weight[kMostExperts];
+  __shared__ int32_t expert[kMostExperts];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int32_t row = blockIdx.x * kRows;
+  const int32_t row = blockIdx.x * kRows, n_units = range.n_groups * kUnitsPerGroup;
   allow_next_kernel();
-  Fragment<S> next_shared;
-  if (warp < shared_down.n_groups) next_shared = load_fragment<S>(shared_down, row, warp, lane);
-  wait_for_kernel_before();
-  const int32_t total = n_routed * down.n_groups;
-  Fragment<R> next;
-  int32_t at = kOutWarps - 1 - warp; /* the other way round: the shared groups rarely fill the last turn */
-  const auto load_routed = [&](int32_t i) {
-    return load_fragment<R>(down, down.row(b.experts[i / down.n_groups], row), i % down.n_groups, lane);
+  int32_t shared_group = warp;
+  const int32_t shared_turns = turns_of(shared_down.n_groups, warp, kOutWarps);
+  const auto load_shared = [&] {
+    shared_group += kOutWarps;
+    return load_fragment<S>(shared_down, row, shared_group - kOutWarps, lane);
   };
-  if (at < total) next = load_routed(at);
-  const Parts x = parts_in(memory, range.n_units);
-  copy_parts(x, b.hidden.from(range.first), range.n_units);
+  Fragment<S> shared_ahead[kAhead];
+  load_ahead(shared_ahead, shared_turns, load_shared);
+  wait_for_kernel_before();
+  if (static_cast<int32_t>(threadIdx.x) < n_routed) {
+    expert[threadIdx.x] = b.experts[threadIdx.x];
+    weight[threadIdx.x] = b.expert_weight[threadIdx.x];
+  }
+  Eight own{};
+  const int32_t own_unit = threadIdx.x;
+  if (own_unit < n_units) own = load_eight(b.hidden + range.first + own_unit * 8);
+  __syncthreads();
+  /* The other way round: the shared groups rarely fill the last turn. */
+  const RoutedPlace begin = [&] {
+    RoutedPlace p{0, 0};
+    p.advance(kOutWarps - 1 - warp, max(down.n_groups, 1));
+    return p;
+  }();
+  RoutedPlace next = begin, place = begin;
+  const int32_t turns = turns_of(n_routed * down.n_groups, kOutWarps - 1 - warp, kOutWarps);
+  const auto load_routed = [&] {
+    const RoutedPlace p = next;
+    next.advance(kOutWarps, down.n_groups);
+    return load_fragment<R>(down, down.row(expert[p.k], row), p.group, lane);
+  };
+  Fragment<R> ahead[kAhead];
+  load_ahead(ahead, turns, load_routed);
+  const Staged<R> x = staged_in<Staged<R>>(memory, range.n_groups);
+  for (int32_t first = own_unit - lane; first < n_units; first += kOutThreads) {
+    const int32_t unit = first + lane;
+    float v[8] = {};
+    if (unit < n_units)
+      take_eight(unit == own_unit ? own : load_eight(b.hidden + range.first + unit * 8), v);
+    store_unit(x, unit, v, unit < n_units);
+  }
   __syncthreads();
   float y[2] = {};
-  for (int32_t group = warp; group < shared_down.n_groups; group += kOutWarps) {
-    const Fragment<S> now = next_shared;
-    if (group + kOutWarps < shared_down.n_groups)
-      next_shared = load_fragment<S>(shared_down, row, group + kOutWarps, lane);
-    multiply_fragment<S>(now, x.from(range.shared_at), group, lane, y);
-  }
-  for (; at < total; at += kOutWarps) {
-    const Fragment<R> now = next;
-    if (at + kOutWarps < total) next = load_routed(at + kOutWarps);
-    const int32_t k = at / down.n_groups;
+  const Staged<S> shared_x = x.from(range.shared_at);
+  int32_t group = warp;
+  take_turns(shared_ahead, shared_turns, load_shared, [&](const Fragment<S>& f) {
+    multiply(f, shared_x, group, lane, y);
+    group += kOutWarps;
+  });
+  take_turns(ahead, turns, load_routed, [&](const Fragment<R>& f) {
     float part[2] = {};
-    multiply_fragment<R>(now, x.from(k * b.expert_units), at % down.n_groups, lane, part);
-    for (int r = 0; r < 2; r++) y[r] = fmaf(b.expert_weight[k], part[r], y[r]);
-  }
+    multiply(f, x, place.k * (b.expert_width / kGroup) + place.group, lane, part);
+    for (int r = 0; r < 2; r++) y[r] = fmaf(weight[place.k], part[r], y[r]);
+    place.advance(kOutWarps, down.n_groups);
+  });
   const float first = quad_sum(y[0]), second = quad_sum(y[1]);
   if (lane % 4 == 0) {
-    shared[warp][lane / 4] = first;
-    shared[warp][lane / 4 + 8] = second;
+    sums[warp][lane / 4] = first;
+    sums[warp][lane / 4 + 8] = second;
   }
   __syncthreads();
   if (threadIdx.x >= kRows) return;
   float sum = 0;
-  for (int w = 0; w < kOutWarps; w++) sum += shared[w][threadIdx.x];
+  for (int w = 0; w < kOutWarps; w++) sum += sums[w][threadIdx.x];
   b.x[row + threadIdx.x] += sum;
 }
 
 template <ek_type R, ek_type S>
 void launch_out(const Step& s, const LiteLayer& layer) {
   const bool routed = layer.router != nullptr;
-  const int32_t shared_first = s.shape.top_k * s.b.expert_units;
-  const HiddenRange range =
-      routed ? HiddenRange{0, shared_first + s.b.shared_units, shared_first}
-             : HiddenRange{shared_first + s.b.shared_units, layer.shared_down.n_groups * kUnitsPerGroup, 0};
+  const int32_t shared_first = s.shape.top_k * s.b.expert_width, dense_first = shared_first + s.b.shared_width;
+  const HiddenRange range = routed ? HiddenRange{0, dense_first / kGroup, shared_first / kGroup}
+                                   : HiddenRange{dense_first, layer.shared_down.n_groups, 0};
   launch_overlapped(s, routed ? "experts_out" : "dense_out", experts_out_kernel<R, S>, s.shape.hidden / kRows,
-                    kOutThreads, parts_bytes(range.n_units), s.b, layer.down, layer.shared_down,
+                    kOutThreads, staged_bytes<Staged<R>>(range.n_groups), s.b, layer.down, layer.shared_down,
                     routed ? s.shape.top_k : 0, range);
 }
 
@@ -226,13 +300,14 @@ void for_down_types(ek_type routed, ek_type shared, Body&& body) {
 
 void launch_experts_in(const Step& s, const LiteLayer& layer) {
   const bool routed = layer.router != nullptr;
-  const int32_t router_blocks = routed ? ceil_div(s.shape.n_experts, kWarps) : 0;
+  const int32_t router_blocks = routed ? ceil_div(s.shape.n_experts, kRouted) : 0;
   const int32_t tiles =
       layer.shared_gate.n_rows / kRows + (routed ? s.shape.top_k * (layer.gate.n_rows / kRows) : 0);
   for_decode_type(layer.shared_gate.type, [&]<ek_type F>() {
-    launch_overlapped(s, routed ? "experts_in" : "dense_in", experts_in_kernel<F>, router_blocks + tiles,
-                      kThreads, parts_bytes(layer.shared_gate.n_groups * kUnitsPerGroup), s.b, layer, s.shape,
-                      router_blocks, s.shape.top_k * s.b.expert_units + (routed ? 0 : s.b.shared_units));
+    launch_overlapped(s, routed ? "experts_in" : "dense_in", experts_in_kernel<F>,
+                      router_blocks + ceil_div(tiles, kTiles), kThreads,
+                      staged_bytes<Staged<F>>(layer.shared_gate.n_groups), s.b, layer, s.shape, router_blocks,
+                      s.shape.top_k * s.b.expert_width + (routed ? 0 : s.b.shared_width));
   });
 }
 

@@ -6,18 +6,17 @@
 #include <functional>
 
 #include "../device/launch.h"
-#include "fragment.cuh"
+#include "product.cuh"
 #include "lite.h"
 
 namespace ek::cuda {
 
-constexpr int kSplits = 128;     /* of the cache in attention; fixed, so that sums never change their order */
-constexpr int kScoreRows = 64;   /* pooled rows per block of the score kernel: 16 blocks of 64 tokens */
-constexpr int kHeadBlocks = 264; /* blocks of the head kernel: two per multiprocessor of an H200 */
+constexpr int kSplits = 256;     /* of the cache in attention; fixed, so that sums never change their order */
+constexpr int kScoreRows = 32;   /* pooled rows per block of the score kernel: 8 blocks of 64 tokens */
+constexpr int kHeadBlocks = 400; /* blocks of the head kernel: two tiles for each warp at 102 400 tokens */
 
 struct StepState {
   int32_t token, position;
-  int32_t n_listed; /* entries of the list of selected blocks */
 };
 
 /* The best token of one block of the head kernel. */
@@ -28,10 +27,14 @@ struct HeadBest {
 
 /* Scores of one token's queries with the pooled rows, kScoreRows of them in a group. */
 struct ScoreSums {
-  float* top;  /* (groups, heads) largest score */
-  float* sum;  /* (groups, heads) of exp(score - top) */
-  float* mass; /* (groups, 16 blocks, heads) the same of each 64 tokens */
+  float* top;  /* (heads, n_groups) largest score */
+  float* sum;  /* (heads, n_groups) of exp(score - top) */
+  float* mass; /* (n_groups, kScoreRows / 4 blocks, heads) the same of each 64 tokens */
+  int32_t n_groups;
 };
+
+/* Groups of pooled rows of a full cache. */
+inline int32_t score_groups(const LiteShape& s) { return ceil_div(int64_t{s.n_blocks} * 4, kScoreRows); }
 
 struct StepBuffers {
   StepState* state;
@@ -44,15 +47,18 @@ struct StepBuffers {
   float* part_sum;      /* (kSplits, heads) */
   float* heads_part;    /* (4, heads * value): one sum per quarter of the latent */
   float* router;        /* (n_experts) logits */
-  uint32_t* arrived;    /* (2) router blocks that are done; 1 when experts are chosen */
+  uint32_t* arrived;    /* (1) router blocks that are done */
   int32_t* experts;     /* (top_k) */
   float* expert_weight; /* (top_k) */
-  Parts hidden;         /* gated hidden values: of top_k experts, of the shared experts, of a dense layer */
-  int32_t expert_units, shared_units; /* of one expert, of the shared ones; a dense layer's follow */
+  /* Gated hidden values: of top_k experts, of the shared experts, of a dense layer; each padded with zeros to
+   * a multiple of 128. */
+  float* hidden;
+  int32_t expert_width, shared_width; /* of one expert, of the shared ones; a dense layer's follow */
   float* logits;                      /* (vocab) */
   HeadBest* best;                     /* (kHeadBlocks) */
   int32_t* blocks;                    /* (n_blocks) cache block of each 64 tokens */
-  int32_t* list;                      /* (n_blocks) selected blocks of the sequence, ascending */
+  int32_t* lists;                     /* (layers, n_blocks) selected blocks of the sequence, ascending */
+  int32_t* n_listed;                  /* (layers) entries of them */
   ScoreSums scores;
   __nv_bfloat16* cache;  /* (layers, n_blocks, 64, row) */
   __nv_bfloat16* pooled; /* (layers, n_blocks, 4, row) */
@@ -60,6 +66,7 @@ struct StepBuffers {
    * of the sequence in ascending order. Part of the cache: whoever copies a block copies its list. */
   int32_t* tile_lists;
   const float* inv_freq; /* (rope / 2) */
+  float2* turn;          /* (rope / 2) cosine and sine of the step's position */
 
   /* The list of the tile that begins at position t. */
   EK_HD int32_t* tile_list(const LiteShape& s, int32_t layer, int32_t t) const {

@@ -10,12 +10,11 @@ constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 constexpr int kTilesPerHead = kLatent / kRows; /* of W_UK transposed: one group of 128 columns each */
 constexpr int kAbsorbBlocks = kHeads * kTilesPerHead / kWarps;
 
-/* Numbers 2 pair and 2 pair + 1 of `from`, turned to `position`. */
-__device__ __nv_bfloat162 turned(const float* from, int pair, float inv_freq, int32_t position, float scale) {
-  float s, c;
-  sincosf(static_cast<float>(position) * inv_freq, &s, &c);
+/* Numbers 2 pair and 2 pair + 1 of `from`, turned by an angle of cosine turn.x and sine turn.y. */
+__device__ __nv_bfloat162 turned(const float* from, int pair, float2 turn, float scale) {
   const float even = from[2 * pair], odd = from[2 * pair + 1];
-  return __floats2bfloat162_rn((even * c - odd * s) * scale, (even * s + odd * c) * scale);
+  return __floats2bfloat162_rn((even * turn.x - odd * turn.y) * scale,
+                               (even * turn.y + odd * turn.x) * scale);
 }
 
 /* The cache row of the step's token, the pooled row that it belongs to, and the rotary half of the queries.
@@ -32,20 +31,27 @@ __device__ void store_row(const StepBuffers& b, const LiteLayer& layer, int32_t 
   for (int i = threadIdx.x; i < kLatent; i += kThreads)
     row[i] = __float2bfloat16_rn(b.kv_a[i] * scale * layer.kv_norm[i]);
   for (int i = threadIdx.x; i < kRope / 2; i += kThreads)
-    reinterpret_cast<__nv_bfloat162*>(row + kLatent)[i] = turned(b.kv_a + kLatent, i, b.inv_freq[i], t, 1.0f);
+    reinterpret_cast<__nv_bfloat162*>(row + kLatent)[i] = turned(b.kv_a + kLatent, i, b.turn[i], 1.0f);
   for (int i = threadIdx.x; i < kHeads * kRope / 2; i += kThreads) {
     const int h = i / (kRope / 2), pair = i % (kRope / 2);
     reinterpret_cast<__nv_bfloat162*>(b.query + h * kRow + kLatent)[pair] =
-        turned(b.q + h * (kNope + kRope) + kNope, pair, b.inv_freq[pair], t, softmax_scale);
+        turned(b.q + h * (kNope + kRope) + kNope, pair, b.turn[pair], softmax_scale);
   }
   __syncthreads();
-  const int n = t % kPoolStride + 1; /* tokens of the pooled row so far, this one included */
   const __nv_bfloat16* first = b.cache + (place * 64 + t % 64 / kPoolStride * kPoolStride) * kRow;
   __nv_bfloat16* pooled = b.pooled + (place * 4 + t % 64 / kPoolStride) * kRow;
-  for (int c = threadIdx.x; c < kRow; c += kThreads) {
-    float mean = 0;
-    for (int i = 0; i < n; i++) mean += __bfloat162float(first[i * kRow + c]);
-    pooled[c] = __float2bfloat16_rn(mean / static_cast<float>(n));
+  const int n = t % kPoolStride + 1; /* tokens of the pooled row so far, this one included */
+  for (int pair = threadIdx.x; pair < kRow / 2; pair += kThreads) {
+    float even = 0, odd = 0;
+#pragma unroll
+    for (int i = 0; i < kPoolStride; i++) { /* all loads at once */
+      const __nv_bfloat162 v = i < n ? reinterpret_cast<const __nv_bfloat162*>(first + i * kRow)[pair]
+                                     : __nv_bfloat162{};
+      even += __bfloat162float(v.x);
+      odd += __bfloat162float(v.y);
+    }
+    const float tokens = static_cast<float>(n);
+    reinterpret_cast<__nv_bfloat162*>(pooled)[pair] = __floats2bfloat162_rn(even / tokens, odd / tokens);
   }
 }
 
@@ -54,8 +60,7 @@ __device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t
                            int32_t layer_index, float eps, float softmax_scale) {
   wait_for_kernel_before();
   store_row(b, layer, n_blocks, layer_index, eps, softmax_scale);
-  /* The counters of this layer's router: experts_in counts anew. */
-  if (threadIdx.x < 2) b.arrived[threadIdx.x] = 0;
+  if (threadIdx.x == 0) *b.arrived = 0; /* this layer's router counts anew */
 }
 
 /* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last: store_step.
@@ -64,7 +69,7 @@ template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     absorb_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
                   float softmax_scale) {
-  __shared__ uint4 memory[(kUnitsPerGroup * 36 + 64) / 16];
+  __shared__ uint4 memory[kStagedGroup];
   allow_next_kernel();
   if (blockIdx.x == kAbsorbBlocks) {
     store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
@@ -74,15 +79,11 @@ __global__ void __launch_bounds__(kThreads)
   const int h = tile / kTilesPerHead, row = tile % kTilesPerHead * kRows;
   const Fragment<F> f = load_fragment<F>(layer.k_b, layer.k_b.row(h, row), 0, lane);
   wait_for_kernel_before();
-  const Parts x = parts_in(memory, kUnitsPerGroup);
-  if (threadIdx.x < kUnitsPerGroup) {
-    float v[8];
-    for (int i = 0; i < 8; i++) v[i] = b.q[h * (kNope + kRope) + threadIdx.x * 8 + i] * softmax_scale;
-    store_unit(x, threadIdx.x, v);
-  }
+  const Staged<F> x = staged_in<Staged<F>>(memory, 1);
+  stage_group(x, b.q + h * (kNope + kRope), softmax_scale);
   __syncthreads();
   float y[2] = {};
-  multiply_fragment<F>(f, x, 0, lane, y);
+  multiply(f, x, 0, lane, y);
   for (int r = 0; r < 2; r++) {
     const float sum = quad_sum(y[r]);
     if (lane % 4 == 0) b.query[h * kRow + row + lane / 4 + 8 * r] = __float2bfloat16_rn(sum);
@@ -130,44 +131,47 @@ __global__ void __launch_bounds__(kThreads)
  * quarter. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads) combine_kernel(StepBuffers b, WeightView v_b) {
-  constexpr int kQuarter = kLatent / 4;
-  __shared__ uint4 memory[(kUnitsPerGroup * 36 + 64) / 16];
-  __shared__ float weight[kSplits], shared[kWarps], partial[2][kQuarter];
-  static_assert(kQuarter == kGroup && kSplits <= kThreads && kValue == kWarps * kRows, "a group per block");
+  __shared__ uint4 memory[kStagedGroup];
+  __shared__ float weight[kSplits], shared[kWarps], latent[kGroup];
+  __shared__ float4 partial[kWarps][kGroup / 4];
+  static_assert(kLatent / 4 == kGroup && kSplits == kThreads && kValue == kWarps * kRows, "a group per block");
   const int h = blockIdx.x / 4, quarter = blockIdx.x % 4;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   allow_next_kernel();
   const Fragment<F> f = load_fragment<F>(v_b, v_b.row(h, warp * kRows), quarter, lane);
   wait_for_kernel_before();
-  const bool has = threadIdx.x < kSplits;
-  const float split_sum = has ? b.part_sum[threadIdx.x * kHeads + h] : 0.0f;
+  const float split_sum = b.part_sum[threadIdx.x * kHeads + h];
   const float split_max =
       split_sum > 0 || isnan(split_sum) ? b.part_max[threadIdx.x * kHeads + h] : -INFINITY;
   const float top = block_max<kThreads>(split_max, shared);
   const float w = split_max == -INFINITY ? 0.0f : expf(split_max - top);
   const float total = block_sum<kThreads>(w * split_sum, shared);
-  if (has) weight[threadIdx.x] = w / total;
+  weight[threadIdx.x] = w / total;
   __syncthreads();
-  const int c = threadIdx.x % kQuarter, half = threadIdx.x / kQuarter;
-  float sum = 0;
+  float4 sum{0, 0, 0, 0};
+  const float* part = b.part + h * kLatent + quarter * kGroup + lane * 4;
 #pragma unroll 8
-  for (int s = half; s < kSplits; s += 2) {
+  for (int s = warp; s < kSplits; s += kWarps) {
+    const float by = weight[s];
     /* Splits without a row wrote nothing. */
-    if (weight[s] != 0.0f)
-      sum = fmaf(weight[s], b.part[(static_cast<size_t>(s) * kHeads + h) * kLatent + quarter * kQuarter + c],
-                 sum);
+    const float4 v = by != 0.0f
+                         ? *reinterpret_cast<const float4*>(part + static_cast<size_t>(s) * kHeads * kLatent)
+                         : float4{0, 0, 0, 0};
+    sum = {fmaf(by, v.x, sum.x), fmaf(by, v.y, sum.y), fmaf(by, v.z, sum.z), fmaf(by, v.w, sum.w)};
   }
-  partial[half][c] = sum;
+  partial[warp][lane] = sum;
   __syncthreads();
-  const Parts x = parts_in(memory, kUnitsPerGroup);
-  if (threadIdx.x < kUnitsPerGroup) {
-    float v[8];
-    for (int i = 0; i < 8; i++) v[i] = partial[0][threadIdx.x * 8 + i] + partial[1][threadIdx.x * 8 + i];
-    store_unit(x, threadIdx.x, v);
+  if (threadIdx.x < kGroup) {
+    float all = 0;
+    for (int i = 0; i < kWarps; i++) all += reinterpret_cast<const float*>(partial[i])[threadIdx.x];
+    latent[threadIdx.x] = all;
   }
+  __syncthreads();
+  const Staged<F> x = staged_in<Staged<F>>(memory, 1);
+  stage_group(x, latent, 1.0f);
   __syncthreads();
   float y[2] = {};
-  multiply_fragment<F>(f, x, 0, lane, y);
+  multiply(f, x, 0, lane, y);
   for (int r = 0; r < 2; r++) {
     const float value = quad_sum(y[r]);
     if (lane % 4 == 0)

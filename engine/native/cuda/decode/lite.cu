@@ -52,7 +52,7 @@ std::vector<float> lite_frequencies() {
 
 namespace {
 
-int32_t units_of(int32_t columns) { return ceil_div(columns, kGroup) * kUnitsPerGroup; }
+int32_t padded(int32_t columns) { return ceil_div(columns, kGroup) * kGroup; }
 
 void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool sparse) {
   const bool selects = sparse && index >= s.shape.dense_layers;
@@ -74,7 +74,7 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   check_lite_types(weights);
   State& st = *state_;
   StepBuffers& b = st.b;
-  const size_t blocks = static_cast<size_t>(s.n_blocks), tiles = blocks / 16 + 1;
+  const size_t blocks = static_cast<size_t>(s.n_blocks), layers = static_cast<size_t>(s.n_layers);
   b.state = st.take<StepState>(1);
   b.x = st.take<float>(static_cast<size_t>(s.hidden));
   b.q = st.take<float>(kHeads * (kNope + kRope));
@@ -85,19 +85,22 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   b.part_sum = st.take<float>(kSplits * kHeads);
   b.heads_part = st.take<float>(4 * kHeads * kValue);
   b.router = st.take<float>(static_cast<size_t>(s.n_experts));
-  b.arrived = st.take<uint32_t>(2);
+  b.arrived = st.take<uint32_t>(1);
   b.experts = st.take<int32_t>(static_cast<size_t>(s.top_k));
   b.expert_weight = st.take<float>(static_cast<size_t>(s.top_k));
-  b.expert_units = units_of(s.ff);
-  b.shared_units = units_of(s.shared_ff);
-  const size_t units = static_cast<size_t>(s.top_k * b.expert_units + b.shared_units + units_of(s.dense_ff));
-  b.hidden = {st.take<uint4>(units), st.take<uint4>(units), st.take<float>(units)};
+  b.expert_width = padded(s.ff);
+  b.shared_width = padded(s.shared_ff);
+  b.hidden = st.take<float>(
+      static_cast<size_t>(s.top_k * b.expert_width + b.shared_width + padded(s.dense_ff)));
   b.logits = st.take<float>(static_cast<size_t>(s.vocab));
   b.best = st.take<HeadBest>(kHeadBlocks);
-  b.list = st.take<int32_t>(blocks);
-  b.scores = {st.take<float>(tiles * kHeads), st.take<float>(tiles * kHeads),
-              st.take<float>(tiles * 16 * kHeads)};
-  const size_t rows = static_cast<size_t>(s.n_layers) * blocks * 64;
+  b.lists = st.take<int32_t>(layers * blocks);
+  b.n_listed = st.take<int32_t>(layers);
+  const int32_t groups = score_groups(s);
+  const size_t scores = static_cast<size_t>(groups) * kHeads;
+  b.scores = {st.take<float>(scores), st.take<float>(scores), st.take<float>(scores * (kScoreRows / 4)),
+              groups};
+  const size_t rows = layers * blocks * 64;
   b.cache = st.take<__nv_bfloat16>(rows * kRow);
   b.pooled = st.take<__nv_bfloat16>(rows / kPoolStride * kRow);
   b.tile_lists = st.take<int32_t>(rows / 64 * static_cast<size_t>(s.most_listed()));
@@ -110,6 +113,7 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   check(cudaMemcpy(frequencies, inv_freq.data(), kRope / 2 * sizeof(float), cudaMemcpyHostToDevice),
         "uploading rotary frequencies");
   b.inv_freq = frequencies;
+  b.turn = st.take<float2>(kRope / 2);
   check(cudaDeviceSynchronize(), "preparing the decoder"); /* its stream does not wait for the default one */
 }
 
@@ -154,7 +158,7 @@ void LiteDecoder::set(int32_t token, int32_t position) {
   EK_REQUIRE(token >= 0 && token < shape.vocab && position >= 0 && position < shape.n_blocks * 64,
              "token %d at %d is outside vocabulary %d or cache %d", token, position, shape.vocab,
              shape.n_blocks * 64);
-  const StepState state{token, position, 0};
+  const StepState state{token, position};
   device_.wait();
   check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
         "setting the step");
@@ -164,7 +168,7 @@ void LiteDecoder::set(int32_t token, int32_t position) {
 }
 
 void LiteDecoder::choose_after(const float* x, int32_t position) {
-  const StepState state{0, position, 0};
+  const StepState state{0, position};
   device_.wait();
   check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
         "setting the step");
@@ -263,6 +267,17 @@ std::vector<float> LiteDecoder::pooled_rows(int32_t layer, int32_t n_rows) {
   device_.wait();
   return read_rows(
       state_->b.pooled + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 4 * kRow, n_rows);
+}
+
+std::vector<int32_t> LiteDecoder::step_list(int32_t layer) {
+  device_.wait();
+  int32_t n = 0;
+  check(cudaMemcpy(&n, state_->b.n_listed + layer, sizeof n, cudaMemcpyDeviceToHost), "reading a list");
+  std::vector<int32_t> out(static_cast<size_t>(n));
+  check(cudaMemcpy(out.data(), state_->b.lists + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks),
+                   out.size() * sizeof(int32_t), cudaMemcpyDeviceToHost),
+        "reading a list");
+  return out;
 }
 
 std::vector<int32_t> LiteDecoder::tile_list(int32_t layer, int32_t position) {

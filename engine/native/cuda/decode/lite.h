@@ -125,6 +125,8 @@ class LiteDecoder {
   std::vector<float> cache_rows(int32_t layer, int32_t n_tokens);
   /* Pooled rows (n_rows, latent + rope) of a layer, as f32; for tests. */
   std::vector<float> pooled_rows(int32_t layer, int32_t n_rows);
+  /* The blocks that the last step attended to in a layer where attention was sparse; for tests. */
+  std::vector<int32_t> step_list(int32_t layer);
   /* The blocks that the tile of prefill from `position` on attends to, without those that begin inside of it;
    * for tests. */
   std::vector<int32_t> tile_list(int32_t layer, int32_t position);

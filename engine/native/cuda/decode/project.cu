@@ -23,32 +23,61 @@ __device__ float sum_over_warps(const float (&y)[2], float* shared) {
   return sum;
 }
 
+constexpr int kShareAhead = 2, kHeadAhead = 3; /* fragments under way in a warp */
+
+/* Every kWarps-th group of 16 rows: a warp's share where the warps of a block share the columns. */
+template <ek_type F>
+struct ColumnShare {
+  WeightView w;
+  int32_t row, first, n_turns, next;
+  Fragment<F> ahead[kShareAhead];
+
+  __device__ ColumnShare(const WeightView& weight, int32_t of_row, int warp, int lane)
+      : w(weight),
+        row(of_row),
+        first(warp),
+        n_turns(turns_of(weight.n_groups, warp, kWarps)),
+        next(warp) {
+    load_ahead(ahead, n_turns, [&] { return load(lane); });
+  }
+  __device__ Fragment<F> load(int lane) {
+    next += kWarps;
+    return load_fragment<F>(w, row, next - kWarps, lane);
+  }
+  __device__ void multiply_all(const Staged<F>& x, int lane, float (&y)[2]) {
+    int32_t group = first;
+    take_turns(
+        ahead, n_turns, [&] { return load(lane); },
+        [&](const Fragment<F>& f) {
+          multiply(f, x, group, lane, y);
+          group += kWarps;
+        });
+  }
+};
+
 /* One block per 16 rows of q, then of kv_a; the warps share the columns. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, WeightView q, WeightView kv_a,
                                                               const float* norm, int32_t hidden, float eps) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float shared[kWarps * kRows];
+  __shared__ float shared[kWarps * kRows], squares[kWarps];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t q_tiles = q.n_rows / kRows, tile = blockIdx.x;
   const bool is_q = tile < q_tiles;
   const WeightView w = is_q ? q : kv_a;
-  const int32_t row = (is_q ? tile : tile - q_tiles) * kRows, n_units = w.n_groups * kUnitsPerGroup;
+  const int32_t row = (is_q ? tile : tile - q_tiles) * kRows;
   allow_next_kernel();
-  Fragment<F> next;
-  if (warp < w.n_groups) next = load_fragment<F>(w, row, warp, lane);
+  ColumnShare<F> share(w, row, warp, lane);
+  const Eight own_norm = load_norm(norm, hidden);
   wait_for_kernel_before();
-  const Parts x = parts_in(memory, n_units);
-  stage_normed<kThreads>(x, b.x, norm, hidden, n_units, eps, shared);
+  const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
+  stage_normed<kThreads>(x, b.x, norm, own_norm, hidden, w.n_groups, squares);
   __syncthreads();
   float y[2] = {};
-  for (int32_t group = warp; group < w.n_groups; group += kWarps) {
-    const Fragment<F> now = next;
-    if (group + kWarps < w.n_groups) next = load_fragment<F>(w, row, group + kWarps, lane);
-    multiply_fragment<F>(now, x, group, lane, y);
-  }
+  share.multiply_all(x, lane, y);
   const float sum = sum_over_warps(y, shared);
-  if (threadIdx.x < kRows) (is_q ? b.q : b.kv_a)[row + threadIdx.x] = sum;
+  if (threadIdx.x < kRows)
+    (is_q ? b.q : b.kv_a)[row + threadIdx.x] = sum * rms_factor<kThreads>(squares, hidden, eps);
 }
 
 /* One block per 16 rows of the output projection; its input is the sum of four parts. */
@@ -56,29 +85,26 @@ template <ek_type F>
 __global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, WeightView w) {
   uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps * kRows];
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows, n_units = w.n_groups * kUnitsPerGroup;
   allow_next_kernel();
-  Fragment<F> next;
-  if (warp < w.n_groups) next = load_fragment<F>(w, row, warp, lane);
+  ColumnShare<F> share(w, row, warp, lane);
   wait_for_kernel_before();
-  const Parts x = parts_in(memory, n_units);
-  for (int32_t unit = threadIdx.x; unit < n_units; unit += kThreads) {
-    float v[8];
-    for (int i = 0; i < 8; i++) {
-      const float* part = b.heads_part + unit * 8 + i;
-      constexpr int kWidth = kHeads * kValue;
-      v[i] = (part[0] + part[kWidth]) + (part[2 * kWidth] + part[3 * kWidth]);
+  const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
+  for (int32_t first = threadIdx.x - lane; first < n_units; first += kThreads) {
+    const int32_t unit = first + lane;
+    float v[8] = {}, part[8];
+    if (unit < n_units) {
+      for (int quarter = 0; quarter < 4; quarter++) {
+        take_eight(load_eight(b.heads_part + quarter * kHeads * kValue + unit * 8), part);
+        for (int i = 0; i < 8; i++) v[i] += part[i];
+      }
     }
-    store_unit(x, unit, v);
+    store_unit(x, unit, v, unit < n_units);
   }
   __syncthreads();
   float y[2] = {};
-  for (int32_t group = warp; group < w.n_groups; group += kWarps) {
-    const Fragment<F> now = next;
-    if (group + kWarps < w.n_groups) next = load_fragment<F>(w, row, group + kWarps, lane);
-    multiply_fragment<F>(now, x, group, lane, y);
-  }
+  share.multiply_all(x, lane, y);
   const float sum = sum_over_warps(y, shared);
   if (threadIdx.x < kRows) b.x[row + threadIdx.x] += sum;
 }
@@ -88,44 +114,51 @@ template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     head_kernel(StepBuffers b, WeightView w, const float* norm, int32_t hidden, float eps) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float shared[kWarps];
+  __shared__ float squares[kWarps];
   __shared__ Candidate shared_best[kWarps];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int32_t n_units = w.n_groups * kUnitsPerGroup, n_tiles = w.n_rows / kRows;
-  const int32_t step = gridDim.x * kWarps;
-  int32_t tile = blockIdx.x * kWarps + warp;
+  const int32_t n_tiles = w.n_rows / kRows, step = gridDim.x * kWarps;
+  const int32_t first_tile = blockIdx.x * kWarps + warp;
+  const int32_t n_turns = turns_of(n_tiles, first_tile, step) * w.n_groups;
+  int32_t load_group = 0, group = 0;
+  size_t load_row = static_cast<size_t>(first_tile) * kRows, row = load_row;
+  const auto advance = [&](int32_t& of_group, size_t& of_row) {
+    if (++of_group < w.n_groups) return;
+    of_group = 0;
+    of_row += static_cast<size_t>(step) * kRows;
+  };
+  const auto load = [&] {
+    const Fragment<F> f = load_fragment<F>(w, load_row, load_group, lane);
+    advance(load_group, load_row);
+    return f;
+  };
   allow_next_kernel();
-  Fragment<F> next;
-  if (tile < n_tiles) next = load_fragment<F>(w, static_cast<size_t>(tile) * kRows, 0, lane);
+  Fragment<F> ahead[kHeadAhead];
+  load_ahead(ahead, n_turns, load);
+  const Eight own_norm = load_norm(norm, hidden);
   wait_for_kernel_before();
-  const Parts x = parts_in(memory, n_units);
-  stage_normed<kThreads>(x, b.x, norm, hidden, n_units, eps, shared);
+  const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
+  stage_normed<kThreads>(x, b.x, norm, own_norm, hidden, w.n_groups, squares);
   __syncthreads();
+  const float factor = rms_factor<kThreads>(squares, hidden, eps);
   Candidate best{0, -1};
-  for (; tile < n_tiles; tile += step) {
-    const size_t row = static_cast<size_t>(tile) * kRows;
-    float y[2] = {};
-    for (int32_t group = 0; group < w.n_groups; group++) {
-      const Fragment<F> now = next;
-      if (group + 1 < w.n_groups) {
-        next = load_fragment<F>(w, row, group + 1, lane);
-      } else if (tile + step < n_tiles) {
-        next = load_fragment<F>(w, row + static_cast<size_t>(step) * kRows, 0, lane);
-      }
-      multiply_fragment<F>(now, x, group, lane, y);
-    }
-    for (int r = 0; r < 2; r++) {
-      const float logit = quad_sum(y[r]);
+  float y[2] = {};
+  take_turns(ahead, n_turns, load, [&](const Fragment<F>& f) {
+    multiply(f, x, group, lane, y);
+    for (int r = 0; r < 2 && group == w.n_groups - 1; r++) {
+      const float logit = quad_sum(y[r]) * factor;
       const int32_t id = static_cast<int32_t>(row) + lane / 4 + 8 * r;
       if (lane % 4 == 0) b.logits[id] = logit;
       if (lane % 4 == 0 && !isnan(logit)) best = better(best, {logit, id});
+      y[r] = 0;
     }
-  }
+    advance(group, row);
+  });
   best = block_best<kThreads>(best, shared_best);
   if (threadIdx.x == 0) b.best[blockIdx.x] = {best.value, best.index};
 }
 
-/* One block: the best of all blocks becomes the token, and its embedding the residual of the next step. */
+/* One block: the best of all blocks becomes the token, its embedding the residual of the next step. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     next_kernel(StepBuffers b, WeightView embedding, int32_t hidden, bool choose) {
@@ -139,16 +172,18 @@ __global__ void __launch_bounds__(kThreads)
       best = better(best, {b.best[i].value, b.best[i].index});
     best = block_best<kThreads>(best, shared);
     token = best.index < 0 ? 0 : best.index;
-    if (threadIdx.x == 0) {
-      b.state->token = token;
-      b.state->position++;
-    }
+    if (threadIdx.x == 0) b.state->token = token;
   }
   for (int32_t unit = threadIdx.x; unit * 8 < hidden; unit += kThreads) {
     float v[8];
     load_unit<F>(embedding, static_cast<size_t>(token), unit, v);
     for (int i = 0; i < 8; i++) b.x[unit * 8 + i] = v[i];
   }
+  /* What all layers turn their queries and keys by. */
+  const int32_t position = b.state->position + (choose ? 1 : 0), pair = threadIdx.x;
+  __syncthreads();
+  if (pair < kRope / 2) sincosf(static_cast<float>(position) * b.inv_freq[pair], &b.turn[pair].y, &b.turn[pair].x);
+  if (choose && threadIdx.x == 0) b.state->position = position;
 }
 
 }  // namespace
@@ -157,7 +192,7 @@ void launch_project_in(const Step& s, const LiteLayer& layer) {
   const auto launch_both = [&](const WeightView& q, const WeightView& kv_a) {
     for_decode_type(q.n_rows > 0 ? q.type : kv_a.type, [&]<ek_type F>() {
       launch_overlapped(s, "project_in", project_in_kernel<F>, (q.n_rows + kv_a.n_rows) / kRows, kThreads,
-                        parts_bytes(q.n_groups * kUnitsPerGroup), s.b, q, kv_a, layer.attn_norm,
+                        staged_bytes<Staged<F>>(q.n_groups), s.b, q, kv_a, layer.attn_norm,
                         s.shape.hidden, s.shape.eps);
     });
   };
@@ -171,14 +206,14 @@ void launch_project_in(const Step& s, const LiteLayer& layer) {
 void launch_project_out(const Step& s, const LiteLayer& layer) {
   for_decode_type(layer.out.type, [&]<ek_type F>() {
     launch_overlapped(s, "project_out", project_out_kernel<F>, layer.out.n_rows / kRows, kThreads,
-                      parts_bytes(layer.out.n_groups * kUnitsPerGroup), s.b, layer.out);
+                      staged_bytes<Staged<F>>(layer.out.n_groups), s.b, layer.out);
   });
 }
 
 void launch_head(const Step& s, const LiteWeights& w) {
   for_decode_type(w.head.type, [&]<ek_type F>() {
     launch_overlapped(s, "head", head_kernel<F>, kHeadBlocks, kThreads,
-                      parts_bytes(w.head.n_groups * kUnitsPerGroup), s.b, w.head, w.norm, s.shape.hidden,
+                      staged_bytes<Staged<F>>(w.head.n_groups), s.b, w.head, w.norm, s.shape.hidden,
                       s.shape.eps);
   });
 }

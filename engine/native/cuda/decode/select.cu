@@ -27,11 +27,12 @@ __global__ void __launch_bounds__(kSelectThreads)
   const uint8_t* marked =
       select_blocks(b.scores, t, shape.local, shape.top, n_keys, dynamic_shared<uint64_t>());
   int32_t* tile_list = t % kTileQueries == 0 ? b.tile_list(shape, layer, t) : nullptr;
+  int32_t* list = b.lists + static_cast<size_t>(layer) * shape.n_blocks;
   const int32_t n = visit_marked(marked, t / 64 + 1, [&](int32_t i, int32_t j) {
-    b.list[i] = j;
+    list[i] = j;
     if (tile_list != nullptr) tile_list[i] = j;
   });
-  if (threadIdx.x == kSelectThreads - 1) b.state->n_listed = n;
+  if (threadIdx.x == kSelectThreads - 1) b.n_listed[layer] = n;
 }
 
 }  // namespace

@@ -8,13 +8,20 @@
 namespace ek::cuda {
 
 constexpr int kBlocksPerGroup = kScoreRows / 4, kSelectThreads = 1024;
-static_assert(kScoreRows == kTileTokens && kBlocksPerGroup == 16, "a thread per head and block");
+/* The columns of a row are shared by warps, so that a group is small and many multiprocessors score. */
+constexpr int kColumnShares = kWarps * 8 / kScoreRows, kSharedColumns = kRow / kColumnShares;
+static_assert(kColumnShares * kScoreRows == kWarps * 8 && kSharedColumns % 32 == 0 &&
+                  kHeads * kBlocksPerGroup <= kThreads && kWarp % kBlocksPerGroup == 0,
+              "a thread per head and block");
 
 /* Bytes of shared memory that score_group needs, and select_blocks with n_keys keys. */
-constexpr size_t kScoreShared =
-    sizeof(__nv_bfloat16) * (kTileTokens + kHeads) * kPitch + sizeof(float) * kHeads * kSPitch;
-inline size_t select_shared(int32_t n_keys) { return static_cast<size_t>(n_keys) * (8 + 4 + 1); }
-/* Keys for n_blocks blocks: whole groups. */
+constexpr size_t kScoreShared = sizeof(__nv_bfloat16) * (kScoreRows + kHeads) * kPitch +
+                                sizeof(float) * kColumnShares * kHeads * kSPitch;
+constexpr size_t kFactorPitch = kHeads + 4; /* floats */
+inline size_t select_shared(int32_t n_keys) {
+  return static_cast<size_t>(n_keys) * 9 + static_cast<size_t>(n_keys / kBlocksPerGroup) * kFactorPitch * 4;
+}
+/* Keys for n_blocks blocks: whole groups, and whole quads of threads. */
 inline int32_t select_keys(int32_t n_blocks) { return ceil_div(n_blocks, kBlocksPerGroup) * kBlocksPerGroup; }
 
 /* Scores of kScoreRows pooled rows with the token at t: per head their maximum and sum, and the mass of each
@@ -23,9 +30,9 @@ template <class RowOf>
 __device__ void score_group(uint4* memory, const __nv_bfloat16* queries, int32_t group, int32_t t,
                             const ScoreSums& out, RowOf&& row_of) {
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory);
-  __nv_bfloat16* query = tile + kTileTokens * kPitch;
+  __nv_bfloat16* query = tile + kScoreRows * kPitch;
   float* score = reinterpret_cast<float*>(query + kHeads * kPitch);
-  constexpr int kChunks = kRow / 8;
+  constexpr int kChunks = kRow / 8, kShare = kHeads * kSPitch;
   const int32_t first = group * kScoreRows, n = t / kPoolStride + 1;
   for (int i = threadIdx.x; i < kScoreRows * kChunks; i += kThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
@@ -36,91 +43,82 @@ __device__ void score_group(uint4* memory, const __nv_bfloat16* queries, int32_t
   copy_async_commit();
   copy_async_wait<0>();
   __syncthreads();
-  score_tile(score, query, tile);
+  const int warp = threadIdx.x / kWarp, share = warp / (kScoreRows / 8);
+  score_rows(score + share * kShare, query, tile, warp % (kScoreRows / 8) * 8, share * kSharedColumns,
+             (share + 1) * kSharedColumns);
   __syncthreads();
-  const int h = threadIdx.x / 16, block = threadIdx.x % 16;
+  if (threadIdx.x >= kHeads * kBlocksPerGroup) return;
+  const int h = threadIdx.x / kBlocksPerGroup, block = threadIdx.x % kBlocksPerGroup;
   float v[4], top = -INFINITY, mass = 0;
   for (int j = 0; j < 4; j++) {
     const int32_t row = first + block * 4 + j, tokens = min(kPoolStride, t + 1 - row * kPoolStride);
+    const float* of = score + h * kSPitch + block * 4 + j;
+    float sum = of[0];
+    for (int i = 1; i < kColumnShares; i++) sum += of[i * kShare];
     /* A row of fewer tokens stands for fewer. */
-    v[j] = row < n ? score[h * kSPitch + block * 4 + j] + logf(static_cast<float>(tokens) / kPoolStride)
-                   : -INFINITY;
+    v[j] = row < n ? sum + logf(static_cast<float>(tokens) / kPoolStride) : -INFINITY;
     top = fmaxf(top, v[j]);
   }
-  for (int d = 8; d > 0; d /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
+  for (int d = kBlocksPerGroup / 2; d > 0; d /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
   for (int j = 0; j < 4; j++) mass += v[j] == -INFINITY ? 0.0f : expf(v[j] - top);
   float sum = mass;
-  for (int d = 8; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+  for (int d = kBlocksPerGroup / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
   out.mass[(static_cast<size_t>(group) * kBlocksPerGroup + block) * kHeads + h] = mass;
   if (block == 0) {
-    out.top[group * kHeads + h] = top;
-    out.sum[group * kHeads + h] = sum;
+    out.top[h * out.n_groups + group] = top;
+    out.sum[h * out.n_groups + group] = sum;
   }
 }
 
-/* A digit of the key that is sought, and how many keys with that digit are among the best. */
-struct Digit {
-  int32_t value, wanted, found;
-};
-
-/* Which of 256 digits, from the largest on, the wanted-th key has; value -1 if there are fewer keys. count:
- * keys of each digit. One warp calls. */
-__device__ inline void find_digit(const int32_t* count, int32_t wanted, Digit* out) {
-  constexpr int kPerLane = 256 / kWarp;
-  const int lane = threadIdx.x % kWarp, first = 255 - lane * kPerLane;
-  int32_t own = 0;
-  for (int i = 0; i < kPerLane; i++) own += count[first - i];
-  int32_t upto = own;
-  for (int d = 1; d < kWarp; d *= 2) {
-    const int32_t other = __shfl_up_sync(0xffffffffu, upto, d);
-    if (lane >= d) upto += other;
-  }
-  int32_t before = upto - own;
-  if (lane == kWarp - 1 && upto < wanted) *out = {-1, 0, 0};
-  if (before >= wanted || upto < wanted) return;
-  int digit = first;
-  for (; before + count[digit] < wanted; digit--) before += count[digit];
-  *out = {digit, wanted - before, count[digit]};
-}
-
-/* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are fewer. Found 8
- * bits at a time: sorting 2048 keys takes 66 rounds of all threads, this rarely more than four. All
+/* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are fewer. Found
+ * two bits at a time from the highest on, until the keys that begin as it does are as many as are wanted. All
  * kSelectThreads threads of the block call, top > 0. */
 __device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
-  __shared__ int32_t count[256];
-  __shared__ Digit digit;
+  constexpr int kSelectWarps = kSelectThreads / kWarp;
+  __shared__ int32_t counts[2][3][kSelectWarps]; /* of keys with a digit of at least 1, 2, 3 */
+  static_assert(kSelectWarps == kWarp, "a lane per warp");
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   uint64_t prefix = 0;
   int32_t wanted = top;
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    for (int i = threadIdx.x; i < 256; i += kSelectThreads) count[i] = 0;
-    __syncthreads();
+  for (int shift = 62; shift >= 0; shift -= 2) {
+    int32_t own[3] = {};
     for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
-      const uint64_t k = key[j];
-      if (k != 0 && ((k ^ prefix) >> shift) < 256) atomicAdd(count + (k >> shift & 255), 1);
+      const uint64_t k = key[j], digit = (k ^ prefix) >> shift;
+      if (k == 0 || digit > 3) continue;
+      for (uint64_t d = 1; d <= 3; d++) own[d - 1] += digit >= d;
+    }
+    int32_t(&of_round)[3][kSelectWarps] = counts[shift / 2 % 2];
+    for (int d = 0; d < 3; d++) {
+      own[d] = __reduce_add_sync(0xffffffffu, own[d]);
+      if (lane == 0) of_round[d][warp] = own[d];
     }
     __syncthreads();
-    if (threadIdx.x < kWarp) find_digit(count, wanted, &digit);
-    __syncthreads();
-    if (digit.value < 0) return 1;
-    prefix |= static_cast<uint64_t>(digit.value) << shift;
-    wanted = digit.wanted;
-    if (wanted == digit.found) return prefix; /* all keys that begin so are among the best */
+    for (int d = 0; d < 3; d++) own[d] = __reduce_add_sync(0xffffffffu, of_round[d][lane]);
+    int digit = 3; /* the largest with enough keys from it on */
+    while (digit > 0 && own[digit - 1] < wanted) digit--;
+    prefix |= static_cast<uint64_t>(digit) << shift;
+    if (digit < 3) wanted -= own[digit];
+    const int32_t from_digit = digit > 0 ? own[digit - 1] - (digit < 3 ? own[digit] : 0) : 0;
+    if (digit > 0 && wanted == from_digit) return prefix; /* all keys that begin so are among the best */
   }
-  return prefix;
+  return max(prefix, uint64_t{1});
 }
 
-/* factor (groups, heads): what a group's mass of a head is worth in the softmax over all pooled rows. */
+/* factor (groups, kFactorPitch): what a group's mass of a head is worth in the softmax over all pooled rows.
+ */
 __device__ inline void head_factors(const ScoreSums& in, float* factor, int32_t n_groups) {
   const int h = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   if (h >= kHeads) return;
+  const float *tops = in.top + h * in.n_groups, *sums = in.sum + h * in.n_groups;
   float top = -INFINITY, sum = 0;
-  for (int32_t c = lane; c < n_groups; c += kWarp) top = fmaxf(top, in.top[c * kHeads + h]);
+#pragma unroll 4
+  for (int32_t c = lane; c < n_groups; c += kWarp) top = fmaxf(top, tops[c]);
   top = warp_max(top);
-  for (int32_t c = lane; c < n_groups; c += kWarp)
-    sum += in.sum[c * kHeads + h] * expf(in.top[c * kHeads + h] - top);
+#pragma unroll 4
+  for (int32_t c = lane; c < n_groups; c += kWarp) sum += sums[c] * expf(tops[c] - top);
   sum = warp_sum(sum);
-  for (int32_t c = lane; c < n_groups; c += kWarp)
-    factor[c * kHeads + h] = expf(in.top[c * kHeads + h] - top) / sum;
+#pragma unroll 4
+  for (int32_t c = lane; c < n_groups; c += kWarp) factor[c * kFactorPitch + h] = expf(tops[c] - top) / sum;
 }
 
 /* Calls visit(i, j) for the i-th marked of n blocks, j, in ascending order, and returns how many there are,
@@ -152,19 +150,26 @@ __device__ int32_t visit_marked(const uint8_t* marked, int32_t n, Visit&& visit)
 __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, int32_t local, int32_t top,
                                                int32_t n_keys, uint64_t* key) {
   float* factor = reinterpret_cast<float*>(key + n_keys);
-  uint8_t* marked = reinterpret_cast<uint8_t*>(factor + n_keys);
+  uint8_t* marked = reinterpret_cast<uint8_t*>(factor + n_keys / kBlocksPerGroup * kFactorPitch);
   const int32_t n = t / 64 + 1, last_free = n - local; /* blocks 1 .. last_free - 1 compete */
   head_factors(in, factor, (t / kPoolStride + kScoreRows) / kScoreRows);
   __syncthreads();
-  for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
-    key[j] = 0;
-    marked[j] = j == 0 || j >= last_free;
-    if (j < 1 || j >= last_free) continue;
-    float p = 0;
-    for (int h = 0; h < kHeads; h++)
-      p += in.mass[static_cast<size_t>(j) * kHeads + h] * factor[j / kBlocksPerGroup * kHeads + h];
+  /* Four threads per block, of four heads each. */
+#pragma unroll 4
+  for (int32_t i = threadIdx.x; i < (n * 4 + kWarp - 1) / kWarp * kWarp; i += kSelectThreads) {
+    const int32_t j = min(i / 4, n - 1);
+    const float4 m = *reinterpret_cast<const float4*>(in.mass + static_cast<size_t>(j) * kHeads + i % 4 * 4);
+    const float4 f =
+        *reinterpret_cast<const float4*>(factor + j / kBlocksPerGroup * kFactorPitch + i % 4 * 4);
+    float p = (m.x * f.x + m.y * f.y) + (m.z * f.z + m.w * f.w);
+    p += __shfl_xor_sync(0xffffffffu, p, 1);
+    p += __shfl_xor_sync(0xffffffffu, p, 2);
+    if (i % 4 != 0 || i / 4 >= n) continue;
+    const bool free = j >= 1 && j < last_free;
+    marked[j] = !free;
     /* Of equal blocks the lower index has the larger key; no key of a block is 0. */
-    key[j] = static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j));
+    key[j] = free ? static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j))
+                  : 0;
   }
   __syncthreads();
   const uint64_t least = top > 0 ? least_of_best(key, n, top) : ~uint64_t{0};

@@ -46,6 +46,18 @@ __device__ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+/* c (16 x 8) += a (16 x 32) b (32 x 8) of signed bytes, one warp. Lane 4 g + t has of a the fours (row,
+ * columns) a0 (g, 4t), a1 (g + 8, 4t), a2 (g, 4t + 16), a3 (g + 8, 4t + 16); of b the fours (rows, column) b0
+ * (4t, g), b1 (4t + 16, g); c as mma_bf16. */
+__device__ inline void mma_s8(int32_t (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                              uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
 /* Four 8 x 8 matrices of 2-byte elements from shared memory; lane 8 m + r gives the address of row r of
  * matrix m, 16 bytes. Lane 4 g + t gets elements 2t and 2t + 1 of row g of each. */
 __device__ inline void load_matrices(uint32_t (&m)[4], const void* row) {

@@ -88,12 +88,11 @@ void launch_add_experts(const Chunk& c);
 
 /* Tiles that n tokens in a row may meet. */
 inline int32_t most_query_tiles(int32_t n) { return (n + kTileQueries - 2) / kTileQueries + 1; }
-/* Groups of pooled rows of a full cache. */
-inline int32_t score_groups(const LiteShape& s) { return ceil_div(int64_t{s.n_blocks} * 4, kScoreRows); }
-/* Those of one tile. */
-__device__ inline ScoreSums tile_scores(const ChunkBuffers& b, unsigned tile, int32_t n_groups) {
-  const size_t at = static_cast<size_t>(tile) * static_cast<size_t>(n_groups) * kHeads;
-  return {b.tile_scores.top + at, b.tile_scores.sum + at, b.tile_scores.mass + at * (kScoreRows / 4)};
+/* The scores of one tile. */
+__device__ inline ScoreSums tile_scores(const ChunkBuffers& b, unsigned tile) {
+  const ScoreSums& all = b.tile_scores;
+  const size_t at = static_cast<size_t>(tile) * static_cast<size_t>(all.n_groups) * kHeads;
+  return {all.top + at, all.sum + at, all.mass + at * (kScoreRows / 4), all.n_groups};
 }
 
 /* Tiles of 128 rows that n pairs may need. */

@@ -18,27 +18,23 @@ template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     absorb_first_kernel(ChunkBuffers b, WeightView k_b, int32_t first, int32_t first_tile, int32_t n_tiles,
                         float softmax_scale) {
-  __shared__ uint4 memory[(kUnitsPerGroup * 36 + 64) / 16];
+  __shared__ uint4 memory[kStagedGroup];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int h = blockIdx.x / kBlocksPerHead, part = blockIdx.x % kBlocksPerHead;
   const int row = (part * kWarps + warp) * kRows;
   const Fragment<F> f = load_fragment<F>(k_b, k_b.row(h, row), 0, lane);
-  const Parts x = parts_in(memory, kUnitsPerGroup);
+  const Staged<F> x = staged_in<Staged<F>>(memory, 1);
   const int32_t begin = blockIdx.y * kTilesAtOnce, end = min(n_tiles, begin + kTilesAtOnce);
   for (int32_t i = begin; i < end; i++) {
     const size_t token = static_cast<size_t>((first_tile + i) * kTileQueries - first);
     const size_t from = (token * kHeads + h) * kWidth, to = (static_cast<size_t>(i) * kHeads + h) * kRow;
     __syncthreads();
-    if (threadIdx.x < kUnitsPerGroup) {
-      float v[8];
-      for (int j = 0; j < 8; j++) v[j] = b.q[from + threadIdx.x * 8 + j] * softmax_scale;
-      store_unit(x, threadIdx.x, v);
-    }
+    stage_group(x, b.q + from, softmax_scale);
     if (part == 0 && threadIdx.x < kRope)
       b.tile_query[to + kLatent + threadIdx.x] = b.query[from + kNope + threadIdx.x];
     __syncthreads();
     float y[2] = {};
-    multiply_fragment<F>(f, x, 0, lane, y);
+    multiply(f, x, 0, lane, y);
     for (int r = 0; r < 2; r++) {
       const float sum = quad_sum(y[r]);
       if (lane % 4 == 0) b.tile_query[to + row + lane / 4 + 8 * r] = __float2bfloat16_rn(sum);
@@ -84,12 +80,12 @@ __global__ void __launch_bounds__(kThreads)
 /* grid (groups of pooled rows, tiles). The last pooled row stands for the first token alone: what follows in
  * the same 16 tokens is not known to a decoder that is there. */
 __global__ void __launch_bounds__(kThreads)
-    score_first_kernel(ChunkBuffers b, StepBuffers cache, LiteShape shape, int32_t layer, int32_t first_tile,
-                       int32_t n_groups) {
+    score_first_kernel(ChunkBuffers b, StepBuffers cache, LiteShape shape, int32_t layer,
+                       int32_t first_tile) {
   const int32_t t = (first_tile + static_cast<int32_t>(blockIdx.y)) * kTileQueries, group = blockIdx.x;
   if (group * kScoreRows > t / kPoolStride) return;
   score_group(dynamic_shared<uint4>(), b.tile_query + static_cast<size_t>(blockIdx.y) * kHeads * kRow, group,
-              t, tile_scores(b, blockIdx.y, n_groups), [&](int32_t row) {
+              t, tile_scores(b, blockIdx.y), [&](int32_t row) {
                 const size_t place =
                     static_cast<size_t>(layer) * shape.n_blocks + static_cast<size_t>(cache.blocks[row / 4]);
                 return row == t / kPoolStride ? cache.cache + place * 64 * kRow
@@ -100,9 +96,9 @@ __global__ void __launch_bounds__(kThreads)
 /* A block per tile: its list. */
 __global__ void __launch_bounds__(kSelectThreads)
     select_first_kernel(ChunkBuffers b, StepBuffers cache, LiteShape shape, int32_t layer, int32_t first_tile,
-                        int32_t n_groups, int32_t n_keys) {
+                        int32_t n_keys) {
   const int32_t t = (first_tile + static_cast<int32_t>(blockIdx.x)) * kTileQueries;
-  const uint8_t* marked = select_blocks(tile_scores(b, blockIdx.x, n_groups), t, shape.local, shape.top,
+  const uint8_t* marked = select_blocks(tile_scores(b, blockIdx.x), t, shape.local, shape.top,
                                         n_keys, dynamic_shared<uint64_t>());
   int32_t* list = cache.tile_list(shape, layer, t);
   visit_marked(marked, t / 64 + 1, [&](int32_t i, int32_t j) { list[i] = j; });
@@ -140,7 +136,7 @@ void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t index) 
   const int32_t end = c.first + c.n;
   /* Tiles whose first token is in the chunk; an earlier one has its list. */
   const int32_t first_tile = ceil_div(std::max(c.first, s.dense_len), kTileQueries);
-  const int32_t n_tiles = ceil_div(end, kTileQueries) - first_tile, n_groups = score_groups(s);
+  const int32_t n_tiles = ceil_div(end, kTileQueries) - first_tile;
   if (n_tiles <= 0) return;
   for_decode_type(layer.k_b.type, [&]<ek_type F>() {
     if (is_transposed(layer.k_b)) {
@@ -153,11 +149,11 @@ void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t index) 
   });
   c.mark("absorb_first");
   launch(c.stream, "score_first", {{ceil_div(end, 64 * kBlocksPerGroup), n_tiles}, kThreads, kScoreShared},
-         score_first_kernel, c.b, c.cache, s, index, first_tile, n_groups);
+         score_first_kernel, c.b, c.cache, s, index, first_tile);
   c.mark("score_first");
   const int32_t n_keys = select_keys(ceil_div(end, 64));
   launch(c.stream, "select_first", {n_tiles, kSelectThreads, select_shared(n_keys)}, select_first_kernel, c.b,
-         c.cache, s, index, first_tile, n_groups, n_keys);
+         c.cache, s, index, first_tile, n_keys);
   c.mark("select_first");
 }
 

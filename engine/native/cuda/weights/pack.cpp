@@ -25,7 +25,7 @@ void put_quant(ek_type type, const RowPlanes& to, size_t col, uint32_t q) {
   uint32_t high;
   const bool two_bits = type == EK_Q6_K;
   uint8_t* at = to.high + (two_bits ? group * 32 + t * 8 + part / 2 * 4 : group * 16 + t * 4);
-  const size_t bit = two_bits ? 8 * (part % 2) + 2 * (i % 4) + i / 4 * 16 : 4 * part + i % 4 + i / 4 * 16;
+  const size_t bit = i / 2 * 8 + (two_bits ? 4 * (part % 2) + 2 * (i % 2) : 2 * part + i % 2);
   std::memcpy(&high, at, 4);
   high |= (q >> 4) << bit;
   std::memcpy(at, &high, 4);

@@ -5,18 +5,24 @@
  * part belongs to one lane of the four that share a row of a matrix-multiply fragment, so a lane's share of a
  * group is contiguous:
  *
- *   low   Q4_0 Q5_0 Q4_K Q5_K Q6_K   64 B per group: words [t][part], nibble i of a word is column i of the
- * unit Q8_0                      128 B: 8-byte units [part / 2][t][part % 2], value + 128 in column order
- *         BF16                      256 B: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7
- *   high  Q5_0 Q5_K                  16 B: words [t], bit 4 part + p is column p's fifth bit, 16 higher:
- * column p + 4 Q6_K                       32 B: words [t][part / 2], bits 2 (4 (part % 2) + p) and one above:
- * column p's two high bits, 16 higher: column p + 4's scale Q4_0 Q5_0 Q8_0              8 B: f16 [part] Q4_K
- * Q5_K                   8 B: scale of parts 0 to 3, then their minimum, a byte each Q6_K 8 B: signed scale
- * of each 16 columns super Q4_K Q5_K                   4 B per two groups: f16 d, dmin Q6_K 2 B per two
- * groups: f16 d
+ *   low, bytes per group
+ *     Q4_0 Q5_0 Q4_K Q5_K Q6_K  64: words [t][part], nibble i of a word is column i of the unit
+ *     Q8_0                     128: 8-byte units [part / 2][t][part % 2], value + 128 in column order
+ *     BF16                     256: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7
+ *   high, bytes per group
+ *     Q5_0 Q5_K                 16: words [t]; bit 8 (i / 2) + 2 part + i % 2 is column i's fifth bit
+ *     Q6_K                      32: words [t][part / 2]; bit 8 (i / 2) + 4 (part % 2) + 2 (i % 2) and the one
+ *                                   above are column i's two high bits
+ *   scale, bytes per group
+ *     Q4_0 Q5_0 Q8_0             8: f16 [part]
+ *     Q4_K Q5_K                  8: scale of parts 0 to 3, then their minimum, a byte each
+ *     Q6_K                       8: signed scale of each 16 columns
+ *   super, bytes per two groups
+ *     Q4_K Q5_K                  4: f16 d, dmin
+ *     Q6_K                       2: f16 d
  *
- * The order 0 4 1 5 … makes a pair of columns p and p + 4 one shift and one mask away from a packed pair of
- * halves. */
+ * Bits of columns i and i + 4 lie 16 apart, and those of 0 2 4 6 (and of 1 3 5 7) 8 apart: a shift and a mask
+ * make packed halves of a pair, or packed bytes of four columns. */
 #ifndef EK_CUDA_WEIGHTS_PLANES_H
 #define EK_CUDA_WEIGHTS_PLANES_H
 #include "../../core/backend.h"
@@ -150,15 +156,15 @@ EK_HD void unit_quants(const WeightView& w, size_t row, int32_t group, int32_t p
     const uint32_t word = plane_at<uint32_t>(w.low, at * 16 + t * 4 + part);
     uint32_t high = 0;
     if constexpr (F == EK_Q5_0 || F == EK_Q5_K) {
-      high = plane_at<uint32_t>(w.high, at * 4 + t) >> 4 * part;
+      high = plane_at<uint32_t>(w.high, at * 4 + t) >> 2 * part;
     }
     if constexpr (F == EK_Q6_K) {
-      high = plane_at<uint32_t>(w.high, at * 8 + t * 2 + part / 2) >> 8 * (part % 2);
+      high = plane_at<uint32_t>(w.high, at * 8 + t * 2 + part / 2) >> 4 * (part % 2);
     }
     for (int i = 0; i < 8; i++) {
       uint32_t value = word >> 4 * i & 15;
-      if constexpr (F == EK_Q5_0 || F == EK_Q5_K) value |= (high >> (i % 4 + i / 4 * 16) & 1) << 4;
-      if constexpr (F == EK_Q6_K) value |= (high >> (i % 4 * 2 + i / 4 * 16) & 3) << 4;
+      if constexpr (F == EK_Q5_0 || F == EK_Q5_K) value |= (high >> (i / 2 * 8 + i % 2) & 1) << 4;
+      if constexpr (F == EK_Q6_K) value |= (high >> (i / 2 * 8 + i % 2 * 2) & 3) << 4;
       q[i] = static_cast<float>(value);
     }
   }

@@ -10,7 +10,29 @@ float half_of(uint32_t word, int upper) {
   return __uint_as_float(upper == 0 ? word << 16 : word & 0xffff0000u);
 }
 
+int byte_of(uint32_t word, int i) { return static_cast<int8_t>(word >> 8 * i & 0xff); }
+
 }  // namespace
+
+void multiply_bytes(Exchange& e) {
+  int a[16][32], b[32][8];
+  for (int lane = 0; lane < kLanes; lane++) {
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) {
+      const int k = 4 * t + i;
+      for (int part = 0; part < 4; part++)
+        a[g + part % 2 * 8][k + part / 2 * 16] = byte_of(e.word[lane][part], i);
+      for (int part = 0; part < 2; part++) b[k + part * 16][g] = byte_of(e.word[lane][4 + part], i);
+    }
+  }
+  for (int row = 0; row < 16; row++) {
+    for (int n = 0; n < 8; n++) {
+      int sum = 0;
+      for (int k = 0; k < 32; k++) sum += a[row][k] * b[k][n];
+      e.product[row][n] = static_cast<float>(sum);
+    }
+  }
+}
 
 void multiply_tile(Exchange& e) {
   float a[16][16], b[16][8];

@@ -94,6 +94,14 @@ inline unsigned __ballot_sync(unsigned mask, int holds, EK_SITE_PARAMETERS) {
   for (int i = 0; i < e.lanes; i++) out |= e.word[i][0] << i;
   return out;
 }
+inline int32_t __reduce_add_sync(unsigned mask, int32_t value, EK_SITE_PARAMETERS) {
+  ::emulation::require_full(mask);
+  const uint32_t word = static_cast<uint32_t>(value);
+  const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, &word, 1);
+  uint32_t sum = 0;
+  for (int i = 0; i < e.lanes; i++) sum += e.word[i][0];
+  return static_cast<int32_t>(sum);
+}
 inline int __any_sync(unsigned mask, int holds, EK_SITE_PARAMETERS) {
   return __ballot_sync(mask, holds, file, line) != 0;
 }
@@ -109,6 +117,7 @@ inline unsigned __float_as_uint(float f) {
   std::memcpy(&x, &f, 4);
   return x;
 }
+inline int __float2int_rn(float f) { return static_cast<int>(__builtin_rintf(f)); }
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
   const uint64_t bytes = uint64_t{b} << 32 | a;
   unsigned out = 0;

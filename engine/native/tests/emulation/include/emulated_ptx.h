@@ -7,6 +7,8 @@ namespace emulation {
 
 /* Words 0 to 3 of a lane are its part of a, 4 and 5 of b. */
 void multiply_tile(Exchange& e);
+/* The same of bytes. */
+void multiply_bytes(Exchange& e);
 /* Words 0 and 1 of a lane are the address of 16 bytes, which go into e.product. */
 void load_rows(Exchange& e);
 
@@ -27,7 +29,7 @@ inline uint4 stream16(const void* p) {
 /* Always in a loop that polls. */
 inline uint32_t load_acquire(const uint32_t* p) {
   const uint32_t v = std::atomic_ref<uint32_t>(*const_cast<uint32_t*>(p)).load(std::memory_order_acquire);
-  if (v == 0) ::emulation::pause();
+  ::emulation::pause();
   return v;
 }
 
@@ -40,6 +42,15 @@ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint3
   c[1] += e.product[g][2 * t + 1];
   c[2] += e.product[g + 8][2 * t];
   c[3] += e.product[g + 8][2 * t + 1];
+}
+
+/* Sums of bytes are below 2^24, so floats hold them. */
+inline void mma_s8(int32_t (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                   uint32_t b1, EK_SITE_PARAMETERS) {
+  const uint32_t words[6] = {a0, a1, a2, a3, b0, b1};
+  const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, words, 6, ::emulation::multiply_bytes);
+  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
+  for (int i = 0; i < 4; i++) c[i] += static_cast<int32_t>(e.product[g + i / 2 * 8][2 * t + i % 2]);
 }
 
 /* Element `column` of row `row` of matrix m, which load_rows brought. */
