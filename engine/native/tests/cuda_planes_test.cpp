@@ -11,7 +11,7 @@ void test_shape(int32_t n_matrices, int32_t n_rows, int32_t n_cols) {
   const ek::WeightShape shape{F, n_matrices, n_rows, n_cols};
   const size_t rows = static_cast<size_t>(n_matrices) * n_rows, stride = ek::row_bytes(F, n_cols);
   const std::vector<uint8_t> data = random_weight(F, rows * n_cols, 41, 0.1f);
-  std::vector<uint64_t> packed(ek::cuda::plane_offsets(shape).total / 8);
+  std::vector<uint64_t> packed(ek::cuda::packed_bytes(shape) / 8);
   uint8_t* base = reinterpret_cast<uint8_t*>(packed.data());
   ek::cuda::pack_planes(shape, data.data(), base);
   const ek::cuda::WeightView view = ek::cuda::view_planes(shape, base);
@@ -19,7 +19,8 @@ void test_shape(int32_t n_matrices, int32_t n_rows, int32_t n_cols) {
   for (size_t r = 0; r < rows; r++) {
     for (int32_t unit = 0; unit * 8 < n_cols; unit++) {
       float values[8];
-      ek::cuda::load_unit<F>(view, r, unit, values);
+      const int32_t of = static_cast<int32_t>(r);
+      ek::cuda::load_unit<F>(view, view.row(of / n_rows, of % n_rows), unit, values);
       for (int32_t i = 0; i < 8 && unit * 8 + i < n_cols; i++) {
         actual.push_back(values[i]);
         expected.push_back(
@@ -50,5 +51,7 @@ int main() {
     test_shape<EK_F16>(2, 3, n_cols);
     test_shape<EK_BF16>(1, 3, n_cols);
   }
+  test_shape<EK_Q4_K>(2, 40, 512);
+  test_shape<EK_Q5_0>(3, 16, 352);
   return failures == 0 ? 0 : 1;
 }

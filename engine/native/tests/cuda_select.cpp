@@ -179,7 +179,7 @@ ek::cuda::LiteWeights weights_with(ek::cuda::Device& d, const LiteShape& s, bool
       bits[to] = static_cast<uint16_t>(ek::bits_of(normal(engine)) >> 16);
     }
     const ek::WeightShape shape{EK_BF16, kHeads, transposed ? kLatent : kNope, transposed ? kNope : kLatent};
-    std::vector<uint8_t> planes(plane_offsets(shape).total);
+    std::vector<uint8_t> planes(packed_bytes(shape));
     pack_planes(shape, reinterpret_cast<const uint8_t*>(bits.data()), planes.data());
     w.memory.emplace_back(planes.size());
     uint8_t* base = w.memory.back().as<uint8_t>();

@@ -24,12 +24,13 @@ std::vector<float> read_floats(const float* device, size_t n) {
 
 HostMatrix read_matrix(const cuda::WeightView& w) {
   HostMatrix out{w.n_rows, w.n_cols, {}};
-  if (w.low == nullptr) return out;
+  if (w.data == nullptr) return out;
   const WeightShape shape{w.type, w.n_matrices, w.n_rows, w.n_cols};
-  std::vector<uint64_t> planes(cuda::plane_offsets(shape).total / 8);
-  cuda::check(cudaMemcpy(planes.data(), w.low, planes.size() * 8, cudaMemcpyDeviceToHost), "reading weights");
+  std::vector<uint64_t> planes(cuda::packed_bytes(shape) / 8);
+  cuda::check(cudaMemcpy(planes.data(), w.data, planes.size() * 8, cudaMemcpyDeviceToHost), "reading weights");
   const cuda::WeightView host = cuda::view_planes(shape, reinterpret_cast<const uint8_t*>(planes.data()));
-  for (size_t r = 0; r < static_cast<size_t>(w.n_matrices) * w.n_rows; r++) {
+  for (int32_t i = 0; i < w.n_matrices * w.n_rows; i++) {
+    const size_t r = host.row(i / w.n_rows, i % w.n_rows);
     for (int32_t unit = 0; unit * 8 < w.n_cols; unit++) {
       float v[8];
       cuda::for_type(w.type, [&]<ek_type F>() { cuda::load_unit<F>(host, r, unit, v); });

@@ -38,7 +38,7 @@ void CudaBackend::download(void* dst, const void* src, size_t n_bytes) {
 }
 
 std::unique_ptr<Storage> CudaBackend::make_weight(const WeightShape& shape, const uint8_t* data) {
-  const size_t n_bytes = plane_offsets(shape).total;
+  const size_t n_bytes = packed_bytes(shape);
   auto weight = std::make_unique<CudaWeight>();
   weight->memory = DeviceMemory(n_bytes);
   weight->view = view_planes(shape, weight->memory.as<uint8_t>());

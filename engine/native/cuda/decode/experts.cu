@@ -7,7 +7,6 @@ namespace ek::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
-constexpr int kAhead = 3;         /* fragments under way in a warp */
 constexpr int kMostExperts = 256; /* check_lite_shape */
 
 /* How many experts have a larger logit, or an equal one and a lower index. */
@@ -106,6 +105,10 @@ __device__ void await_choice(const StepBuffers& b, const LiteShape& shape, int32
   __syncthreads();
 }
 
+/* Fragments under way in a warp; a block of bf16 takes more memory for fewer. */
+template <ek_type F>
+constexpr int kInSlots = slots_for(kSlotBytes<F>, kWarps, 4);
+
 constexpr int kTiles = 2; /* of 16 hidden values, per block: two warps share the columns of gate, two of up */
 
 /* silu(gate) * up of the block's tiles from the sums of its warps: (kWarps, kRows). */
@@ -138,15 +141,12 @@ __global__ void __launch_bounds__(kThreads, 3)
   const int32_t tile = first_tile + warp / 4, routed = tile - shared_tiles;
   const WeightView w =
       routed < 0 ? (is_gate ? layer.shared_gate : layer.shared_up) : (is_gate ? layer.gate : layer.up);
-  size_t row = static_cast<size_t>(tile) * kRows;
-  int32_t group = warp % 2;
-  const int32_t n_turns = tile < n_tiles ? turns_of(w.n_groups, group, 2) : 0;
-  const auto load = [&] {
-    group += 2;
-    return load_fragment<F>(w, row, group - 2, lane);
-  };
-  Fragment<F> ahead[kAhead];
-  if (routed < 0) load_ahead(ahead, n_turns, load);
+  constexpr int kSlots = kInSlots<F>;
+  uint8_t* slots = reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<F>>(layer.shared_gate.n_groups) +
+                   warp * (kSlots * kSlotBytes<F>);
+  RowStream<F, kSlots> stream(w, static_cast<size_t>(tile) * kRows, warp % 2, 2, slots);
+  if (tile >= n_tiles) stream.stream.n_turns = 0;
+  if (routed < 0) stream.prefetch();
   const Eight norm = load_norm(layer.ffn_norm, shape.hidden);
   wait_for_kernel_before();
   const Staged<F> x = staged_in<Staged<F>>(memory, layer.shared_gate.n_groups);
@@ -157,19 +157,12 @@ __global__ void __launch_bounds__(kThreads, 3)
     __syncthreads();
   }
   const int32_t k = routed < 0 || tile >= n_tiles ? 0 : routed / tiles;
-  if (routed >= 0 && tile < n_tiles) {
-    row = w.row(chosen[k], routed % tiles * kRows);
-    load_ahead(ahead, n_turns, load);
-  }
+  if (routed >= 0 && tile < n_tiles) stream.row = w.row(chosen[k], routed % tiles * kRows);
   if (lane == 0 && warp % 4 == 0)
     places[warp / 4] =
         routed < 0 ? shared_first + tile * kRows : k * b.expert_width + routed % max(tiles, 1) * kRows;
   float y[2] = {};
-  int32_t at = warp % 2;
-  take_turns(ahead, n_turns, load, [&](const Fragment<F>& f) {
-    multiply(f, x, at, lane, y);
-    at += 2;
-  });
+  stream.multiply_all(x, y);
   const float first = quad_sum(y[0]), second = quad_sum(y[1]);
   if (lane % 4 == 0) {
     sums[warp * kRows + lane / 4] = first;
@@ -196,6 +189,11 @@ struct RoutedPlace {
   }
 };
 
+template <ek_type R, ek_type S>
+constexpr int kOutSlotBytes = kSlotBytes<R> > kSlotBytes<S> ? kSlotBytes<R> : kSlotBytes<S>;
+template <ek_type R, ek_type S>
+constexpr int kOutSlots = slots_for(kOutSlotBytes<R, S>, kOutWarps, 4);
+
 /* One block per 16 rows of the residual: shared experts, then the chosen ones in order. R: type of the routed
  * down weights, S: of the shared ones. */
 template <ek_type R, ek_type S>
@@ -208,14 +206,27 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows, n_units = range.n_groups * kUnitsPerGroup;
   allow_next_kernel();
-  int32_t shared_group = warp;
+  constexpr int kSlot = kOutSlotBytes<R, S>, kSlots = kOutSlots<R, S>;
+  uint8_t* slots = reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<R>>(range.n_groups) +
+                   warp * (kSlots * kSlot);
   const int32_t shared_turns = turns_of(shared_down.n_groups, warp, kOutWarps);
-  const auto load_shared = [&] {
-    shared_group += kOutWarps;
-    return load_fragment<S>(shared_down, row, shared_group - kOutWarps, lane);
+  /* The other way round: the shared groups rarely fill the last turn. */
+  const int32_t first_routed = kOutWarps - 1 - warp;
+  RoutedPlace next{0, 0};
+  next.advance(first_routed, max(down.n_groups, 1));
+  RoutedPlace place = next;
+  const auto copy = [&](int32_t turn, int slot) {
+    uint8_t* to = slots + slot * kSlot;
+    if (turn < shared_turns) {
+      copy_fragment<S>(to, shared_down, static_cast<size_t>(row), warp + turn * kOutWarps, lane);
+      return;
+    }
+    copy_fragment<R>(to, down, down.row(expert[next.k], row), next.group, lane);
+    next.advance(kOutWarps, down.n_groups);
   };
-  Fragment<S> shared_ahead[kAhead];
-  load_ahead(shared_ahead, shared_turns, load_shared);
+  FragmentStream<kSlots> stream{shared_turns +
+                                turns_of(n_routed * down.n_groups, first_routed, kOutWarps)};
+  stream.prefetch(copy, shared_turns);
   wait_for_kernel_before();
   if (static_cast<int32_t>(threadIdx.x) < n_routed) {
     expert[threadIdx.x] = b.experts[threadIdx.x];
@@ -225,21 +236,7 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   const int32_t own_unit = threadIdx.x;
   if (own_unit < n_units) own = load_eight(b.hidden + range.first + own_unit * 8);
   __syncthreads();
-  /* The other way round: the shared groups rarely fill the last turn. */
-  const RoutedPlace begin = [&] {
-    RoutedPlace p{0, 0};
-    p.advance(kOutWarps - 1 - warp, max(down.n_groups, 1));
-    return p;
-  }();
-  RoutedPlace next = begin, place = begin;
-  const int32_t turns = turns_of(n_routed * down.n_groups, kOutWarps - 1 - warp, kOutWarps);
-  const auto load_routed = [&] {
-    const RoutedPlace p = next;
-    next.advance(kOutWarps, down.n_groups);
-    return load_fragment<R>(down, down.row(expert[p.k], row), p.group, lane);
-  };
-  Fragment<R> ahead[kAhead];
-  load_ahead(ahead, turns, load_routed);
+  stream.prefetch(copy, kSlots);
   const Staged<R> x = staged_in<Staged<R>>(memory, range.n_groups);
   for (int32_t first = own_unit - lane; first < n_units; first += kOutThreads) {
     const int32_t unit = first + lane;
@@ -251,14 +248,14 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   __syncthreads();
   float y[2] = {};
   const Staged<S> shared_x = x.from(range.shared_at);
-  int32_t group = warp;
-  take_turns(shared_ahead, shared_turns, load_shared, [&](const Fragment<S>& f) {
-    multiply(f, shared_x, group, lane, y);
-    group += kOutWarps;
-  });
-  take_turns(ahead, turns, load_routed, [&](const Fragment<R>& f) {
+  stream.take_turns(copy, [&](int32_t turn, int slot) {
+    const uint8_t* from = slots + slot * kSlot;
+    if (turn < shared_turns) {
+      multiply(read_slot<S>(from, lane), shared_x, warp + turn * kOutWarps, lane, y);
+      return;
+    }
     float part[2] = {};
-    multiply(f, x, place.k * (b.expert_width / kGroup) + place.group, lane, part);
+    multiply(read_slot<R>(from, lane), x, place.k * (b.expert_width / kGroup) + place.group, lane, part);
     for (int r = 0; r < 2; r++) y[r] = fmaf(weight[place.k], part[r], y[r]);
     place.advance(kOutWarps, down.n_groups);
   });
@@ -281,8 +278,10 @@ void launch_out(const Step& s, const LiteLayer& layer) {
   const HiddenRange range = routed ? HiddenRange{0, dense_first / kGroup, shared_first / kGroup}
                                    : HiddenRange{dense_first, layer.shared_down.n_groups, 0};
   launch_overlapped(s, routed ? "experts_out" : "dense_out", experts_out_kernel<R, S>, s.shape.hidden / kRows,
-                    kOutThreads, staged_bytes<Staged<R>>(range.n_groups), s.b, layer.down, layer.shared_down,
-                    routed ? s.shape.top_k : 0, range);
+                    kOutThreads,
+                    staged_bytes<Staged<R>>(range.n_groups) +
+                        size_t{kOutWarps} * kOutSlots<R, S> * kOutSlotBytes<R, S>,
+                    s.b, layer.down, layer.shared_down, routed ? s.shape.top_k : 0, range);
 }
 
 /* Calls body with the types as constants, where a kernel is compiled for them: check_lite_types. */
@@ -306,7 +305,9 @@ void launch_experts_in(const Step& s, const LiteLayer& layer) {
   for_decode_type(layer.shared_gate.type, [&]<ek_type F>() {
     launch_overlapped(s, routed ? "experts_in" : "dense_in", experts_in_kernel<F>,
                       router_blocks + ceil_div(tiles, kTiles), kThreads,
-                      staged_bytes<Staged<F>>(layer.shared_gate.n_groups), s.b, layer, s.shape, router_blocks,
+                      staged_bytes<Staged<F>>(layer.shared_gate.n_groups) +
+                          size_t{kWarps} * kInSlots<F> * kSlotBytes<F>,
+                      s.b, layer, s.shape, router_blocks,
                       s.shape.top_k * s.b.expert_width + (routed ? 0 : s.b.shared_width));
   });
 }

@@ -29,24 +29,50 @@ struct Fragment {
   uint32_t super[2];
 };
 
-/* Rows row + g and row + g + 8. */
-template <ek_type F>
-__device__ Fragment<F> load_fragment(const WeightView& w, size_t row, int32_t group, int lane) {
+/* Of the 16 rows from `row` on, a multiple of 16. chunk, super: where they lie, in device or shared memory. */
+template <ek_type F, class Load>
+__device__ Fragment<F> read_fragment(const uint8_t* chunk, const uint8_t* super, int lane, Load&& load16) {
   Fragment<F> f;
   const int g = lane / 4, t = lane % 4;
   for (int r = 0; r < 2; r++) {
-    const size_t line = row + g + 8 * r, at = line * w.n_groups + group;
-    const uint8_t* low = w.low + at * plane_sizes(F).low + t * 16;
-    for (int i = 0; i < n_loads(F); i++) f.low[r][i] = stream16(low + i * 64);
-    if constexpr (has_high_bit(F)) f.high[r].x = plane_at<uint32_t>(w.high, at * 4 + t);
-    if constexpr (F == EK_Q6_K) f.high[r] = plane_at<uint2>(w.high, at * 4 + t);
-    if constexpr (F != EK_BF16) f.scale[r] = plane_at<uint2>(w.scale, at);
-    if constexpr (has_min(F))
-      f.super[r] = plane_at<uint32_t>(w.super, line * ((w.n_groups + 1) / 2) + group / 2);
-    if constexpr (F == EK_Q6_K)
-      f.super[r] = plane_at<uint16_t>(w.super, line * ((w.n_groups + 1) / 2) + group / 2);
+    const int i = g + 8 * r;
+    for (int piece = 0; piece < n_loads(F); piece++)
+      f.low[r][piece] = load16(chunk + low_offset(F, i, piece, t));
+    if constexpr (has_high_bit(F)) f.high[r].x = plane_at<uint32_t>(chunk + high_offset(F, i), t);
+    if constexpr (F == EK_Q6_K) f.high[r] = plane_at<uint2>(chunk + high_offset(F, i), t);
+    if constexpr (F != EK_BF16) f.scale[r] = plane_at<uint2>(chunk + scale_offset(F, i), 0);
+    if constexpr (has_min(F)) f.super[r] = plane_at<uint32_t>(super, i);
+    if constexpr (F == EK_Q6_K) f.super[r] = plane_at<uint16_t>(super, i);
   }
   return f;
+}
+template <ek_type F>
+__device__ Fragment<F> load_fragment(const WeightView& w, size_t row, int32_t group, int lane) {
+  const uint8_t* tile = tile_at<F>(w, row);
+  return read_fragment<F>(tile + chunk_offset(F, group), tile + super_offset(F, group), lane,
+                          [](const uint8_t* p) { return stream16(p); });
+}
+
+/* Bytes of a fragment in shared memory. */
+template <ek_type F>
+constexpr int kSlotBytes = chunk_bytes(F) + super_bytes(F);
+
+/* Begins to copy a fragment into a slot of shared memory; a warp calls. */
+template <ek_type F>
+__device__ void copy_fragment(uint8_t* slot, const WeightView& w, size_t row, int32_t group, int lane) {
+  const uint8_t* tile = tile_at<F>(w, row);
+  const uint8_t *chunk = tile + chunk_offset(F, group), *super = tile + super_offset(F, group);
+  constexpr int kBody = chunk_bytes(F) / 16, kAll = kSlotBytes<F> / 16;
+  static_assert(chunk_bytes(F) % 16 == 0 && super_bytes(F) % 16 == 0, "whole pieces");
+#pragma unroll
+  for (int i = lane; i < kAll; i += kWarp)
+    copy_async_16(slot + i * 16, i < kBody ? chunk + i * 16 : super + (i - kBody) * 16, true);
+}
+/* The fragment of a slot whose copies have arrived. */
+template <ek_type F>
+__device__ Fragment<F> read_slot(const uint8_t* slot, int lane) {
+  return read_fragment<F>(slot, slot + chunk_bytes(F), lane,
+                          [](const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); });
 }
 
 /* Bits moved up by n, down by -n. */

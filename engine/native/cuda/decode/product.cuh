@@ -48,7 +48,7 @@ template <class To>
 EK_HD size_t staged_bytes(int32_t n_groups) {
   constexpr size_t kGroupBytes =
       std::is_same_v<To, Parts> ? kUnitsPerGroup * 32 : kUnitsPerGroup * 16 + 4 + kUnitsPerGroup / 4 * 4;
-  return static_cast<size_t>(n_groups) * kGroupBytes + 64;
+  return (static_cast<size_t>(n_groups) * kGroupBytes + 64 + 15) / 16 * 16;
 }
 __device__ inline void place_staged(void* memory, int32_t n_groups, Parts& out) {
   out.high = static_cast<uint4*>(memory);
@@ -231,32 +231,84 @@ __device__ inline void multiply(const Fragment<EK_BF16>& f, const Parts& x, int3
   y[1] += (even[2] + even[3]) + (odd[2] + odd[3]);
 }
 
-/* Fragments of a warp's turns, kAhead of them under way. load() gives the next one, and use(fragment) takes
- * them in the same order. */
-template <int kAhead, class Fragment, class Load>
-__device__ void load_ahead(Fragment (&ahead)[kAhead], int32_t n_turns, Load&& load) {
-#pragma unroll
-  for (int i = 0; i < kAhead; i++) {
-    if (i < n_turns) ahead[i] = load();
-  }
-}
-template <int kAhead, class Fragment, class Load, class Use>
-__device__ void take_turns(Fragment (&ahead)[kAhead], int32_t n_turns, Load&& load, Use&& use) {
-  for (int32_t first = 0; first < n_turns; first += kAhead) {
-#pragma unroll
-    for (int i = 0; i < kAhead; i++) {
-      if (first + i >= n_turns) break;
-      const Fragment now = ahead[i];
-      if (first + i + kAhead < n_turns) ahead[i] = load();
-      use(now);
+/* A warp's fragments on their way through kSlots slots of shared memory. The order is: prefetch, what the
+ * turns need beside the weights, then take_turns. */
+template <int kSlots>
+struct FragmentStream {
+  int32_t n_turns;
+  int32_t asked = 0; /* turns whose copies have begun */
+
+  /* copy(turn, slot) begins the copies of a turn. Begins those of the first turns, up to `end`. */
+  template <class Copy>
+  __device__ void prefetch(Copy&& copy, int32_t end) {
+    for (; asked < min(end, min(n_turns, kSlots)); asked++) {
+      copy(asked, asked);
+      copy_async_commit();
     }
   }
+  /* use(turn, slot) for every turn in order, its copies done. */
+  template <class Copy, class Use>
+  __device__ void take_turns(Copy&& copy, Use&& use) {
+    prefetch(copy, kSlots);
+    for (; asked < kSlots; asked++) copy_async_commit(); /* so that a turn's group is always the kSlots-th last */
+    int slot = 0;
+    for (int32_t turn = 0; turn < n_turns; turn++) {
+      copy_async_wait<kSlots - 1>();
+      __syncwarp();
+      use(turn, slot);
+      __syncwarp();
+      if (turn + kSlots < n_turns) copy(turn + kSlots, slot);
+      copy_async_commit();
+      slot = slot + 1 == kSlots ? 0 : slot + 1;
+    }
+  }
+};
+
+/* Slots per warp so that a block's take no more than 72 KB: any GPU has that, and the memory's latency is
+ * covered. */
+constexpr int slots_for(int slot_bytes, int n_warps, int most) {
+  const int n = 72 * 1024 / (slot_bytes * n_warps);
+  return n < 1 ? 1 : n > most ? most : n;
 }
 
 /* Turns of a warp that has groups first, first + step, … of n. */
 __device__ inline int32_t turns_of(int32_t n, int32_t first, int32_t step) {
   return first < n ? (n - first + step - 1) / step : 0;
 }
+
+/* Groups first, first + step, … of 16 rows of a weight, through a warp's slots. */
+template <ek_type F, int kSlots>
+struct RowStream {
+  WeightView w;
+  size_t row;
+  int32_t first, step;
+  uint8_t* slots; /* kSlots * kSlotBytes<F> */
+  FragmentStream<kSlots> stream;
+
+  __device__ RowStream(const WeightView& weight, size_t of_row, int32_t first_group, int32_t step_groups,
+                       uint8_t* of_warp)
+      : w(weight),
+        row(of_row),
+        first(first_group),
+        step(step_groups),
+        slots(of_warp),
+        stream{turns_of(weight.n_groups, first_group, step_groups)} {}
+
+  __device__ void copy(int32_t turn, int slot) {
+    copy_fragment<F>(slots + slot * kSlotBytes<F>, w, row, first + turn * step, threadIdx.x % kWarp);
+  }
+  __device__ void prefetch() {
+    stream.prefetch([&](int32_t turn, int slot) { copy(turn, slot); }, kSlots);
+  }
+  __device__ void multiply_all(const Staged<F>& x, float (&y)[2]) {
+    const int lane = threadIdx.x % kWarp;
+    stream.take_turns([&](int32_t turn, int slot) { copy(turn, slot); },
+                      [&](int32_t turn, int slot) {
+                        multiply(read_slot<F>(slots + slot * kSlotBytes<F>, lane), x, first + turn * step,
+                                 lane, y);
+                      });
+  }
+};
 
 }  // namespace ek::cuda
 #endif

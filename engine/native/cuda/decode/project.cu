@@ -23,37 +23,22 @@ __device__ float sum_over_warps(const float (&y)[2], float* shared) {
   return sum;
 }
 
-constexpr int kShareAhead = 2, kHeadAhead = 3; /* fragments under way in a warp */
-
-/* Every kWarps-th group of 16 rows: a warp's share where the warps of a block share the columns. */
+/* Where the warps of a block share the columns of 16 rows, each has every kWarps-th group of 128. */
 template <ek_type F>
-struct ColumnShare {
-  WeightView w;
-  int32_t row, first, n_turns, next;
-  Fragment<F> ahead[kShareAhead];
+constexpr int kShareSlots = slots_for(kSlotBytes<F>, kWarps, 2);
+template <ek_type F>
+constexpr int kHeadSlots = slots_for(kSlotBytes<F>, kWarps, 4);
 
-  __device__ ColumnShare(const WeightView& weight, int32_t of_row, int warp, int lane)
-      : w(weight),
-        row(of_row),
-        first(warp),
-        n_turns(turns_of(weight.n_groups, warp, kWarps)),
-        next(warp) {
-    load_ahead(ahead, n_turns, [&] { return load(lane); });
-  }
-  __device__ Fragment<F> load(int lane) {
-    next += kWarps;
-    return load_fragment<F>(w, row, next - kWarps, lane);
-  }
-  __device__ void multiply_all(const Staged<F>& x, int lane, float (&y)[2]) {
-    int32_t group = first;
-    take_turns(
-        ahead, n_turns, [&] { return load(lane); },
-        [&](const Fragment<F>& f) {
-          multiply(f, x, group, lane, y);
-          group += kWarps;
-        });
-  }
-};
+/* The slots of this warp, behind a staged vector in shared memory; and the bytes of both. */
+template <ek_type F, int kSlots>
+__device__ uint8_t* slots_of_warp(uint4* memory, int32_t n_groups) {
+  return reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<F>>(n_groups) +
+         threadIdx.x / kWarp * (kSlots * kSlotBytes<F>);
+}
+template <ek_type F, int kSlots>
+size_t shared_bytes(int32_t n_groups) {
+  return staged_bytes<Staged<F>>(n_groups) + size_t{kWarps} * kSlots * kSlotBytes<F>;
+}
 
 /* One block per 16 rows of q, then of kv_a; the warps share the columns. */
 template <ek_type F>
@@ -61,20 +46,22 @@ __global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, Wei
                                                               const float* norm, int32_t hidden, float eps) {
   uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps * kRows], squares[kWarps];
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int32_t warp = threadIdx.x / kWarp;
   const int32_t q_tiles = q.n_rows / kRows, tile = blockIdx.x;
   const bool is_q = tile < q_tiles;
   const WeightView w = is_q ? q : kv_a;
   const int32_t row = (is_q ? tile : tile - q_tiles) * kRows;
   allow_next_kernel();
-  ColumnShare<F> share(w, row, warp, lane);
+  RowStream<F, kShareSlots<F>> share(w, static_cast<size_t>(row), warp, kWarps,
+                                     slots_of_warp<F, kShareSlots<F>>(memory, w.n_groups));
+  share.prefetch();
   const Eight own_norm = load_norm(norm, hidden);
   wait_for_kernel_before();
   const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
   stage_normed<kThreads>(x, b.x, norm, own_norm, hidden, w.n_groups, squares);
   __syncthreads();
   float y[2] = {};
-  share.multiply_all(x, lane, y);
+  share.multiply_all(x, y);
   const float sum = sum_over_warps(y, shared);
   if (threadIdx.x < kRows)
     (is_q ? b.q : b.kv_a)[row + threadIdx.x] = sum * rms_factor<kThreads>(squares, hidden, eps);
@@ -88,7 +75,9 @@ __global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, We
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows, n_units = w.n_groups * kUnitsPerGroup;
   allow_next_kernel();
-  ColumnShare<F> share(w, row, warp, lane);
+  RowStream<F, kShareSlots<F>> share(w, static_cast<size_t>(row), warp, kWarps,
+                                     slots_of_warp<F, kShareSlots<F>>(memory, w.n_groups));
+  share.prefetch();
   wait_for_kernel_before();
   const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
   for (int32_t first = threadIdx.x - lane; first < n_units; first += kThreads) {
@@ -104,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, We
   }
   __syncthreads();
   float y[2] = {};
-  share.multiply_all(x, lane, y);
+  share.multiply_all(x, y);
   const float sum = sum_over_warps(y, shared);
   if (threadIdx.x < kRows) b.x[row + threadIdx.x] += sum;
 }
@@ -120,21 +109,21 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t n_tiles = w.n_rows / kRows, step = gridDim.x * kWarps;
   const int32_t first_tile = blockIdx.x * kWarps + warp;
   const int32_t n_turns = turns_of(n_tiles, first_tile, step) * w.n_groups;
-  int32_t load_group = 0, group = 0;
-  size_t load_row = static_cast<size_t>(first_tile) * kRows, row = load_row;
+  int32_t copy_group = 0, group = 0;
+  size_t copy_row = static_cast<size_t>(first_tile) * kRows, row = copy_row;
   const auto advance = [&](int32_t& of_group, size_t& of_row) {
     if (++of_group < w.n_groups) return;
     of_group = 0;
     of_row += static_cast<size_t>(step) * kRows;
   };
-  const auto load = [&] {
-    const Fragment<F> f = load_fragment<F>(w, load_row, load_group, lane);
-    advance(load_group, load_row);
-    return f;
+  uint8_t* slots = slots_of_warp<F, kHeadSlots<F>>(memory, w.n_groups);
+  const auto copy = [&](int32_t, int slot) {
+    copy_fragment<F>(slots + slot * kSlotBytes<F>, w, copy_row, copy_group, lane);
+    advance(copy_group, copy_row);
   };
   allow_next_kernel();
-  Fragment<F> ahead[kHeadAhead];
-  load_ahead(ahead, n_turns, load);
+  FragmentStream<kHeadSlots<F>> stream{n_turns};
+  stream.prefetch(copy, kHeadSlots<F>);
   const Eight own_norm = load_norm(norm, hidden);
   wait_for_kernel_before();
   const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
@@ -143,8 +132,8 @@ __global__ void __launch_bounds__(kThreads)
   const float factor = rms_factor<kThreads>(squares, hidden, eps);
   Candidate best{0, -1};
   float y[2] = {};
-  take_turns(ahead, n_turns, load, [&](const Fragment<F>& f) {
-    multiply(f, x, group, lane, y);
+  stream.take_turns(copy, [&](int32_t, int slot) {
+    multiply(read_slot<F>(slots + slot * kSlotBytes<F>, lane), x, group, lane, y);
     for (int r = 0; r < 2 && group == w.n_groups - 1; r++) {
       const float logit = quad_sum(y[r]) * factor;
       const int32_t id = static_cast<int32_t>(row) + lane / 4 + 8 * r;
@@ -192,7 +181,7 @@ void launch_project_in(const Step& s, const LiteLayer& layer) {
   const auto launch_both = [&](const WeightView& q, const WeightView& kv_a) {
     for_decode_type(q.n_rows > 0 ? q.type : kv_a.type, [&]<ek_type F>() {
       launch_overlapped(s, "project_in", project_in_kernel<F>, (q.n_rows + kv_a.n_rows) / kRows, kThreads,
-                        staged_bytes<Staged<F>>(q.n_groups), s.b, q, kv_a, layer.attn_norm,
+                        (shared_bytes<F, kShareSlots<F>>(q.n_groups)), s.b, q, kv_a, layer.attn_norm,
                         s.shape.hidden, s.shape.eps);
     });
   };
@@ -206,14 +195,14 @@ void launch_project_in(const Step& s, const LiteLayer& layer) {
 void launch_project_out(const Step& s, const LiteLayer& layer) {
   for_decode_type(layer.out.type, [&]<ek_type F>() {
     launch_overlapped(s, "project_out", project_out_kernel<F>, layer.out.n_rows / kRows, kThreads,
-                      staged_bytes<Staged<F>>(layer.out.n_groups), s.b, layer.out);
+                      (shared_bytes<F, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out);
   });
 }
 
 void launch_head(const Step& s, const LiteWeights& w) {
   for_decode_type(w.head.type, [&]<ek_type F>() {
     launch_overlapped(s, "head", head_kernel<F>, kHeadBlocks, kThreads,
-                      staged_bytes<Staged<F>>(w.head.n_groups), s.b, w.head, w.norm, s.shape.hidden,
+                      (shared_bytes<F, kHeadSlots<F>>(w.head.n_groups)), s.b, w.head, w.norm, s.shape.hidden,
                       s.shape.eps);
   });
 }

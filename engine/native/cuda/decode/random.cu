@@ -36,20 +36,28 @@ __global__ void fill_bf16_kernel(__nv_bfloat16* out, size_t n, float deviation, 
     out[i] = __float2bfloat16_rn(deviation * normal(seed + i));
 }
 
-/* Words of random bits; with `and_mask` and `or_mask` some bits are fixed. */
-__global__ void fill_words_kernel(uint32_t* out, size_t n, uint32_t and_mask, uint32_t or_mask,
-                                  uint64_t seed) {
-  const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
-  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
-    out[i] = (hash(seed + i) & and_mask) | or_mask;
-}
+/* What the words of a packed weight are: random bits where integers are, scales of a fixed size. */
+struct WordPattern {
+  ek_type type;
+  int32_t n_groups;
+  uint32_t scale_and, scale_or; /* of random bits; Q4_K's minima are its scales */
+  uint32_t super;
+};
 
-/* Scale bytes of Q4_K and Q5_K: four scales, then the same four as minima. */
-__global__ void fill_scales_kernel(uint2* out, size_t n, uint64_t seed) {
+__global__ void fill_planes_kernel(uint32_t* out, size_t n, WordPattern p, uint64_t seed) {
   const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
+  const size_t tile = tile_bytes(p.type, p.n_groups) / 4, pair = chunk_offset(p.type, 2) / 4;
+  const size_t chunk = static_cast<size_t>(chunk_bytes(p.type)) / 4;
+  const size_t scales = static_cast<size_t>(scale_offset(p.type, 0)) / 4;
   for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
-    const uint32_t word = (hash(seed + i) & 0x1f1f1f1fu) | 0x20202020u;
-    out[i] = {word, word};
+    const size_t in_pair = i % tile % pair, in_chunk = in_pair % chunk;
+    if (in_pair >= 2 * chunk) {
+      out[i] = p.super;
+    } else if (in_chunk < scales) {
+      out[i] = hash(seed + i);
+    } else {
+      out[i] = (hash(seed + (p.type == EK_Q4_K ? i / 2 : i)) & p.scale_and) | p.scale_or;
+    }
   }
 }
 
@@ -61,11 +69,6 @@ void fill(Device& d, void (*kernel)(T*, size_t, Parameters...), void* out, size_
   if (n == 0) return;
   const int32_t blocks = ceil_div(static_cast<int64_t>(std::min<size_t>(n, 1024 * kThreads)), kThreads);
   launch(d.stream, "filling memory", {blocks, kThreads}, kernel, static_cast<T*>(out), n, args...);
-}
-
-uint32_t twice(float value) {
-  const uint32_t half = f32_to_f16(value);
-  return half | half << 16;
 }
 
 /* Pooled rows of a layer from its cache rows: grid (n_blocks * 4). */
@@ -94,37 +97,37 @@ void fill_floats(Device& d, float* out, size_t n, float mean, float deviation, u
 }
 
 void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t seed) {
-  const PlaneOffsets o = plane_offsets(shape);
+  const size_t n_bytes = packed_bytes(shape);
   const float deviation = 1 / std::sqrt(static_cast<float>(shape.n_cols));
-  const auto words = [&](size_t begin, size_t end, uint32_t and_mask, uint32_t or_mask, uint64_t part) {
-    fill(d, fill_words_kernel, base + begin, (end - begin) / 4, and_mask, or_mask, (seed * 4 + part) << 36);
+  const auto halves = [](float value) {
+    const uint32_t half = f32_to_f16(value);
+    return half | half << 16;
   };
-  if (shape.type == EK_BF16) {
-    fill(d, fill_bf16_kernel, base, (o.high - o.low) / 2, deviation, seed << 36);
-    return;
-  }
-  words(o.low, o.scale, 0xffffffffu, 0, 0);
+  WordPattern p{shape.type, view_planes(shape, base).n_groups, 0, 0, 0};
   switch (shape.type) {
+    case EK_BF16:
+      fill(d, fill_bf16_kernel, base, n_bytes / 2, deviation, seed << 36);
+      return;
     case EK_Q4_K: {
-      fill(d, fill_scales_kernel, base + o.scale, (o.super - o.scale) / 8, (seed * 4 + 1) << 36);
       const float scale = deviation / (48 * 4.6f);
-      words(o.super, o.total, 0, f32_to_f16(scale) | static_cast<uint32_t>(f32_to_f16(7.5f * scale)) << 16,
-            2);
+      p.super = f32_to_f16(scale) | static_cast<uint32_t>(f32_to_f16(7.5f * scale)) << 16;
+      p.scale_and = 0x1f1f1f1fu, p.scale_or = 0x20202020u;
       break;
     }
     case EK_Q6_K:
-      words(o.scale, o.super, 0x1f1f1f1fu, 0x20202020u, 1);
-      words(o.super, o.total, 0, twice(deviation / (48 * 18.5f)), 2);
+      p.super = halves(deviation / (48 * 18.5f));
+      p.scale_and = 0x1f1f1f1fu, p.scale_or = 0x20202020u;
       break;
     case EK_Q5_0:
-      words(o.scale, o.super, 0, twice(deviation / 9.2f), 1);
+      p.scale_or = halves(deviation / 9.2f);
       break;
     case EK_Q8_0:
-      words(o.scale, o.super, 0, twice(deviation / 74), 1);
+      p.scale_or = halves(deviation / 74);
       break;
     default:
       throw ArgError(format("no random weights of type %d", static_cast<int>(shape.type)));
   }
+  fill(d, fill_planes_kernel, base, n_bytes / 4, p, seed << 36);
 }
 
 void fill_cache_rows(Device& d, const LiteShape& shape, const StepBuffers& b, int32_t n_tokens,

@@ -43,7 +43,7 @@ class Maker {
   /* used: matrices of the stack that a token reads. */
   WeightView weight(ek_type type, int32_t n_matrices, int32_t n_rows, int32_t n_cols, int32_t used) {
     const WeightShape shape{type, n_matrices, n_rows, n_cols};
-    const size_t n_bytes = plane_offsets(shape).total;
+    const size_t n_bytes = packed_bytes(shape);
     out_.memory.emplace_back(n_bytes);
     fill_weight(d_, shape, out_.memory.back().as<uint8_t>(), seed_++);
     out_.step_bytes += static_cast<double>(row_bytes(type, static_cast<size_t>(block_columns(type))) *

@@ -63,7 +63,7 @@ LiteLayer layer_of(const ek_model_layer& from, bool dense) {
   const WeightView& router = weight_view(*from.router);
   EK_REQUIRE(router.type == EK_F32, "the fused kernels take a router of F32, got type %d",
              static_cast<int>(router.type));
-  l.router = reinterpret_cast<const float*>(router.low);
+  l.router = reinterpret_cast<const float*>(router.data);
   l.gate = weight_view(*from.gate);
   l.up = weight_view(*from.up);
   l.down = weight_view(*from.down);

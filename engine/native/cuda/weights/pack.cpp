@@ -7,24 +7,37 @@ namespace {
 
 size_t round_256(size_t n) { return (n + 255) / 256 * 256; }
 
-/* One row's place in every plane. */
-struct RowPlanes {
-  uint8_t *low, *high, *scale, *super;
+/* One row's place in the memory of its 16. */
+struct RowPlace {
+  ek_type type;
+  uint8_t* tile;
+  int row; /* of the 16 */
+
+  uint8_t* chunk(size_t group) const { return tile + chunk_offset(type, static_cast<int32_t>(group)); }
+  uint8_t* scale(size_t group) const { return chunk(group) + scale_offset(type, row); }
+  uint8_t* super(size_t group) const {
+    return tile + super_offset(type, static_cast<int32_t>(group)) + row * plane_sizes(type).super;
+  }
+  /* Byte `at` of piece `piece` of lane t. */
+  uint8_t& low(size_t group, size_t piece, size_t t, size_t at) const {
+    return chunk(group)[low_offset(type, row, static_cast<int>(piece), static_cast<int>(t)) +
+                        static_cast<int>(at)];
+  }
 };
 
 /* Adds column `col` with stored integer q (value, minus the type's offset). */
-void put_quant(ek_type type, const RowPlanes& to, size_t col, uint32_t q) {
+void put_quant(const RowPlace& to, size_t col, uint32_t q) {
   const size_t group = col / kGroup, part = col % kGroup / 32, t = col % 32 / 8, i = col % 8;
-  if (type == EK_Q8_0) {
-    to.low[group * 128 + (part / 2 * 8 + t * 2 + part % 2) * 8 + i] = static_cast<uint8_t>(q);
+  if (to.type == EK_Q8_0) {
+    to.low(group, part / 2, t, part % 2 * 8 + i) = static_cast<uint8_t>(q);
     return;
   }
-  const size_t word = group * 16 + t * 4 + part;
-  to.low[word * 4 + i / 2] = static_cast<uint8_t>(to.low[word * 4 + i / 2] | (q & 15) << i % 2 * 4);
-  if (plane_sizes(type).high == 0) return;
+  uint8_t& nibbles = to.low(group, 0, t, part * 4 + i / 2);
+  nibbles = static_cast<uint8_t>(nibbles | (q & 15) << i % 2 * 4);
+  if (plane_sizes(to.type).high == 0) return;
   uint32_t high;
-  const bool two_bits = type == EK_Q6_K;
-  uint8_t* at = to.high + (two_bits ? group * 32 + t * 8 + part / 2 * 4 : group * 16 + t * 4);
+  const bool two_bits = to.type == EK_Q6_K;
+  uint8_t* at = to.chunk(group) + high_offset(to.type, to.row) + (two_bits ? t * 8 + part / 2 * 4 : t * 4);
   const size_t bit = i / 2 * 8 + (two_bits ? 4 * (part % 2) + 2 * (i % 2) : 2 * part + i % 2);
   std::memcpy(&high, at, 4);
   high |= (q >> 4) << bit;
@@ -32,104 +45,99 @@ void put_quant(ek_type type, const RowPlanes& to, size_t col, uint32_t q) {
 }
 
 template <class Block>
-void put_block(ek_type type, const RowPlanes& to, size_t first, const Block& b, int offset) {
-  const size_t columns = static_cast<size_t>(block_columns(type));
+void put_block(const RowPlace& to, size_t first, const Block& b, int offset) {
+  const size_t columns = static_cast<size_t>(block_columns(to.type));
   for (size_t i = 0; i < columns; i++) {
-    put_quant(type, to, first + i, static_cast<uint32_t>(quant_of(b, i) + offset));
+    put_quant(to, first + i, static_cast<uint32_t>(quant_of(b, i) + offset));
   }
 }
 
 /* A block of 32 columns with one scale. */
 template <class Block>
-void pack_small(ek_type type, const uint8_t* row, size_t index, const RowPlanes& to, int offset) {
+void pack_small(const uint8_t* row, size_t index, const RowPlace& to, int offset) {
   const Block b = block_at<Block>(row, index);
-  std::memcpy(to.scale + index * 2, &b.d, 2);
-  put_block(type, to, index * kQuantBlock, b, offset);
+  std::memcpy(to.scale(index / 4) + index % 4 * 2, &b.d, 2);
+  put_block(to, index * kQuantBlock, b, offset);
 }
 
 template <class Block>
-void pack_min_scaled(ek_type type, const uint8_t* row, size_t index, const RowPlanes& to) {
+void pack_min_scaled(const uint8_t* row, size_t index, const RowPlace& to) {
   const Block b = block_at<Block>(row, index);
-  std::memcpy(to.super + index * 4, &b.d, 2);
-  std::memcpy(to.super + index * 4 + 2, &b.dmin, 2);
+  std::memcpy(to.super(index * 2), &b.d, 2);
+  std::memcpy(to.super(index * 2) + 2, &b.dmin, 2);
   for (size_t part = 0; part < 8; part++) {
     int scale = 0, min = 0;
     scale_and_min(b.scales, part, &scale, &min);
-    uint8_t* at = to.scale + (index * 2 + part / 4) * 8 + part % 4;
+    uint8_t* at = to.scale(index * 2 + part / 4) + part % 4;
     at[0] = static_cast<uint8_t>(scale);
     at[4] = static_cast<uint8_t>(min);
   }
-  put_block(type, to, index * kSuperBlock, b, 0);
+  put_block(to, index * kSuperBlock, b, 0);
 }
 
-void pack_q6(const uint8_t* row, size_t index, const RowPlanes& to) {
+void pack_q6(const uint8_t* row, size_t index, const RowPlace& to) {
   const BlockQ6K b = block_at<BlockQ6K>(row, index);
-  std::memcpy(to.super + index * 2, &b.d, 2);
-  std::memcpy(to.scale + index * 16, b.scales, 16);
-  put_block(EK_Q6_K, to, index * kSuperBlock, b, 32);
+  std::memcpy(to.super(index * 2), &b.d, 2);
+  for (size_t half = 0; half < 2; half++) std::memcpy(to.scale(index * 2 + half), b.scales + half * 8, 8);
+  put_block(to, index * kSuperBlock, b, 32);
 }
 
-void pack_bf16(const uint8_t* row, size_t n_cols, const RowPlanes& to) {
+void pack_bf16(const uint8_t* row, size_t n_cols, const RowPlace& to) {
   for (size_t col = 0; col < n_cols; col++) {
-    const size_t i = col % 8, at = col / 8 * 8 + i % 4 * 2 + i / 4;
-    std::memcpy(to.low + at * 2, row + col * 2, 2);
+    const size_t i = col % 8;
+    std::memcpy(&to.low(col / kGroup, col % kGroup / 32, col % 32 / 8, (i % 4 * 2 + i / 4) * 2), row + col * 2,
+                2);
   }
 }
 
-void pack_row(const WeightShape& s, const uint8_t* row, const RowPlanes& to) {
+void pack_row(const WeightShape& s, const uint8_t* row, const RowPlace& to) {
   const size_t n_cols = static_cast<size_t>(s.n_cols);
   if (s.type == EK_BF16) return pack_bf16(row, n_cols, to);
   const size_t n_blocks = n_cols / static_cast<size_t>(block_columns(s.type));
   for (size_t b = 0; b < n_blocks; b++) {
-    if (s.type == EK_Q4_0) pack_small<BlockQ4>(s.type, row, b, to, 8);
-    if (s.type == EK_Q5_0) pack_small<BlockQ5>(s.type, row, b, to, 16);
-    if (s.type == EK_Q8_0) pack_small<BlockQ8>(s.type, row, b, to, 128);
-    if (s.type == EK_Q4_K) pack_min_scaled<BlockQ4K>(s.type, row, b, to);
-    if (s.type == EK_Q5_K) pack_min_scaled<BlockQ5K>(s.type, row, b, to);
+    if (s.type == EK_Q4_0) pack_small<BlockQ4>(row, b, to, 8);
+    if (s.type == EK_Q5_0) pack_small<BlockQ5>(row, b, to, 16);
+    if (s.type == EK_Q8_0) pack_small<BlockQ8>(row, b, to, 128);
+    if (s.type == EK_Q4_K) pack_min_scaled<BlockQ4K>(row, b, to);
+    if (s.type == EK_Q5_K) pack_min_scaled<BlockQ5K>(row, b, to);
     if (s.type == EK_Q6_K) pack_q6(row, b, to);
   }
 }
 
+int32_t stride_of(const WeightShape& s) {
+  return has_planes(s.type) ? (s.n_rows + kChunkRows - 1) / kChunkRows * kChunkRows : s.n_rows;
+}
+
+int32_t groups_of(const WeightShape& s) { return has_planes(s.type) ? (s.n_cols + kGroup - 1) / kGroup : 0; }
+
 }  // namespace
 
-PlaneOffsets plane_offsets(const WeightShape& s) {
-  const size_t rows = static_cast<size_t>(s.n_matrices) * s.n_rows;
-  PlaneOffsets o{};
-  if (!has_planes(s.type)) {
-    o.total = round_256(rows * row_bytes(s.type, s.n_cols));
-    return o;
-  }
-  const PlaneSizes sizes = plane_sizes(s.type);
-  o.n_groups = (s.n_cols + kGroup - 1) / kGroup;
-  const size_t groups = rows * o.n_groups, pairs = rows * ((o.n_groups + 1) / 2);
-  o.high = o.low + round_256(groups * sizes.low);
-  o.scale = o.high + round_256(groups * sizes.high);
-  o.super = o.scale + round_256(groups * sizes.scale);
-  o.total = o.super + round_256(pairs * sizes.super);
-  return o;
+size_t packed_bytes(const WeightShape& s) {
+  const size_t rows = static_cast<size_t>(s.n_matrices) * static_cast<size_t>(stride_of(s));
+  return round_256(has_planes(s.type) ? rows / kChunkRows * tile_bytes(s.type, groups_of(s))
+                                      : rows * row_bytes(s.type, s.n_cols));
 }
 
 void pack_planes(const WeightShape& s, const uint8_t* data, uint8_t* out) {
-  const PlaneOffsets o = plane_offsets(s);
-  const size_t rows = static_cast<size_t>(s.n_matrices) * s.n_rows, stride = row_bytes(s.type, s.n_cols);
+  const size_t stride = row_bytes(s.type, s.n_cols), n_rows = static_cast<size_t>(s.n_rows);
+  const size_t n_matrices = static_cast<size_t>(s.n_matrices);
   if (!has_planes(s.type)) {
-    std::memcpy(out, data, rows * stride);
+    std::memcpy(out, data, n_matrices * n_rows * stride);
     return;
   }
-  std::memset(out, 0, o.total);
-  const PlaneSizes sizes = plane_sizes(s.type);
-  const size_t groups = static_cast<size_t>(o.n_groups), pairs = (groups + 1) / 2;
-  for (size_t r = 0; r < rows; r++) {
-    pack_row(s, data + r * stride,
-             {out + o.low + r * groups * sizes.low, out + o.high + r * groups * sizes.high,
-              out + o.scale + r * groups * sizes.scale, out + o.super + r * pairs * sizes.super});
+  std::memset(out, 0, packed_bytes(s));
+  const size_t tile = tile_bytes(s.type, groups_of(s)), padded = static_cast<size_t>(stride_of(s));
+  for (size_t m = 0; m < n_matrices; m++) {
+    for (size_t r = 0; r < n_rows; r++) {
+      const size_t row = m * padded + r;
+      pack_row(s, data + (m * n_rows + r) * stride,
+               {s.type, out + row / kChunkRows * tile, static_cast<int>(row % kChunkRows)});
+    }
   }
 }
 
 WeightView view_planes(const WeightShape& s, const uint8_t* base) {
-  const PlaneOffsets o = plane_offsets(s);
-  return {s.type,       s.n_matrices,  s.n_rows,       s.n_cols,      o.n_groups,
-          base + o.low, base + o.high, base + o.scale, base + o.super};
+  return {s.type, s.n_matrices, s.n_rows, s.n_cols, groups_of(s), stride_of(s), base};
 }
 
 }  // namespace ek::cuda

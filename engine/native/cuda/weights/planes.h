@@ -1,23 +1,26 @@
 /* The kernels' own layout of a weight: its bits sorted into planes, values unchanged.
  *
- * F32 and F16 keep the file's rows. Of every other type a row is cut into groups of 128 columns (the last one
- * padded with zeros), a group into 4 parts of 32 columns, a part into 4 units of 8 columns. Unit t of every
- * part belongs to one lane of the four that share a row of a matrix-multiply fragment, so a lane's share of a
- * group is contiguous:
+ * F32 and F16 keep the file's rows. Of every other type 16 rows and 128 columns (the last ones padded with
+ * zeros) are one chunk, what a warp multiplies at once; the chunks of 16 rows follow each other by columns,
+ * so that 16 rows are one piece of memory. A chunk has planes low, high and scale; two chunks of a type with
+ * super-scales are followed by theirs.
  *
- *   low, bytes per group
+ * A row's 128 columns have 4 parts of 32 columns, a part 4 units of 8 columns. Unit t of every part belongs to
+ * lane 4 g + t of the warp, which has rows g and g + 8. Bytes of a row:
+ *
+ *   low, pieces of 16 bytes, each of one lane: [g + 8 or g][piece][g][t]
  *     Q4_0 Q5_0 Q4_K Q5_K Q6_K  64: words [t][part], nibble i of a word is column i of the unit
  *     Q8_0                     128: 8-byte units [part / 2][t][part % 2], value + 128 in column order
  *     BF16                     256: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7
- *   high, bytes per group
+ *   high, row by row
  *     Q5_0 Q5_K                 16: words [t]; bit 8 (i / 2) + 2 part + i % 2 is column i's fifth bit
  *     Q6_K                      32: words [t][part / 2]; bit 8 (i / 2) + 4 (part % 2) + 2 (i % 2) and the one
  *                                   above are column i's two high bits
- *   scale, bytes per group
+ *   scale, row by row
  *     Q4_0 Q5_0 Q8_0             8: f16 [part]
  *     Q4_K Q5_K                  8: scale of parts 0 to 3, then their minimum, a byte each
  *     Q6_K                       8: signed scale of each 16 columns
- *   super, bytes per two groups
+ *   super, of two chunks, row by row
  *     Q4_K Q5_K                  4: f16 d, dmin
  *     Q6_K                       2: f16 d
  *
@@ -35,9 +38,11 @@
 
 namespace ek::cuda {
 
-constexpr int kGroup = 128; /* columns */
+constexpr int kGroup = 128;    /* columns of a chunk */
+constexpr int kChunkRows = 16; /* rows of a chunk */
 
-/* Bytes of a group in each plane, 0 where a type has no such plane; `super` per two groups. */
+/* Bytes of a row's share in each plane of a chunk, 0 where a type has no such plane; `super` is for two
+ * chunks. */
 struct PlaneSizes {
   int low, high, scale, super;
 };
@@ -65,27 +70,62 @@ constexpr PlaneSizes plane_sizes(ek_type type) {
 
 constexpr bool has_planes(ek_type type) { return plane_sizes(type).low > 0; }
 
-/* A weight in device memory. Row r of matrix m is row m * n_rows + r of every plane. */
+/* Bytes of a chunk without super-scales, and of those of two chunks. */
+constexpr int chunk_bytes(ek_type type) {
+  const PlaneSizes s = plane_sizes(type);
+  return kChunkRows * (s.low + s.high + s.scale);
+}
+constexpr int super_bytes(ek_type type) { return kChunkRows * plane_sizes(type).super; }
+
+/* Where a chunk begins in the memory of its 16 rows, and the super-scales that it shares. */
+constexpr size_t chunk_offset(ek_type type, int32_t group) {
+  return static_cast<size_t>(group) * chunk_bytes(type) + static_cast<size_t>(group / 2) * super_bytes(type);
+}
+constexpr size_t super_offset(ek_type type, int32_t group) {
+  return chunk_offset(type, group / 2 * 2) + 2 * static_cast<size_t>(chunk_bytes(type));
+}
+/* Bytes of 16 rows. */
+constexpr size_t tile_bytes(ek_type type, int32_t n_groups) {
+  return plane_sizes(type).super == 0 ? chunk_offset(type, n_groups) : chunk_offset(type, (n_groups + 1) / 2 * 2);
+}
+
+/* Where 16 bytes of row i of a chunk lie in it: piece 0, 1 … of lane t of the row. */
+constexpr int low_offset(ek_type type, int i, int piece, int t) {
+  return ((i / 8 * (plane_sizes(type).low / 64) + piece) * 32 + i % 8 * 4 + t) * 16;
+}
+/* Where the other planes of row i begin in the chunk. */
+constexpr int high_offset(ek_type type, int i) {
+  return kChunkRows * plane_sizes(type).low + i * plane_sizes(type).high;
+}
+constexpr int scale_offset(ek_type type, int i) {
+  return kChunkRows * (plane_sizes(type).low + plane_sizes(type).high) + i * plane_sizes(type).scale;
+}
+
+/* A weight in device memory. */
 struct WeightView {
   ek_type type;
   int32_t n_matrices, n_rows, n_cols;
-  int32_t n_groups; /* of a row; 0 for F32 and F16 */
-  const uint8_t *low, *high, *scale, *super;
+  int32_t n_groups;   /* of 128 columns; 0 for F32 and F16 */
+  int32_t row_stride; /* rows from one matrix to the next: with chunks, a multiple of 16 */
+  const uint8_t* data;
 
-  EK_HD size_t row(int32_t matrix, int32_t r) const { return static_cast<size_t>(matrix) * n_rows + r; }
+  /* The number of row r of a matrix, for load_unit and load_fragment. */
+  EK_HD size_t row(int32_t matrix, int32_t r) const { return static_cast<size_t>(matrix) * row_stride + r; }
 };
 
-/* Where the planes of a weight begin in one allocation, each a multiple of 256. */
-struct PlaneOffsets {
-  size_t low, high, scale, super, total;
-  int32_t n_groups;
-};
-PlaneOffsets plane_offsets(const WeightShape& shape);
+/* Of the chunks of a row's 16. */
+template <ek_type F>
+EK_HD const uint8_t* tile_at(const WeightView& w, size_t row) {
+  return w.data + row / kChunkRows * tile_bytes(F, w.n_groups);
+}
 
-/* Writes all planes of a weight; `out` has plane_offsets(shape).total bytes. data: file layout. */
+/* Bytes that a weight takes, a multiple of 256. */
+size_t packed_bytes(const WeightShape& shape);
+
+/* Writes a weight in this layout; `out` has packed_bytes(shape) bytes. data: file layout. */
 void pack_planes(const WeightShape& shape, const uint8_t* data, uint8_t* out);
 
-/* The view of planes that begin at `base`, in host or device memory. */
+/* The view of a packed weight that begins at `base`, in host or device memory. */
 WeightView view_planes(const WeightShape& shape, const uint8_t* base);
 
 EK_HD inline float half_value(uint16_t bits) {
@@ -118,22 +158,22 @@ struct Affine {
  * Q8_0, which `offset` undoes. half: which 16 columns, for Q6_K. */
 template <ek_type F>
 EK_HD Affine part_affine(const WeightView& w, size_t row, int32_t group, int32_t part, int32_t half) {
-  const size_t at = row * w.n_groups + group;
+  const int i = static_cast<int>(row % kChunkRows);
+  const uint8_t* tile = tile_at<F>(w, row);
+  const uint8_t* scales = tile + chunk_offset(F, group) + scale_offset(F, i);
   if constexpr (F == EK_BF16) {
     return {1.0f, 0.0f};
   } else if constexpr (F == EK_Q4_K || F == EK_Q5_K) {
-    const size_t pair = row * ((w.n_groups + 1) / 2) + group / 2;
-    const uint32_t d = plane_at<uint32_t>(w.super, pair);
-    const float scale = w.scale[at * 8 + part], min = w.scale[at * 8 + 4 + part];
+    const uint32_t d = plane_at<uint32_t>(tile + super_offset(F, group), static_cast<size_t>(i));
+    const float scale = scales[part], min = scales[4 + part];
     return {half_value(static_cast<uint16_t>(d & 0xffff)) * scale,
             -half_value(static_cast<uint16_t>(d >> 16)) * min};
   } else if constexpr (F == EK_Q6_K) {
-    const size_t pair = row * ((w.n_groups + 1) / 2) + group / 2;
-    const float d = half_value(plane_at<uint16_t>(w.super, pair)) *
-                    static_cast<float>(static_cast<int8_t>(w.scale[at * 8 + part * 2 + half]));
+    const float d = half_value(plane_at<uint16_t>(tile + super_offset(F, group), static_cast<size_t>(i))) *
+                    static_cast<float>(static_cast<int8_t>(scales[part * 2 + half]));
     return {d, -32.0f * d};
   } else {
-    const float d = half_value(plane_at<uint16_t>(w.scale, at * 4 + part));
+    const float d = half_value(plane_at<uint16_t>(scales, static_cast<size_t>(part)));
     return {d, d * (F == EK_Q4_0 ? -8.0f : F == EK_Q5_0 ? -16.0f : -128.0f)};
   }
 }
@@ -141,25 +181,28 @@ EK_HD Affine part_affine(const WeightView& w, size_t row, int32_t group, int32_t
 /* The stored integers of unit t of a part, in column order. */
 template <ek_type F>
 EK_HD void unit_quants(const WeightView& w, size_t row, int32_t group, int32_t part, int32_t t, float* q) {
-  const size_t at = row * w.n_groups + group;
+  const int in_chunk = static_cast<int>(row % kChunkRows);
+  const uint8_t* chunk = tile_at<F>(w, row) + chunk_offset(F, group);
+  const auto piece = [&](int32_t index) { return chunk + low_offset(F, in_chunk, index, t); };
   if constexpr (F == EK_BF16) {
-    const uint64_t* unit = reinterpret_cast<const uint64_t*>(w.low) + (at * 16 + part * 4 + t) * 2;
+    const uint64_t* unit = reinterpret_cast<const uint64_t*>(piece(part));
     for (int i = 0; i < 4; i++) {
       const uint64_t half = unit[i / 2];
       q[i] = bf16_value(static_cast<uint32_t>(half >> 32 * (i % 2)) & 0xffff);
       q[i + 4] = bf16_value(static_cast<uint32_t>(half >> (32 * (i % 2) + 16)) & 0xffff);
     }
   } else if constexpr (F == EK_Q8_0) {
-    const uint64_t unit = plane_at<uint64_t>(w.low, at * 16 + part / 2 * 8 + t * 2 + part % 2);
+    const uint64_t unit = plane_at<uint64_t>(piece(part / 2), static_cast<size_t>(part % 2));
     for (int i = 0; i < 8; i++) q[i] = static_cast<float>(static_cast<uint32_t>(unit >> 8 * i) & 0xff);
   } else {
-    const uint32_t word = plane_at<uint32_t>(w.low, at * 16 + t * 4 + part);
+    const uint32_t word = plane_at<uint32_t>(piece(0), static_cast<size_t>(part));
+    const uint8_t* above = chunk + high_offset(F, in_chunk);
     uint32_t high = 0;
     if constexpr (F == EK_Q5_0 || F == EK_Q5_K) {
-      high = plane_at<uint32_t>(w.high, at * 4 + t) >> 2 * part;
+      high = plane_at<uint32_t>(above, static_cast<size_t>(t)) >> 2 * part;
     }
     if constexpr (F == EK_Q6_K) {
-      high = plane_at<uint32_t>(w.high, at * 8 + t * 2 + part / 2) >> 4 * (part % 2);
+      high = plane_at<uint32_t>(above, static_cast<size_t>(t * 2 + part / 2)) >> 4 * (part % 2);
     }
     for (int i = 0; i < 8; i++) {
       uint32_t value = word >> 4 * i & 15;
@@ -178,9 +221,9 @@ EK_HD void load_unit(const WeightView& w, size_t row, int32_t unit, float* value
       const size_t col = static_cast<size_t>(unit) * 8 + i, at = row * w.n_cols + col;
       const bool inside = col < static_cast<size_t>(w.n_cols);
       if constexpr (F == EK_F32) {
-        values[i] = inside ? plane_at<float>(w.low, at) : 0.0f;
+        values[i] = inside ? plane_at<float>(w.data, at) : 0.0f;
       } else {
-        values[i] = inside ? half_value(plane_at<uint16_t>(w.low, at)) : 0.0f;
+        values[i] = inside ? half_value(plane_at<uint16_t>(w.data, at)) : 0.0f;
       }
     }
   } else {
