@@ -286,9 +286,9 @@ void LiteReference::feed_forward(const HostLayer& layer, int32_t index, std::vec
     if (shape_.top_k < shape_.n_experts) {
       int32_t &last = order[static_cast<size_t>(shape_.top_k - 1)],
               &next = order[static_cast<size_t>(shape_.top_k)];
-      const double gap = std::log(p[static_cast<size_t>(last)] / p[static_cast<size_t>(next)]);
-      if (gap < narrow_.gap) narrow_ = {gap, index};
-      if (index == runner_up_layer_) std::swap(last, next);
+      gaps_[static_cast<size_t>(index)] =
+          std::log(p[static_cast<size_t>(last)] / p[static_cast<size_t>(next)]);
+      if (std::count(runners_up_.begin(), runners_up_.end(), index) > 0) std::swap(last, next);
     }
     for (int32_t k = 0; k < shape_.top_k; k++) {
       const int32_t e = order[static_cast<size_t>(k)];
@@ -299,16 +299,24 @@ void LiteReference::feed_forward(const HostLayer& layer, int32_t index, std::vec
   for (size_t i = 0; i < x.size(); i++) x[i] += sum[i];
 }
 
-std::vector<double> LiteReference::step_with_runner_up(int32_t token) {
+std::vector<int32_t> LiteReference::close_choices(double gap) const {
+  std::vector<int32_t> out;
+  for (size_t i = 0; i < gaps_.size(); i++) {
+    if (gaps_[i] < gap) out.push_back(static_cast<int32_t>(i));
+  }
+  return out;
+}
+
+std::vector<double> LiteReference::step_with_runners_up(int32_t token, const std::vector<int32_t>& layers) {
   rewind(static_cast<int32_t>(layers_[0].rows.size()) - 1);
-  runner_up_layer_ = narrow_.layer;
+  runners_up_ = layers;
   std::vector<double> out = step(token);
-  runner_up_layer_ = -1;
+  runners_up_.clear();
   return out;
 }
 
 std::vector<double> LiteReference::forward(int32_t token, bool by_tile) {
-  narrow_ = {INFINITY, -1};
+  gaps_.assign(layers_.size(), INFINITY);
   const float* from = embedding_.values.data() + static_cast<size_t>(token) * shape_.hidden;
   std::vector<double> x(from, from + shape_.hidden);
   for (size_t i = 0; i < layers_.size(); i++) {

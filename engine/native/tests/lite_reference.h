@@ -40,11 +40,11 @@ class LiteReference {
   std::vector<double> read(int32_t token) { return forward(token, true); }
   /* Forgets positions from n_tokens on. */
   void rewind(int32_t n_tokens);
-  /* How close the last token came to another choice of experts: the difference of the logits of the last that
-   * was chosen and the best that was not, in the layer where it is least. */
-  double narrowest_choice() const { return narrow_.gap; }
-  /* The last position's logits if that other expert had been chosen. */
-  std::vector<double> step_with_runner_up(int32_t token);
+  /* Layers in which the last token came close to another choice of experts: the logits of the last that was
+   * chosen and the best that was not differ by less than `gap`. */
+  std::vector<int32_t> close_choices(double gap) const;
+  /* The last position's logits if those layers had chosen that other expert. */
+  std::vector<double> step_with_runners_up(int32_t token, const std::vector<int32_t>& layers);
   /* Selections to take instead of its own, by layer and position: of steps, and of the first token of a tile.
    * How much better a block was that they leave out is counted, so that blocks that are equal but for rounding
    * do not matter. */
@@ -78,11 +78,8 @@ class LiteReference {
   Lists lists_;
   double worst_choice_ = 0;
   int n_choices_ = 0;
-  struct {
-    double gap;
-    int32_t layer;
-  } narrow_{INFINITY, -1};
-  int32_t runner_up_layer_ = -1; /* takes the runner-up */
+  std::vector<double> gaps_;       /* of the last token, by layer */
+  std::vector<int32_t> runners_up_; /* layers that take the runner-up */
 };
 
 }  // namespace ek::test

@@ -94,7 +94,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
   allow_next_kernel();
   wait_for_kernel_before();
-  const int32_t* list = b.lists + static_cast<size_t>(layer) * n_blocks;
+  const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
+  /* Where every block has one tile, its place in the cache loads together with the length. */
+  const int32_t own = blocks[min(static_cast<int32_t>(blockIdx.x), n_blocks - 1)];
   const int32_t t = b.state->position, n = sparse ? b.n_listed[layer] : t / 64 + 1;
   const int32_t share = (n + kSplits - 1) / kSplits, begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
   const int32_t end = min(n, begin + share);
@@ -105,8 +107,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   Running run{-INFINITY, 0};
   float out[kDims / 8][4] = {};
   for (int32_t entry = begin; entry < end; entry++) {
-    const int32_t block = sparse ? list[entry] : entry, n_rows = min(kTileTokens, t + 1 - block * 64);
-    load_tile(tile, b.cache + (static_cast<size_t>(layer) * n_blocks + b.blocks[block]) * 64 * kRow, n_rows);
+    /* The last entry is the token's own block. */
+    const int32_t block = share == 1 ? own : blocks[entry], n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
+    load_tile(tile, b.cache + (static_cast<size_t>(layer) * n_blocks + block) * 64 * kRow, n_rows);
     copy_async_commit();
     if (entry == begin) load_query(s.query, b.query);
     copy_async_wait<0>();

@@ -107,7 +107,7 @@ __device__ void await_choice(const StepBuffers& b, const LiteShape& shape, int32
 
 /* Fragments under way in a warp; a block of bf16 takes more memory for fewer. */
 template <ek_type F>
-constexpr int kInSlots = slots_for(kSlotBytes<F>, kWarps, 4);
+constexpr int kInSlots = slots_for(kTurnBytes<F>, kWarps, 3);
 
 constexpr int kTiles = 2; /* of 16 hidden values, per block: two warps share the columns of gate, two of up */
 
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(kThreads, 3)
       routed < 0 ? (is_gate ? layer.shared_gate : layer.shared_up) : (is_gate ? layer.gate : layer.up);
   constexpr int kSlots = kInSlots<F>;
   uint8_t* slots = reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<F>>(layer.shared_gate.n_groups) +
-                   warp * (kSlots * kSlotBytes<F>);
+                   warp * (kSlots * kTurnBytes<F>);
   RowStream<F, kSlots> stream(w, static_cast<size_t>(tile) * kRows, warp % 2, 2, slots);
   if (tile >= n_tiles) stream.stream.n_turns = 0;
   if (routed < 0) stream.prefetch();
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kThreads, 3)
     __syncthreads();
   }
   const int32_t k = routed < 0 || tile >= n_tiles ? 0 : routed / tiles;
-  if (routed >= 0 && tile < n_tiles) stream.row = w.row(chosen[k], routed % tiles * kRows);
+  if (routed >= 0 && tile < n_tiles) stream.set_row(w, w.row(chosen[k], routed % tiles * kRows));
   if (lane == 0 && warp % 4 == 0)
     places[warp / 4] =
         routed < 0 ? shared_first + tile * kRows : k * b.expert_width + routed % max(tiles, 1) * kRows;
@@ -180,23 +180,27 @@ struct HiddenRange {
   int32_t first, n_groups, shared_at;
 };
 
-/* A group of a chosen expert's down weight; each warp has every kOutWarps-th. */
-struct RoutedPlace {
-  int32_t k, group;
+/* A turn of a chosen expert's down weight; each warp has every kOutWarps-th. */
+struct RoutedTurn {
+  int32_t k, turn;
 
-  __device__ void advance(int32_t by, int32_t n_groups) {
-    for (group += by; group >= n_groups; group -= n_groups) k++;
+  __device__ void advance(int32_t by, int32_t n_turns) {
+    for (turn += by; turn >= n_turns; turn -= n_turns) k++;
   }
 };
 
 template <ek_type R, ek_type S>
-constexpr int kOutSlotBytes = kSlotBytes<R> > kSlotBytes<S> ? kSlotBytes<R> : kSlotBytes<S>;
+constexpr int kOutSlotBytes = kTurnBytes<R> > kTurnBytes<S> ? kTurnBytes<R> : kTurnBytes<S>;
+/* Slots per warp where a block may have as much shared memory as on an H100, and where it may have 99 KB. */
 template <ek_type R, ek_type S>
-constexpr int kOutSlots = slots_for(kOutSlotBytes<R, S>, kOutWarps, 4);
+constexpr int kManySlots = 144 * 1024 / (kOutSlotBytes<R, S> * kOutWarps) < 3 ? 2 : 3;
+constexpr int kFewSlots = 1;
+constexpr size_t kStaticShared = 4096; /* of the kernel, at most */
+static_assert(2 * kOutWarps * kTurnBytes<EK_Q8_0> <= 144 * 1024, "two slots of the largest turn");
 
 /* One block per 16 rows of the residual: shared experts, then the chosen ones in order. R: type of the routed
  * down weights, S: of the shared ones. */
-template <ek_type R, ek_type S>
+template <ek_type R, ek_type S, int kSlots>
 __global__ void __launch_bounds__(kOutThreads, 1)
     experts_out_kernel(StepBuffers b, WeightView down, WeightView shared_down, int32_t n_routed,
                        HiddenRange range) {
@@ -206,26 +210,30 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows, n_units = range.n_groups * kUnitsPerGroup;
   allow_next_kernel();
-  constexpr int kSlot = kOutSlotBytes<R, S>, kSlots = kOutSlots<R, S>;
+  constexpr int kSlot = kOutSlotBytes<R, S>;
   uint8_t* slots = reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<R>>(range.n_groups) +
                    warp * (kSlots * kSlot);
-  const int32_t shared_turns = turns_of(shared_down.n_groups, warp, kOutWarps);
-  /* The other way round: the shared groups rarely fill the last turn. */
-  const int32_t first_routed = kOutWarps - 1 - warp;
-  RoutedPlace next{0, 0};
-  next.advance(first_routed, max(down.n_groups, 1));
-  RoutedPlace place = next;
-  const auto copy = [&](int32_t turn, int slot) {
+  const int32_t shared_turns = share_of(turns_of<S>(shared_down.n_groups), warp, kOutWarps);
+  const uint8_t* shared_tile = tile_at<S>(shared_down, static_cast<size_t>(row));
+  /* The other way round: the shared turns rarely fill the last round. */
+  const int32_t first_routed = kOutWarps - 1 - warp, routed_turns = turns_of<R>(down.n_groups);
+  RoutedTurn next{0, 0};
+  next.advance(first_routed, max(routed_turns, 1));
+  RoutedTurn now = next;
+  int32_t next_shared = warp, shared = warp;
+  const auto copy = [&](int slot) {
     uint8_t* to = slots + slot * kSlot;
-    if (turn < shared_turns) {
-      copy_fragment<S>(to, shared_down, static_cast<size_t>(row), warp + turn * kOutWarps, lane);
+    if (next_shared < turns_of<S>(shared_down.n_groups)) {
+      copy_turn<S>(to, shared_tile + next_shared * kTurnBytes<S>, is_whole<S>(next_shared, shared_down.n_groups),
+                   lane);
+      next_shared += kOutWarps;
       return;
     }
-    copy_fragment<R>(to, down, down.row(expert[next.k], row), next.group, lane);
-    next.advance(kOutWarps, down.n_groups);
+    copy_turn<R>(to, tile_at<R>(down, down.row(expert[next.k], row)) + next.turn * kTurnBytes<R>,
+                 is_whole<R>(next.turn, down.n_groups), lane);
+    next.advance(kOutWarps, routed_turns);
   };
-  FragmentStream<kSlots> stream{shared_turns +
-                                turns_of(n_routed * down.n_groups, first_routed, kOutWarps)};
+  TurnStream<kSlots> stream{shared_turns + share_of(n_routed * routed_turns, first_routed, kOutWarps)};
   stream.prefetch(copy, shared_turns);
   wait_for_kernel_before();
   if (static_cast<int32_t>(threadIdx.x) < n_routed) {
@@ -248,16 +256,18 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   __syncthreads();
   float y[2] = {};
   const Staged<S> shared_x = x.from(range.shared_at);
-  stream.take_turns(copy, [&](int32_t turn, int slot) {
+  stream.take_turns(copy, [&](int slot) {
     const uint8_t* from = slots + slot * kSlot;
-    if (turn < shared_turns) {
-      multiply(read_slot<S>(from, lane), shared_x, warp + turn * kOutWarps, lane, y);
+    if (shared < turns_of<S>(shared_down.n_groups)) {
+      multiply_turn<S>(from, shared_x, shared, is_whole<S>(shared, shared_down.n_groups), lane, y);
+      shared += kOutWarps;
       return;
     }
     float part[2] = {};
-    multiply(read_slot<R>(from, lane), x, place.k * (b.expert_width / kGroup) + place.group, lane, part);
-    for (int r = 0; r < 2; r++) y[r] = fmaf(weight[place.k], part[r], y[r]);
-    place.advance(kOutWarps, down.n_groups);
+    multiply_turn<R>(from, x.from(now.k * (b.expert_width / kGroup)), now.turn,
+                     is_whole<R>(now.turn, down.n_groups), lane, part);
+    for (int r = 0; r < 2; r++) y[r] = fmaf(weight[now.k], part[r], y[r]);
+    now.advance(kOutWarps, routed_turns);
   });
   const float first = quad_sum(y[0]), second = quad_sum(y[1]);
   if (lane % 4 == 0) {
@@ -277,11 +287,18 @@ void launch_out(const Step& s, const LiteLayer& layer) {
   const int32_t shared_first = s.shape.top_k * s.b.expert_width, dense_first = shared_first + s.b.shared_width;
   const HiddenRange range = routed ? HiddenRange{0, dense_first / kGroup, shared_first / kGroup}
                                    : HiddenRange{dense_first, layer.shared_down.n_groups, 0};
-  launch_overlapped(s, routed ? "experts_out" : "dense_out", experts_out_kernel<R, S>, s.shape.hidden / kRows,
-                    kOutThreads,
-                    staged_bytes<Staged<R>>(range.n_groups) +
-                        size_t{kOutWarps} * kOutSlots<R, S> * kOutSlotBytes<R, S>,
-                    s.b, layer.down, layer.shared_down, routed ? s.shape.top_k : 0, range);
+  const size_t vector = staged_bytes<Staged<R>>(range.n_groups), slot = size_t{kOutWarps} * kOutSlotBytes<R, S>;
+  const auto launch_with = [&]<int kSlots>() {
+    launch_overlapped(s, routed ? "experts_out" : "dense_out", experts_out_kernel<R, S, kSlots>,
+                      s.shape.hidden / kRows, kOutThreads, vector + slot * kSlots, s.b, layer.down,
+                      layer.shared_down, routed ? s.shape.top_k : 0, range);
+  };
+  constexpr int kMany = kManySlots<R, S>;
+  if (vector + slot * kMany + kStaticShared <= s.b.most_shared) {
+    launch_with.template operator()<kMany>();
+  } else {
+    launch_with.template operator()<kFewSlots>();
+  }
 }
 
 /* Calls body with the types as constants, where a kernel is compiled for them: check_lite_types. */
@@ -306,7 +323,7 @@ void launch_experts_in(const Step& s, const LiteLayer& layer) {
     launch_overlapped(s, routed ? "experts_in" : "dense_in", experts_in_kernel<F>,
                       router_blocks + ceil_div(tiles, kTiles), kThreads,
                       staged_bytes<Staged<F>>(layer.shared_gate.n_groups) +
-                          size_t{kWarps} * kInSlots<F> * kSlotBytes<F>,
+                          size_t{kWarps} * kInSlots<F> * kTurnBytes<F>,
                       s.b, layer, s.shape, router_blocks,
                       s.shape.top_k * s.b.expert_width + (routed ? 0 : s.b.shared_width));
   });

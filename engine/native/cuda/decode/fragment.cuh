@@ -53,25 +53,40 @@ __device__ Fragment<F> load_fragment(const WeightView& w, size_t row, int32_t gr
                           [](const uint8_t* p) { return stream16(p); });
 }
 
-/* Bytes of a fragment in shared memory. */
+/* What a warp copies and multiplies at once: two chunks, whose super-scales follow them; one of bf16. */
 template <ek_type F>
-constexpr int kSlotBytes = chunk_bytes(F) + super_bytes(F);
+constexpr int kTurnGroups = F == EK_BF16 ? 1 : 2;
+template <ek_type F>
+constexpr int kTurnBytes = kTurnGroups<F>* chunk_bytes(F) + super_bytes(F);
 
-/* Begins to copy a fragment into a slot of shared memory; a warp calls. */
+/* Turns of 16 rows. */
 template <ek_type F>
-__device__ void copy_fragment(uint8_t* slot, const WeightView& w, size_t row, int32_t group, int lane) {
-  const uint8_t* tile = tile_at<F>(w, row);
-  const uint8_t *chunk = tile + chunk_offset(F, group), *super = tile + super_offset(F, group);
-  constexpr int kBody = chunk_bytes(F) / 16, kAll = kSlotBytes<F> / 16;
-  static_assert(chunk_bytes(F) % 16 == 0 && super_bytes(F) % 16 == 0, "whole pieces");
-#pragma unroll
-  for (int i = lane; i < kAll; i += kWarp)
-    copy_async_16(slot + i * 16, i < kBody ? chunk + i * 16 : super + (i - kBody) * 16, true);
+EK_HD constexpr int32_t turns_of(int32_t n_groups) {
+  return (n_groups + kTurnGroups<F> - 1) / kTurnGroups<F>;
 }
-/* The fragment of a slot whose copies have arrived. */
+/* Whether a turn has all its chunks: the last of an odd number has not. Weights with super-scales have even
+ * numbers. */
 template <ek_type F>
-__device__ Fragment<F> read_slot(const uint8_t* slot, int lane) {
-  return read_fragment<F>(slot, slot + chunk_bytes(F), lane,
+EK_HD constexpr bool is_whole(int32_t turn, int32_t n_groups) {
+  return kTurnGroups<F> == 1 || super_bytes(F) > 0 || turn * 2 + 1 < n_groups;
+}
+
+/* Begins to copy a turn into a slot of shared memory; a warp calls. */
+template <ek_type F>
+__device__ void copy_turn(uint8_t* slot, const uint8_t* from, bool whole, int lane) {
+  constexpr int kPieces = kTurnBytes<F> / 16, kOne = chunk_bytes(F) / 16;
+  static_assert(chunk_bytes(F) % 16 == 0 && super_bytes(F) % 16 == 0, "whole pieces");
+  const int n = whole ? kPieces : kOne;
+#pragma unroll
+  for (int i = 0; i < (kPieces + kWarp - 1) / kWarp; i++) {
+    const int piece = i * kWarp + lane;
+    if (piece < n) copy_async_16(slot + piece * 16, from + piece * 16, true);
+  }
+}
+/* A fragment of a slot whose copies have arrived. */
+template <ek_type F>
+__device__ Fragment<F> read_slot(const uint8_t* slot, int chunk, int lane) {
+  return read_fragment<F>(slot + chunk * chunk_bytes(F), slot + kTurnGroups<F> * chunk_bytes(F), lane,
                           [](const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); });
 }
 

@@ -17,6 +17,7 @@ constexpr int kHeadBlocks = 400; /* blocks of the head kernel: two tiles for eac
 
 struct StepState {
   int32_t token, position;
+  int32_t block; /* of the cache, that has the position's row */
 };
 
 /* The best token of one block of the head kernel. */
@@ -37,6 +38,7 @@ struct ScoreSums {
 inline int32_t score_groups(const LiteShape& s) { return ceil_div(int64_t{s.n_blocks} * 4, kScoreRows); }
 
 struct StepBuffers {
+  size_t most_shared; /* bytes of shared memory that a block may have */
   StepState* state;
   float* x;             /* (hidden) residual */
   float* q;             /* (heads, nope + rope) */
@@ -58,6 +60,7 @@ struct StepBuffers {
   HeadBest* best;                     /* (kHeadBlocks) */
   int32_t* blocks;                    /* (n_blocks) cache block of each 64 tokens */
   int32_t* lists;                     /* (layers, n_blocks) selected blocks of the sequence, ascending */
+  int32_t* listed;                    /* (layers, n_blocks) the same as blocks of the cache */
   int32_t* n_listed;                  /* (layers) entries of them */
   ScoreSums scores;
   __nv_bfloat16* cache;  /* (layers, n_blocks, 64, row) */

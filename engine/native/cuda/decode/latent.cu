@@ -10,60 +10,77 @@ constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 constexpr int kTilesPerHead = kLatent / kRows; /* of W_UK transposed: one group of 128 columns each */
 constexpr int kAbsorbBlocks = kHeads * kTilesPerHead / kWarps;
 
-/* Numbers 2 pair and 2 pair + 1 of `from`, turned by an angle of cosine turn.x and sine turn.y. */
-__device__ __nv_bfloat162 turned(const float* from, int pair, float2 turn, float scale) {
-  const float even = from[2 * pair], odd = from[2 * pair + 1];
-  return __floats2bfloat162_rn((even * turn.x - odd * turn.y) * scale,
-                               (even * turn.y + odd * turn.x) * scale);
+/* Two numbers turned by an angle of cosine turn.x and sine turn.y. */
+__device__ __nv_bfloat162 turned(float2 v, float2 turn, float scale) {
+  return __floats2bfloat162_rn((v.x * turn.x - v.y * turn.y) * scale, (v.x * turn.y + v.y * turn.x) * scale);
 }
 
-/* The cache row of the step's token, the pooled row that it belongs to, and the rotary half of the queries.
- */
+/* The cache row of the step's token and the pooled row that it belongs to. A thread has its columns of both
+ * rows, so that the other rows of the pool load while this one is made. */
 __device__ void store_row(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks, int32_t layer_index,
-                          float eps, float softmax_scale) {
+                          float eps) {
   __shared__ float shared[kWarps];
-  const int32_t t = b.state->position, block = b.blocks[t / 64];
-  const size_t place = static_cast<size_t>(layer_index) * n_blocks + block;
-  __nv_bfloat16* row = b.cache + (place * 64 + t % 64) * kRow;
-  float sum = 0;
-  for (int i = threadIdx.x; i < kLatent; i += kThreads) sum += b.kv_a[i] * b.kv_a[i];
-  const float scale = rsqrtf(block_sum<kThreads>(sum, shared) / kLatent + eps);
-  for (int i = threadIdx.x; i < kLatent; i += kThreads)
-    row[i] = __float2bfloat16_rn(b.kv_a[i] * scale * layer.kv_norm[i]);
-  for (int i = threadIdx.x; i < kRope / 2; i += kThreads)
-    reinterpret_cast<__nv_bfloat162*>(row + kLatent)[i] = turned(b.kv_a + kLatent, i, b.turn[i], 1.0f);
+  constexpr int kPairs = kRow / 2, kOwn = (kPairs + kThreads - 1) / kThreads; /* of columns; of a thread */
+  const int32_t t = b.state->position, n = t % kPoolStride + 1; /* tokens of the pooled row, this one included */
+  const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block;
+  const auto pair_at = [&](int i) { return static_cast<int>(threadIdx.x) + i * kThreads; };
+  float2 v[kOwn], before[kOwn];
+  float square = 0;
+  for (int i = 0; i < kOwn; i++) {
+    if (pair_at(i) >= kPairs) break;
+    v[i] = reinterpret_cast<const float2*>(b.kv_a)[pair_at(i)];
+    if (pair_at(i) < kLatent / 2) square += v[i].x * v[i].x + v[i].y * v[i].y;
+  }
+  __nv_bfloat162* row = reinterpret_cast<__nv_bfloat162*>(b.cache + (place * 64 + t % 64) * kRow);
+  for (int i = 0; i < kOwn; i++) {
+    before[i] = {0, 0};
+    if (pair_at(i) >= kPairs) break;
+#pragma unroll
+    for (int back = kPoolStride - 1; back > 0; back--) { /* all loads at once, sums from the first row on */
+      const __nv_bfloat162 other = back < n ? row[pair_at(i) - back * kPairs] : __nv_bfloat162{};
+      before[i].x += __bfloat162float(other.x);
+      before[i].y += __bfloat162float(other.y);
+    }
+  }
+  const float scale = rsqrtf(block_sum<kThreads>(square, shared) / kLatent + eps);
+  __nv_bfloat162* pooled =
+      reinterpret_cast<__nv_bfloat162*>(b.pooled + (place * 4 + t % 64 / kPoolStride) * kRow);
+  for (int i = 0; i < kOwn; i++) {
+    const int pair = pair_at(i);
+    if (pair >= kPairs) break;
+    const float2 norm =
+        pair < kLatent / 2 ? reinterpret_cast<const float2*>(layer.kv_norm)[pair] : float2{0, 0};
+    const __nv_bfloat162 own = pair < kLatent / 2
+                                   ? __floats2bfloat162_rn(v[i].x * scale * norm.x, v[i].y * scale * norm.y)
+                                   : turned(v[i], b.turn[pair - kLatent / 2], 1.0f);
+    row[pair] = own;
+    const float tokens = static_cast<float>(n);
+    pooled[pair] = __floats2bfloat162_rn((before[i].x + __bfloat162float(own.x)) / tokens,
+                                         (before[i].y + __bfloat162float(own.y)) / tokens);
+  }
+}
+
+/* The rotary half of all queries. */
+__device__ void turn_queries(const StepBuffers& b, float softmax_scale) {
   for (int i = threadIdx.x; i < kHeads * kRope / 2; i += kThreads) {
     const int h = i / (kRope / 2), pair = i % (kRope / 2);
+    const float2 v = reinterpret_cast<const float2*>(b.q + h * (kNope + kRope) + kNope)[pair];
     reinterpret_cast<__nv_bfloat162*>(b.query + h * kRow + kLatent)[pair] =
-        turned(b.q + h * (kNope + kRope) + kNope, pair, b.turn[pair], softmax_scale);
-  }
-  __syncthreads();
-  const __nv_bfloat16* first = b.cache + (place * 64 + t % 64 / kPoolStride * kPoolStride) * kRow;
-  __nv_bfloat16* pooled = b.pooled + (place * 4 + t % 64 / kPoolStride) * kRow;
-  const int n = t % kPoolStride + 1; /* tokens of the pooled row so far, this one included */
-  for (int pair = threadIdx.x; pair < kRow / 2; pair += kThreads) {
-    float even = 0, odd = 0;
-#pragma unroll
-    for (int i = 0; i < kPoolStride; i++) { /* all loads at once */
-      const __nv_bfloat162 v = i < n ? reinterpret_cast<const __nv_bfloat162*>(first + i * kRow)[pair]
-                                     : __nv_bfloat162{};
-      even += __bfloat162float(v.x);
-      odd += __bfloat162float(v.y);
-    }
-    const float tokens = static_cast<float>(n);
-    reinterpret_cast<__nv_bfloat162*>(pooled)[pair] = __floats2bfloat162_rn(even / tokens, odd / tokens);
+        turned(v, b.turn[pair], softmax_scale);
   }
 }
 
-/* What the last block of an absorbing kernel does. */
+/* What the last two blocks of an absorbing kernel do. */
+constexpr int kStepBlocks = 2;
 __device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks,
                            int32_t layer_index, float eps, float softmax_scale) {
   wait_for_kernel_before();
-  store_row(b, layer, n_blocks, layer_index, eps, softmax_scale);
+  if (blockIdx.x + 1 < gridDim.x) return turn_queries(b, softmax_scale);
+  store_row(b, layer, n_blocks, layer_index, eps);
   if (threadIdx.x == 0) *b.arrived = 0; /* this layer's router counts anew */
 }
 
-/* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last: store_step.
+/* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last two: store_step.
  */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
@@ -71,7 +88,7 @@ __global__ void __launch_bounds__(kThreads)
                   float softmax_scale) {
   __shared__ uint4 memory[kStagedGroup];
   allow_next_kernel();
-  if (blockIdx.x == kAbsorbBlocks) {
+  if (blockIdx.x >= kAbsorbBlocks) {
     store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
   }
@@ -94,7 +111,7 @@ constexpr int kSlices = kThreads / kUnitsPerGroup; /* of a head's plain rows */
 
 /* W_UK as files have it, (nope, latent): the sum runs over rows, which a tensor core would need transposed,
  * so it is done in f32. A block per head and group of latent columns; a thread has 8 columns of a slice of
- * the rows. The last block: store_step. */
+ * the rows. The last two blocks: store_step. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     absorb_rows_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
@@ -102,7 +119,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float query[kNope], sums[kSlices][kGroup];
   constexpr int kGroups = kLatent / kGroup;
   allow_next_kernel();
-  if (blockIdx.x == kHeads * kGroups) {
+  if (blockIdx.x >= kHeads * kGroups) {
     store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
   }
@@ -185,7 +202,7 @@ void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index) {
   const bool transposed = is_transposed(layer.k_b);
   for_decode_type(layer.k_b.type, [&]<ek_type F>() {
     launch_overlapped(s, "absorb", transposed ? absorb_kernel<F> : absorb_rows_kernel<F>,
-                      transposed ? kAbsorbBlocks + 1 : kHeads * (kLatent / kGroup) + 1, kThreads, 0, s.b,
+                      (transposed ? kAbsorbBlocks : kHeads * (kLatent / kGroup)) + kStepBlocks, kThreads, 0, s.b,
                       layer, s.shape.n_blocks, layer_index, s.shape.eps, s.shape.softmax_scale);
   });
 }

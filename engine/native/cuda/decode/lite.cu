@@ -75,6 +75,11 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   State& st = *state_;
   StepBuffers& b = st.b;
   const size_t blocks = static_cast<size_t>(s.n_blocks), layers = static_cast<size_t>(s.n_layers);
+  int most_shared = 0, id = 0;
+  check(cudaGetDevice(&id), "asking for the device");
+  check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, id),
+        "asking for shared memory");
+  b.most_shared = static_cast<size_t>(most_shared);
   b.state = st.take<StepState>(1);
   b.x = st.take<float>(static_cast<size_t>(s.hidden));
   b.q = st.take<float>(kHeads * (kNope + kRope));
@@ -95,6 +100,7 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   b.logits = st.take<float>(static_cast<size_t>(s.vocab));
   b.best = st.take<HeadBest>(kHeadBlocks);
   b.lists = st.take<int32_t>(layers * blocks);
+  b.listed = st.take<int32_t>(layers * blocks);
   b.n_listed = st.take<int32_t>(layers);
   const int32_t groups = score_groups(s);
   const size_t scores = static_cast<size_t>(groups) * kHeads;
@@ -158,7 +164,7 @@ void LiteDecoder::set(int32_t token, int32_t position) {
   EK_REQUIRE(token >= 0 && token < shape.vocab && position >= 0 && position < shape.n_blocks * 64,
              "token %d at %d is outside vocabulary %d or cache %d", token, position, shape.vocab,
              shape.n_blocks * 64);
-  const StepState state{token, position};
+  const StepState state{token, position, 0};
   device_.wait();
   check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
         "setting the step");
@@ -168,7 +174,7 @@ void LiteDecoder::set(int32_t token, int32_t position) {
 }
 
 void LiteDecoder::choose_after(const float* x, int32_t position) {
-  const StepState state{0, position};
+  const StepState state{0, position, 0};
   device_.wait();
   check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
         "setting the step");

@@ -231,22 +231,32 @@ __device__ inline void multiply(const Fragment<EK_BF16>& f, const Parts& x, int3
   y[1] += (even[2] + even[3]) + (odd[2] + odd[3]);
 }
 
-/* A warp's fragments on their way through kSlots slots of shared memory. The order is: prefetch, what the
- * turns need beside the weights, then take_turns. */
+/* y += the share of the lane in a turn's product: group 0 of x is the weight's. */
+template <ek_type F>
+__device__ void multiply_turn(const uint8_t* slot, const Staged<F>& x, int32_t turn, bool whole, int lane,
+                              float (&y)[2]) {
+#pragma unroll
+  for (int i = 0; i < kTurnGroups<F>; i++) {
+    if (i == 1 && !whole) break;
+    multiply(read_slot<F>(slot, i, lane), x, turn * kTurnGroups<F> + i, lane, y);
+  }
+}
+
+/* A warp's turns on their way through kSlots slots of shared memory. */
 template <int kSlots>
-struct FragmentStream {
+struct TurnStream {
   int32_t n_turns;
   int32_t asked = 0; /* turns whose copies have begun */
 
-  /* copy(turn, slot) begins the copies of a turn. Begins those of the first turns, up to `end`. */
+  /* copy(slot) begins the copies of the next turn. Begins those of the first turns, up to `end`. */
   template <class Copy>
   __device__ void prefetch(Copy&& copy, int32_t end) {
     for (; asked < min(end, min(n_turns, kSlots)); asked++) {
-      copy(asked, asked);
+      copy(asked);
       copy_async_commit();
     }
   }
-  /* use(turn, slot) for every turn in order, its copies done. */
+  /* use(slot) for every turn in order, its copies done. */
   template <class Copy, class Use>
   __device__ void take_turns(Copy&& copy, Use&& use) {
     prefetch(copy, kSlots);
@@ -255,57 +265,62 @@ struct FragmentStream {
     for (int32_t turn = 0; turn < n_turns; turn++) {
       copy_async_wait<kSlots - 1>();
       __syncwarp();
-      use(turn, slot);
-      __syncwarp();
-      if (turn + kSlots < n_turns) copy(turn + kSlots, slot);
+      use(slot);
+      if (turn + kSlots < n_turns) {
+        __syncwarp();
+        copy(slot);
+      }
       copy_async_commit();
       slot = slot + 1 == kSlots ? 0 : slot + 1;
     }
   }
 };
 
-/* Slots per warp so that a block's take no more than 72 KB: any GPU has that, and the memory's latency is
- * covered. */
+/* Slots per warp so that a block's take no more than 72 KB: any GPU has that. */
 constexpr int slots_for(int slot_bytes, int n_warps, int most) {
   const int n = 72 * 1024 / (slot_bytes * n_warps);
   return n < 1 ? 1 : n > most ? most : n;
 }
 
-/* Turns of a warp that has groups first, first + step, … of n. */
-__device__ inline int32_t turns_of(int32_t n, int32_t first, int32_t step) {
+/* Turns of a warp that has turns first, first + step, … of n. */
+__device__ inline int32_t share_of(int32_t n, int32_t first, int32_t step) {
   return first < n ? (n - first + step - 1) / step : 0;
 }
 
-/* Groups first, first + step, … of 16 rows of a weight, through a warp's slots. */
+/* Turns first, first + step, … of 16 rows of a weight, through a warp's slots (kSlots * kTurnBytes<F>). */
 template <ek_type F, int kSlots>
 struct RowStream {
-  WeightView w;
-  size_t row;
-  int32_t first, step;
-  uint8_t* slots; /* kSlots * kSlotBytes<F> */
-  FragmentStream<kSlots> stream;
+  int32_t n_groups, first, step;
+  uint8_t* slots;
+  const uint8_t* next; /* the turn to copy next */
+  int32_t next_turn;
+  TurnStream<kSlots> stream;
 
-  __device__ RowStream(const WeightView& weight, size_t of_row, int32_t first_group, int32_t step_groups,
+  __device__ RowStream(const WeightView& w, size_t row, int32_t first_turn, int32_t step_turns,
                        uint8_t* of_warp)
-      : w(weight),
-        row(of_row),
-        first(first_group),
-        step(step_groups),
-        slots(of_warp),
-        stream{turns_of(weight.n_groups, first_group, step_groups)} {}
-
-  __device__ void copy(int32_t turn, int slot) {
-    copy_fragment<F>(slots + slot * kSlotBytes<F>, w, row, first + turn * step, threadIdx.x % kWarp);
+      : n_groups(w.n_groups), first(first_turn), step(step_turns), slots(of_warp), next_turn(first_turn) {
+    stream.n_turns = share_of(turns_of<F>(n_groups), first_turn, step_turns);
+    set_row(w, row);
+  }
+  __device__ void set_row(const WeightView& w, size_t row) {
+    next = tile_at<F>(w, row) + first * kTurnBytes<F>;
+  }
+  __device__ void copy(int slot) {
+    copy_turn<F>(slots + slot * kTurnBytes<F>, next, is_whole<F>(next_turn, n_groups), threadIdx.x % kWarp);
+    next += step * kTurnBytes<F>;
+    next_turn += step;
   }
   __device__ void prefetch() {
-    stream.prefetch([&](int32_t turn, int slot) { copy(turn, slot); }, kSlots);
+    stream.prefetch([&](int slot) { copy(slot); }, kSlots);
   }
   __device__ void multiply_all(const Staged<F>& x, float (&y)[2]) {
     const int lane = threadIdx.x % kWarp;
-    stream.take_turns([&](int32_t turn, int slot) { copy(turn, slot); },
-                      [&](int32_t turn, int slot) {
-                        multiply(read_slot<F>(slots + slot * kSlotBytes<F>, lane), x, first + turn * step,
-                                 lane, y);
+    int32_t turn = first;
+    stream.take_turns([&](int slot) { copy(slot); },
+                      [&](int slot) {
+                        multiply_turn<F>(slots + slot * kTurnBytes<F>, x, turn,
+                                         is_whole<F>(turn, n_groups), lane, y);
+                        turn += step;
                       });
   }
 };

@@ -23,21 +23,22 @@ __device__ float sum_over_warps(const float (&y)[2], float* shared) {
   return sum;
 }
 
-/* Where the warps of a block share the columns of 16 rows, each has every kWarps-th group of 128. */
+/* Where the warps of a block share the columns of 16 rows, each has every kWarps-th turn: one, or two of
+ * bf16. */
 template <ek_type F>
-constexpr int kShareSlots = slots_for(kSlotBytes<F>, kWarps, 2);
+constexpr int kShareSlots = slots_for(kTurnBytes<F>, kWarps, F == EK_BF16 ? 2 : 1);
 template <ek_type F>
-constexpr int kHeadSlots = slots_for(kSlotBytes<F>, kWarps, 4);
+constexpr int kHeadSlots = slots_for(kTurnBytes<F>, kWarps, 3);
 
 /* The slots of this warp, behind a staged vector in shared memory; and the bytes of both. */
 template <ek_type F, int kSlots>
 __device__ uint8_t* slots_of_warp(uint4* memory, int32_t n_groups) {
   return reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<F>>(n_groups) +
-         threadIdx.x / kWarp * (kSlots * kSlotBytes<F>);
+         threadIdx.x / kWarp * (kSlots * kTurnBytes<F>);
 }
 template <ek_type F, int kSlots>
 size_t shared_bytes(int32_t n_groups) {
-  return staged_bytes<Staged<F>>(n_groups) + size_t{kWarps} * kSlots * kSlotBytes<F>;
+  return staged_bytes<Staged<F>>(n_groups) + size_t{kWarps} * kSlots * kTurnBytes<F>;
 }
 
 /* One block per 16 rows of q, then of kv_a; the warps share the columns. */
@@ -108,21 +109,20 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t n_tiles = w.n_rows / kRows, step = gridDim.x * kWarps;
   const int32_t first_tile = blockIdx.x * kWarps + warp;
-  const int32_t n_turns = turns_of(n_tiles, first_tile, step) * w.n_groups;
-  int32_t copy_group = 0, group = 0;
-  size_t copy_row = static_cast<size_t>(first_tile) * kRows, row = copy_row;
-  const auto advance = [&](int32_t& of_group, size_t& of_row) {
-    if (++of_group < w.n_groups) return;
-    of_group = 0;
-    of_row += static_cast<size_t>(step) * kRows;
-  };
+  const int32_t turns = turns_of<F>(w.n_groups), skip = static_cast<int32_t>(tile_bytes(F, w.n_groups));
   uint8_t* slots = slots_of_warp<F, kHeadSlots<F>>(memory, w.n_groups);
-  const auto copy = [&](int32_t, int slot) {
-    copy_fragment<F>(slots + slot * kSlotBytes<F>, w, copy_row, copy_group, lane);
-    advance(copy_group, copy_row);
+  const uint8_t* next = tile_at<F>(w, static_cast<size_t>(first_tile) * kRows);
+  int32_t next_turn = 0, turn = 0, row = first_tile * kRows;
+  const auto copy = [&](int slot) {
+    const bool whole = is_whole<F>(next_turn, w.n_groups);
+    copy_turn<F>(slots + slot * kTurnBytes<F>, next, whole, lane);
+    next += whole ? kTurnBytes<F> : chunk_bytes(F);
+    if (++next_turn < turns) return;
+    next_turn = 0;
+    next += static_cast<size_t>(step - 1) * skip;
   };
   allow_next_kernel();
-  FragmentStream<kHeadSlots<F>> stream{n_turns};
+  TurnStream<kHeadSlots<F>> stream{share_of(n_tiles, first_tile, step) * turns};
   stream.prefetch(copy, kHeadSlots<F>);
   const Eight own_norm = load_norm(norm, hidden);
   wait_for_kernel_before();
@@ -132,16 +132,18 @@ __global__ void __launch_bounds__(kThreads)
   const float factor = rms_factor<kThreads>(squares, hidden, eps);
   Candidate best{0, -1};
   float y[2] = {};
-  stream.take_turns(copy, [&](int32_t, int slot) {
-    multiply(read_slot<F>(slots + slot * kSlotBytes<F>, lane), x, group, lane, y);
-    for (int r = 0; r < 2 && group == w.n_groups - 1; r++) {
+  stream.take_turns(copy, [&](int slot) {
+    multiply_turn<F>(slots + slot * kTurnBytes<F>, x, turn, is_whole<F>(turn, w.n_groups), lane, y);
+    if (++turn < turns) return;
+    for (int r = 0; r < 2; r++) {
       const float logit = quad_sum(y[r]) * factor;
-      const int32_t id = static_cast<int32_t>(row) + lane / 4 + 8 * r;
+      const int32_t id = row + lane / 4 + 8 * r;
       if (lane % 4 == 0) b.logits[id] = logit;
       if (lane % 4 == 0 && !isnan(logit)) best = better(best, {logit, id});
       y[r] = 0;
     }
-    advance(group, row);
+    turn = 0;
+    row += step * kRows;
   });
   best = block_best<kThreads>(best, shared_best);
   if (threadIdx.x == 0) b.best[blockIdx.x] = {best.value, best.index};
@@ -150,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
 /* One block: the best of all blocks becomes the token, its embedding the residual of the next step. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
-    next_kernel(StepBuffers b, WeightView embedding, int32_t hidden, bool choose) {
+    next_kernel(StepBuffers b, WeightView embedding, int32_t hidden, int32_t n_blocks, bool choose) {
   __shared__ Candidate shared[kWarps];
   allow_next_kernel();
   wait_for_kernel_before();
@@ -172,7 +174,9 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t position = b.state->position + (choose ? 1 : 0), pair = threadIdx.x;
   __syncthreads();
   if (pair < kRope / 2) sincosf(static_cast<float>(position) * b.inv_freq[pair], &b.turn[pair].y, &b.turn[pair].x);
-  if (choose && threadIdx.x == 0) b.state->position = position;
+  if (threadIdx.x > 0) return;
+  b.state->position = position;
+  b.state->block = b.blocks[min(position / 64, n_blocks - 1)];
 }
 
 }  // namespace
@@ -209,7 +213,8 @@ void launch_head(const Step& s, const LiteWeights& w) {
 
 void launch_next(const Step& s, const LiteWeights& w, bool choose) {
   for_decode_type(w.embedding.type, [&]<ek_type F>() {
-    launch_overlapped(s, "next", next_kernel<F>, 1, kThreads, 0, s.b, w.embedding, s.shape.hidden, choose);
+    launch_overlapped(s, "next", next_kernel<F>, 1, kThreads, 0, s.b, w.embedding, s.shape.hidden, s.shape.n_blocks,
+                      choose);
   });
 }
 

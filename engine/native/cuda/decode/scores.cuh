@@ -24,14 +24,17 @@ __device__ inline void load_query(__nv_bfloat16* to, const __nv_bfloat16* query)
 __device__ inline void score_rows(float* score, const __nv_bfloat16* query, const __nv_bfloat16* tile,
                                   int first, int begin, int end) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const uint32_t* upper = reinterpret_cast<const uint32_t*>(query + g * kPitch) + t;
-  const uint32_t* lower = reinterpret_cast<const uint32_t*>(query + (g + 8) * kPitch) + t;
-  const uint32_t* row = reinterpret_cast<const uint32_t*>(tile + (first + g) * kPitch) + t;
+  const __nv_bfloat16* left = query + lane % 16 * kPitch + lane / 16 * 8;
+  const __nv_bfloat16* right = tile + (first + lane % 8) * kPitch + lane / 8 * 8;
   float even[4] = {}, odd[4] = {};
-#pragma unroll 6
-  for (int k = begin / 2; k < end / 2; k += 16) {
-    mma_bf16(even, upper[k], lower[k], upper[k + 4], lower[k + 4], row[k], row[k + 4]);
-    mma_bf16(odd, upper[k + 8], lower[k + 8], upper[k + 12], lower[k + 12], row[k + 8], row[k + 12]);
+#pragma unroll 3
+  for (int k = begin; k < end; k += 32) {
+    uint32_t a[2][4], b[4];
+    load_matrices(a[0], left + k);
+    load_matrices(a[1], left + k + 16);
+    load_matrices(b, right + k);
+    mma_bf16(even, a[0][0], a[0][1], a[0][2], a[0][3], b[0], b[1]);
+    mma_bf16(odd, a[1][0], a[1][1], a[1][2], a[1][3], b[2], b[3]);
   }
   float* to = score + g * kSPitch + first + 2 * t;
   to[0] = even[0] + odd[0];

@@ -7,13 +7,18 @@ namespace {
 
 /* One block per kScoreRows pooled rows. */
 __global__ void __launch_bounds__(kThreads) score_kernel(StepBuffers b, int32_t n_blocks, int32_t layer) {
+  __shared__ int32_t block_of[kBlocksPerGroup];
   allow_next_kernel();
   wait_for_kernel_before();
   const int32_t t = b.state->position, group = blockIdx.x;
+  if (threadIdx.x < kBlocksPerGroup)
+    block_of[threadIdx.x] =
+        b.blocks[min(group * kBlocksPerGroup + static_cast<int32_t>(threadIdx.x), n_blocks - 1)];
   if (group * kScoreRows > t / kPoolStride) return;
+  __syncthreads();
+  const __nv_bfloat16* pooled = b.pooled + static_cast<size_t>(layer) * n_blocks * 4 * kRow;
   score_group(dynamic_shared<uint4>(), b.query, group, t, b.scores, [&](int32_t row) {
-    const size_t place = static_cast<size_t>(layer) * n_blocks + b.blocks[row / 4];
-    return b.pooled + (place * 4 + row % 4) * kRow;
+    return pooled + (static_cast<size_t>(block_of[row / 4 - group * kBlocksPerGroup]) * 4 + row % 4) * kRow;
   });
 }
 
@@ -27,9 +32,10 @@ __global__ void __launch_bounds__(kSelectThreads)
   const uint8_t* marked =
       select_blocks(b.scores, t, shape.local, shape.top, n_keys, dynamic_shared<uint64_t>());
   int32_t* tile_list = t % kTileQueries == 0 ? b.tile_list(shape, layer, t) : nullptr;
-  int32_t* list = b.lists + static_cast<size_t>(layer) * shape.n_blocks;
+  const size_t at = static_cast<size_t>(layer) * shape.n_blocks;
   const int32_t n = visit_marked(marked, t / 64 + 1, [&](int32_t i, int32_t j) {
-    list[i] = j;
+    b.lists[at + i] = j;
+    b.listed[at + i] = b.blocks[j];
     if (tile_list != nullptr) tile_list[i] = j;
   });
   if (threadIdx.x == kSelectThreads - 1) b.n_listed[layer] = n;

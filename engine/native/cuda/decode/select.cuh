@@ -70,38 +70,73 @@ __device__ void score_group(uint4* memory, const __nv_bfloat16* queries, int32_t
   }
 }
 
-/* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are fewer. Found
- * two bits at a time from the highest on, until the keys that begin as it does are as many as are wanted. All
- * kSelectThreads threads of the block call, top > 0. */
+/* The bin of a histogram in which the wanted-th largest key is, how many keys of it are wanted, and how many
+ * it has. */
+struct Cut {
+  int32_t bin, wanted, found;
+};
+
+/* Finds the cut in counts of kSelectThreads bins; a thread per bin, from the largest on. */
+__device__ inline void find_cut(const int32_t* count, int32_t wanted, int32_t* warp_total, Cut* out) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, bin = kSelectThreads - 1 - threadIdx.x;
+  const int32_t own = count[bin];
+  int32_t upto = own;
+  for (int d = 1; d < kWarp; d *= 2) {
+    const int32_t other = __shfl_up_sync(0xffffffffu, upto, d);
+    if (lane >= d) upto += other;
+  }
+  if (lane == kWarp - 1) warp_total[warp] = upto;
+  __syncthreads();
+  upto += __reduce_add_sync(0xffffffffu, lane < warp ? warp_total[lane] : 0);
+  if (upto - own < wanted && wanted <= upto) *out = {bin, wanted - (upto - own), own};
+  __syncthreads();
+}
+
+/* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are no more than
+ * that. Each round sorts what is left into kSelectThreads bins between its bounds and keeps one of them, so
+ * two or three rounds do for keys that are spread. All kSelectThreads threads of the block call, top > 0. */
 __device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
-  constexpr int kSelectWarps = kSelectThreads / kWarp;
-  __shared__ int32_t counts[2][3][kSelectWarps]; /* of keys with a digit of at least 1, 2, 3 */
-  static_assert(kSelectWarps == kWarp, "a lane per warp");
+  constexpr int kBits = 10;
+  static_assert(kSelectThreads == 1 << kBits && kSelectThreads == kWarp * kWarp, "a bin per thread");
+  __shared__ int32_t count[kSelectThreads], warp_total[kWarp];
+  __shared__ uint32_t least[kWarp], most[kWarp];
+  __shared__ Cut cut;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  uint64_t prefix = 0;
-  int32_t wanted = top;
-  for (int shift = 62; shift >= 0; shift -= 2) {
-    int32_t own[3] = {};
+  uint32_t own_least = 0xffffffffu, own_most = 0;
+  int32_t n_keys = 0;
+  for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
+    const uint32_t upper = static_cast<uint32_t>(key[j] >> 32);
+    if (key[j] == 0) continue;
+    n_keys++;
+    own_least = min(own_least, upper);
+    own_most = max(own_most, upper);
+  }
+  n_keys = __reduce_add_sync(0xffffffffu, n_keys);
+  own_least = __reduce_min_sync(0xffffffffu, own_least);
+  own_most = __reduce_max_sync(0xffffffffu, own_most);
+  if (lane == 0) warp_total[warp] = n_keys, least[warp] = own_least, most[warp] = own_most;
+  __syncthreads();
+  n_keys = __reduce_add_sync(0xffffffffu, warp_total[lane]);
+  if (n_keys <= top) return 1;
+  uint64_t low = static_cast<uint64_t>(__reduce_min_sync(0xffffffffu, least[lane])) << 32;
+  uint64_t span = (static_cast<uint64_t>(__reduce_max_sync(0xffffffffu, most[lane])) << 32 | 0xffffffffu) - low;
+  int shift = 0;
+  while (span >> shift >= kSelectThreads) shift++;
+  for (int32_t wanted = top;;) {
+    count[threadIdx.x] = 0;
+    __syncthreads();
     for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
-      const uint64_t k = key[j], digit = (k ^ prefix) >> shift;
-      if (k == 0 || digit > 3) continue;
-      for (uint64_t d = 1; d <= 3; d++) own[d - 1] += digit >= d;
-    }
-    int32_t(&of_round)[3][kSelectWarps] = counts[shift / 2 % 2];
-    for (int d = 0; d < 3; d++) {
-      own[d] = __reduce_add_sync(0xffffffffu, own[d]);
-      if (lane == 0) of_round[d][warp] = own[d];
+      const uint64_t k = key[j];
+      if (k >= low && k - low <= span && k != 0) atomicAdd(count + ((k - low) >> shift), 1);
     }
     __syncthreads();
-    for (int d = 0; d < 3; d++) own[d] = __reduce_add_sync(0xffffffffu, of_round[d][lane]);
-    int digit = 3; /* the largest with enough keys from it on */
-    while (digit > 0 && own[digit - 1] < wanted) digit--;
-    prefix |= static_cast<uint64_t>(digit) << shift;
-    if (digit < 3) wanted -= own[digit];
-    const int32_t from_digit = digit > 0 ? own[digit - 1] - (digit < 3 ? own[digit] : 0) : 0;
-    if (digit > 0 && wanted == from_digit) return prefix; /* all keys that begin so are among the best */
+    find_cut(count, wanted, warp_total, &cut);
+    low += static_cast<uint64_t>(cut.bin) << shift;
+    wanted = cut.wanted;
+    if (wanted == cut.found || shift == 0) return max(low, uint64_t{1});
+    span = (uint64_t{1} << shift) - 1;
+    shift = max(0, shift - kBits);
   }
-  return max(prefix, uint64_t{1});
 }
 
 /* factor (groups, kFactorPitch): what a group's mass of a head is worth in the softmax over all pooled rows.

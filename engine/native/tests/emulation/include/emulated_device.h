@@ -94,13 +94,25 @@ inline unsigned __ballot_sync(unsigned mask, int holds, EK_SITE_PARAMETERS) {
   for (int i = 0; i < e.lanes; i++) out |= e.word[i][0] << i;
   return out;
 }
-inline int32_t __reduce_add_sync(unsigned mask, int32_t value, EK_SITE_PARAMETERS) {
-  ::emulation::require_full(mask);
+namespace emulation {
+template <class T, class Join>
+T reduce(unsigned mask, T value, const Site& site, Join&& join) {
+  require_full(mask);
   const uint32_t word = static_cast<uint32_t>(value);
-  const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, &word, 1);
-  uint32_t sum = 0;
-  for (int i = 0; i < e.lanes; i++) sum += e.word[i][0];
-  return static_cast<int32_t>(sum);
+  const Exchange& e = exchange(site, &word, 1);
+  T out = static_cast<T>(e.word[0][0]);
+  for (int i = 1; i < e.lanes; i++) out = join(out, static_cast<T>(e.word[i][0]));
+  return out;
+}
+}  // namespace emulation
+inline int32_t __reduce_add_sync(unsigned mask, int32_t value, EK_SITE_PARAMETERS) {
+  return ::emulation::reduce(mask, value, EK_SITE, [](int32_t a, int32_t b) { return a + b; });
+}
+inline uint32_t __reduce_min_sync(unsigned mask, uint32_t value, EK_SITE_PARAMETERS) {
+  return ::emulation::reduce(mask, value, EK_SITE, [](uint32_t a, uint32_t b) { return a < b ? a : b; });
+}
+inline uint32_t __reduce_max_sync(unsigned mask, uint32_t value, EK_SITE_PARAMETERS) {
+  return ::emulation::reduce(mask, value, EK_SITE, [](uint32_t a, uint32_t b) { return a < b ? b : a; });
 }
 inline int __any_sync(unsigned mask, int holds, EK_SITE_PARAMETERS) {
   return __ballot_sync(mask, holds, file, line) != 0;
