@@ -48,13 +48,15 @@ struct StepBuffers {
   float* part_max;      /* (kSplits, heads) */
   float* part_sum;      /* (kSplits, heads) */
   float* heads_part;    /* (4, heads * value): one sum per quarter of the latent */
-  float* router;        /* (n_experts) logits */
-  uint32_t* arrived;    /* (1) router blocks that are done */
+  float* router_before; /* (n_experts) the logits' share of the residual before attention (route.cuh) */
+  float* router;        /* (n_experts) logits times the rms of the residual */
+  float* router_out;    /* (layers, n_experts, heads * value) what the heads add to them */
   int32_t* experts;     /* (top_k) */
   float* expert_weight; /* (top_k) */
-  /* Gated hidden values: of top_k experts, of the shared experts, of a dense layer; each padded with zeros to
-   * a multiple of 128. */
-  float* hidden;
+  /* Gated hidden values, as experts_out takes them: of top_k experts, of the shared experts, of a dense layer;
+   * each padded with zeros to a multiple of 128. */
+  Digits hidden_digits;
+  Parts hidden_parts;
   int32_t expert_width, shared_width; /* of one expert, of the shared ones; a dense layer's follow */
   float* logits;                      /* (vocab) */
   HeadBest* best;                     /* (kHeadBlocks) */
@@ -93,11 +95,13 @@ void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index);
 void launch_select(const Step& s, int32_t layer_index);
 /* Attention of the listed blocks (sparse) or of all, in kSplits parts. */
 void launch_attend(const Step& s, int32_t layer_index, bool sparse);
-/* heads_part = W_UV times the combined latents, in quarters. */
+/* router_out of a layer from its router, norm and W_o. */
+void fold_router(Device& d, const LiteShape& shape, const LiteLayer& layer, float* router_out);
+/* heads_part = W_UV times the combined latents, in quarters; router_before. */
 void launch_combine(const Step& s, const LiteLayer& layer);
-/* x += W_o heads. */
-void launch_project_out(const Step& s, const LiteLayer& layer);
-/* Routes, and hidden = silu(gate h) * up h of shared and chosen experts, h = rms(x, norm). */
+/* x += W_o heads; router. */
+void launch_project_out(const Step& s, const LiteLayer& layer, int32_t layer_index);
+/* Chooses experts, and hidden = silu(gate h) * up h of them and the shared ones, h = rms(x, norm). */
 void launch_experts_in(const Step& s, const LiteLayer& layer);
 /* Whether there is a kernel for down weights of these types, of chosen and of shared experts. */
 bool has_down_kernel(ek_type routed, ek_type shared);

@@ -1,6 +1,6 @@
 /* The small kernels around attention: into the latent space (queries, cache row, pooled row) and out of it.
  */
-#include "kernels.h"
+#include "route.cuh"
 
 namespace ek::cuda {
 
@@ -77,7 +77,6 @@ __device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t
   wait_for_kernel_before();
   if (blockIdx.x + 1 < gridDim.x) return turn_queries(b, softmax_scale);
   store_row(b, layer, n_blocks, layer_index, eps);
-  if (threadIdx.x == 0) *b.arrived = 0; /* this layer's router counts anew */
 }
 
 /* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last two: store_step.
@@ -144,17 +143,32 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+constexpr int kCombineBlocks = kHeads * 4;
+
 /* One block per head and quarter of the latent: combines the splits' latents, then W_UV's columns of that
- * quarter. */
+ * quarter. The blocks behind them route what was there before attention. */
 template <ek_type F>
-__global__ void __launch_bounds__(kThreads) combine_kernel(StepBuffers b, WeightView v_b) {
+__global__ void __launch_bounds__(kThreads)
+    combine_kernel(StepBuffers b, WeightView v_b, const float* router, const float* ffn_norm, int32_t n_experts,
+                   int32_t hidden) {
   __shared__ uint4 memory[kStagedGroup];
   __shared__ float weight[kSplits], shared[kWarps], latent[kGroup];
   __shared__ float4 partial[kWarps][kGroup / 4];
   static_assert(kLatent / 4 == kGroup && kSplits == kThreads && kValue == kWarps * kRows, "a group per block");
+  allow_next_kernel();
+  if (blockIdx.x >= kCombineBlocks) {
+    const auto four = [](const float* from, int32_t c) { return *reinterpret_cast<const float4*>(from + c); };
+    route_rows(
+        static_cast<int32_t>(blockIdx.x) - kCombineBlocks, n_experts, hidden,
+        [&](int32_t row, int32_t c) {
+          return times(four(router + static_cast<size_t>(row) * hidden, c), four(ffn_norm, c));
+        },
+        [&](int32_t c) { return four(b.x, c); },
+        [&](int32_t expert, float product) { b.router_before[expert] = product; });
+    return;
+  }
   const int h = blockIdx.x / 4, quarter = blockIdx.x % 4;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  allow_next_kernel();
   const Fragment<F> f = load_fragment<F>(v_b, v_b.row(h, warp * kRows), quarter, lane);
   wait_for_kernel_before();
   const float split_sum = b.part_sum[threadIdx.x * kHeads + h];
@@ -209,7 +223,9 @@ void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index) {
 
 void launch_combine(const Step& s, const LiteLayer& layer) {
   for_decode_type(layer.v_b.type, [&]<ek_type F>() {
-    launch_overlapped(s, "combine", combine_kernel<F>, kHeads * 4, kThreads, 0, s.b, layer.v_b);
+    launch_overlapped(s, "combine", combine_kernel<F>,
+                      kCombineBlocks + (layer.router == nullptr ? 0 : route_blocks(s.shape.n_experts)), kThreads,
+                      0, s.b, layer.v_b, layer.router, layer.ffn_norm, s.shape.n_experts, s.shape.hidden);
   });
 }
 

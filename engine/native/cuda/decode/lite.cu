@@ -61,7 +61,7 @@ void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool spa
   if (selects) launch_select(s, index);
   launch_attend(s, index, selects);
   launch_combine(s, layer);
-  launch_project_out(s, layer);
+  launch_project_out(s, layer, index);
   launch_experts_in(s, layer);
   launch_experts_out(s, layer);
 }
@@ -89,14 +89,22 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   b.part_max = st.take<float>(kSplits * kHeads);
   b.part_sum = st.take<float>(kSplits * kHeads);
   b.heads_part = st.take<float>(4 * kHeads * kValue);
+  b.router_before = st.take<float>(static_cast<size_t>(s.n_experts));
   b.router = st.take<float>(static_cast<size_t>(s.n_experts));
-  b.arrived = st.take<uint32_t>(1);
+  const size_t folded = static_cast<size_t>(s.n_experts) * kHeads * kValue;
+  b.router_out = st.take<float>(layers * folded);
+  for (size_t i = 0; i < layers; i++) {
+    const LiteLayer& layer = weights.layers[i];
+    if (layer.router != nullptr) fold_router(d, s, layer, b.router_out + i * folded);
+  }
   b.experts = st.take<int32_t>(static_cast<size_t>(s.top_k));
   b.expert_weight = st.take<float>(static_cast<size_t>(s.top_k));
   b.expert_width = padded(s.ff);
   b.shared_width = padded(s.shared_ff);
-  b.hidden = st.take<float>(
-      static_cast<size_t>(s.top_k * b.expert_width + b.shared_width + padded(s.dense_ff)));
+  const size_t units =
+      static_cast<size_t>(s.top_k * b.expert_width + b.shared_width + padded(s.dense_ff)) / 8;
+  b.hidden_digits = {st.take<uint2>(units * 2), st.take<float2>(units / 4)};
+  b.hidden_parts = {st.take<uint4>(units), st.take<uint4>(units)};
   b.logits = st.take<float>(static_cast<size_t>(s.vocab));
   b.best = st.take<HeadBest>(kHeadBlocks);
   b.lists = st.take<int32_t>(layers * blocks);

@@ -2,8 +2,8 @@
  *
  * Integers of a weight meet the vector in 16-bit fixed point: a high and a low byte of each number, two of
  * the eight columns of m16n8k32. The four parts of a group take two columns each, so that one tile holds the
- * sums of all parts and lane t of a quad has those of part t, which then meet that part's scale: nothing of
- * the weight is rounded, and of the vector 15 bits are kept below the largest number of each 128. A weight of
+ * sums of all parts and lane t of a quad has those of part t, which then meet that part's scales: nothing of
+ * the weight is rounded, and of the vector 15 bits are kept below the largest number of each 32. A weight of
  * bf16 meets the vector split into two bf16 parts (16 bits of mantissa). */
 #ifndef EK_CUDA_DECODE_PRODUCT_CUH
 #define EK_CUDA_DECODE_PRODUCT_CUH
@@ -25,16 +25,15 @@ struct Parts {
   }
 };
 
-/* A vector in fixed point: scale * (256 * high + low) of each 128 columns. */
+/* A vector in fixed point: scale * (256 * high + low) of each 32 columns. */
 struct Digits {
   /* (n_units / 8, 2, 8): the high bytes of 8 units, then the low ones; a unit's columns in the order 0 2 4 6 1
    * 3 5 7. So the lanes of a warp meet all banks. */
   uint2* bytes;
-  float* scale; /* (n_groups) */
-  float* sums;  /* (n_units / 4), of 32 columns */
+  float2* scale; /* (n_units / 4): of 32 columns, and their sum */
 
   __device__ Digits from(int32_t group) const {
-    return {bytes + group * (2 * kUnitsPerGroup), scale + group, sums + group * (kUnitsPerGroup / 4)};
+    return {bytes + group * (2 * kUnitsPerGroup), scale + group * (kUnitsPerGroup / 4)};
   }
 };
 
@@ -47,7 +46,7 @@ using Staged = std::conditional_t<F == EK_BF16, Parts, Digits>;
 template <class To>
 EK_HD size_t staged_bytes(int32_t n_groups) {
   constexpr size_t kGroupBytes =
-      std::is_same_v<To, Parts> ? kUnitsPerGroup * 32 : kUnitsPerGroup * 16 + 4 + kUnitsPerGroup / 4 * 4;
+      std::is_same_v<To, Parts> ? kUnitsPerGroup * 32 : kUnitsPerGroup * 16 + kUnitsPerGroup / 4 * 8;
   return (static_cast<size_t>(n_groups) * kGroupBytes + 64 + 15) / 16 * 16;
 }
 __device__ inline void place_staged(void* memory, int32_t n_groups, Parts& out) {
@@ -56,8 +55,7 @@ __device__ inline void place_staged(void* memory, int32_t n_groups, Parts& out) 
 }
 __device__ inline void place_staged(void* memory, int32_t n_groups, Digits& out) {
   out.bytes = static_cast<uint2*>(memory);
-  out.scale = reinterpret_cast<float*>(out.bytes + n_groups * 2 * kUnitsPerGroup);
-  out.sums = out.scale + n_groups;
+  out.scale = reinterpret_cast<float2*>(out.bytes + n_groups * 2 * kUnitsPerGroup);
 }
 template <class To>
 __device__ To staged_in(void* memory, int32_t n_groups) {
@@ -67,7 +65,7 @@ __device__ To staged_in(void* memory, int32_t n_groups) {
 }
 
 /* Stages 8 consecutive values as unit `unit`, unless it is not `valid`. All lanes of a warp call, for
- * consecutive units from a multiple of 16 on. */
+ * consecutive units from a multiple of 4 on. */
 __device__ inline void store_unit(const Parts& to, int32_t unit, const float (&v)[8], bool valid) {
   uint32_t high[4], low[4];
   for (int p = 0; p < 4; p++) {
@@ -82,13 +80,13 @@ __device__ inline void store_unit(const Digits& to, int32_t unit, const float (&
   constexpr float kMost = 127 * 256 + 127; /* the high byte rounds, so it must not reach 128 */
   uint32_t most = 0;                       /* as bits, so that NaN is the largest and spreads */
   for (float x : v) most = max(most, __float_as_uint(x) & 0x7fffffffu);
-  for (int d = kUnitsPerGroup / 2; d > 0; d /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, d));
+  for (int d = 1; d < 4; d *= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, d));
   const float top = __uint_as_float(most), scale = top / kMost;
   const float factor = scale > 0 && top <= 3e38f ? 1 / scale : 0.0f;
   uint32_t q[8], rounded[8];
   int32_t sum = 0;
   for (int i = 0; i < 8; i++) {
-    const int32_t x = __float2int_rn(fminf(fmaxf(v[i] * factor, -kMost), kMost));
+    const int32_t x = __float2int_rn(v[i] * factor);
     q[i] = static_cast<uint32_t>(x);
     rounded[i] = static_cast<uint32_t>(x + 128);
     sum += x;
@@ -102,8 +100,22 @@ __device__ inline void store_unit(const Digits& to, int32_t unit, const float (&
   uint2* at = to.bytes + unit / 8 * 16 + unit % 8;
   at[0] = {bytes(rounded, 0, 0x0051), bytes(rounded, 1, 0x0051)};
   at[8] = {bytes(q, 0, 0x0040), bytes(q, 1, 0x0040)};
-  if (unit % 4 == 0) to.sums[unit / 4] = scale * static_cast<float>(sum);
-  if (unit % kUnitsPerGroup == 0) to.scale[unit / kUnitsPerGroup] = scale;
+  if (unit % 4 == 0) to.scale[unit / 4] = {scale, scale * static_cast<float>(sum)};
+}
+
+/* Copies n_groups of a staged vector from device to shared memory; all threads of the block call. */
+__device__ inline void copy_pieces(void* to, const void* from, int32_t n) {
+#pragma unroll 4
+  for (int32_t i = threadIdx.x; i < n; i += blockDim.x)
+    static_cast<uint4*>(to)[i] = static_cast<const uint4*>(from)[i];
+}
+__device__ inline void copy_staged(const Parts& to, const Parts& from, int32_t n_groups) {
+  copy_pieces(to.high, from.high, n_groups * kUnitsPerGroup);
+  copy_pieces(to.low, from.low, n_groups * kUnitsPerGroup);
+}
+__device__ inline void copy_staged(const Digits& to, const Digits& from, int32_t n_groups) {
+  copy_pieces(to.bytes, from.bytes, n_groups * kUnitsPerGroup);
+  copy_pieces(to.scale, from.scale, n_groups * (kUnitsPerGroup / 8));
 }
 
 /* 8 consecutive floats; p is a multiple of 16 bytes. */
@@ -202,16 +214,16 @@ __device__ void multiply(const Fragment<F>& f, const Digits& x, int32_t group, i
       mma_s8(c[half], a[0][0], a[1][0], a[0][1], a[1][1], used ? own.x : 0, used ? own.y : 0);
     }
   }
-  const float scale = x.scale[group];
+  const float2 scale = x.scale[group * 4 + t];
   for (int r = 0; r < 2; r++) {
     for (int half = 0; half < kHalves; half++) {
       const float sum = static_cast<float>(c[half][2 * r] * 256 + c[half][2 * r + 1]);
-      y[r] = fmaf(byte_scale<F>(f, r, t, half), sum * scale, y[r]);
+      y[r] = fmaf(byte_scale<F>(f, r, t, half), sum * scale.x, y[r]);
     }
     if constexpr (F == EK_Q4_K) {
       const float dmin = half_value(static_cast<uint16_t>(f.super[r] >> 16));
       const float min = dmin * static_cast<float>(f.scale[r].y >> 8 * t & 0xff);
-      y[r] = fmaf(-min, x.sums[group * 4 + t], y[r]);
+      y[r] = fmaf(-min, scale.y, y[r]);
     }
   }
 }

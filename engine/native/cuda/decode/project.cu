@@ -1,5 +1,5 @@
 /* Matrix-vector products of a decode step: into attention, out of it, and the head. */
-#include "kernels.h"
+#include "route.cuh"
 
 namespace ek::cuda {
 
@@ -68,14 +68,36 @@ __global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, Wei
     (is_q ? b.q : b.kv_a)[row + threadIdx.x] = sum * rms_factor<kThreads>(squares, hidden, eps);
 }
 
-/* One block per 16 rows of the output projection; its input is the sum of four parts. */
+/* Four columns of all heads: combine wrote them as four sums. */
+__device__ float4 heads_at(const StepBuffers& b, int32_t column) {
+  constexpr int32_t kWidth = kHeads * kValue;
+  const auto quarter = [&](int32_t i) {
+    return *reinterpret_cast<const float4*>(b.heads_part + i * kWidth + column);
+  };
+  const float4 p = quarter(0), q = quarter(1), r = quarter(2), s = quarter(3);
+  return {(p.x + q.x) + (r.x + s.x), (p.y + q.y) + (r.y + s.y), (p.z + q.z) + (r.z + s.z),
+          (p.w + q.w) + (r.w + s.w)};
+}
+
+/* One block per 16 rows of the output projection. The blocks behind them route. */
 template <ek_type F>
-__global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, WeightView w) {
+__global__ void __launch_bounds__(kThreads)
+    project_out_kernel(StepBuffers b, WeightView w, const float* router_out, int32_t n_experts) {
   uint4* memory = dynamic_shared<uint4>();
   __shared__ float shared[kWarps * kRows];
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int32_t row = blockIdx.x * kRows, n_units = w.n_groups * kUnitsPerGroup;
   allow_next_kernel();
+  if (static_cast<int32_t>(blockIdx.x) >= w.n_rows / kRows) {
+    route_rows(
+        static_cast<int32_t>(blockIdx.x) - w.n_rows / kRows, n_experts, kHeads * kValue,
+        [&](int32_t of, int32_t c) {
+          return *reinterpret_cast<const float4*>(router_out + static_cast<size_t>(of) * kHeads * kValue + c);
+        },
+        [&](int32_t c) { return heads_at(b, c); },
+        [&](int32_t expert, float product) { b.router[expert] = b.router_before[expert] + product; });
+    return;
+  }
+  const int32_t row = blockIdx.x * kRows, n_units = w.n_groups * kUnitsPerGroup;
   RowStream<F, kShareSlots<F>> share(w, static_cast<size_t>(row), warp, kWarps,
                                      slots_of_warp<F, kShareSlots<F>>(memory, w.n_groups));
   share.prefetch();
@@ -83,13 +105,8 @@ __global__ void __launch_bounds__(kThreads) project_out_kernel(StepBuffers b, We
   const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
   for (int32_t first = threadIdx.x - lane; first < n_units; first += kThreads) {
     const int32_t unit = first + lane;
-    float v[8] = {}, part[8];
-    if (unit < n_units) {
-      for (int quarter = 0; quarter < 4; quarter++) {
-        take_eight(load_eight(b.heads_part + quarter * kHeads * kValue + unit * 8), part);
-        for (int i = 0; i < 8; i++) v[i] += part[i];
-      }
-    }
+    float v[8] = {};
+    if (unit < n_units) take_eight({heads_at(b, unit * 8), heads_at(b, unit * 8 + 4)}, v);
     store_unit(x, unit, v, unit < n_units);
   }
   __syncthreads();
@@ -196,10 +213,15 @@ void launch_project_in(const Step& s, const LiteLayer& layer) {
   launch_both(no_q, layer.kv_a);
 }
 
-void launch_project_out(const Step& s, const LiteLayer& layer) {
+void launch_project_out(const Step& s, const LiteLayer& layer, int32_t layer_index) {
+  const int32_t n_experts = s.shape.n_experts;
+  const float* router_out = s.b.router_out + static_cast<size_t>(layer_index) * n_experts * kHeads * kValue;
   for_decode_type(layer.out.type, [&]<ek_type F>() {
-    launch_overlapped(s, "project_out", project_out_kernel<F>, layer.out.n_rows / kRows, kThreads,
-                      (shared_bytes<F, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out);
+    launch_overlapped(s, "project_out", project_out_kernel<F>,
+                      layer.out.n_rows / kRows + (layer.router == nullptr ? 0 : route_blocks(n_experts)),
+                      kThreads,
+                      (shared_bytes<F, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out, router_out,
+                      n_experts);
   });
 }
 

@@ -120,8 +120,7 @@ __device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t
   if (n_keys <= top) return 1;
   uint64_t low = static_cast<uint64_t>(__reduce_min_sync(0xffffffffu, least[lane])) << 32;
   uint64_t span = (static_cast<uint64_t>(__reduce_max_sync(0xffffffffu, most[lane])) << 32 | 0xffffffffu) - low;
-  int shift = 0;
-  while (span >> shift >= kSelectThreads) shift++;
+  int shift = max(0, 64 - kBits - __clzll(static_cast<long long>(span)));
   for (int32_t wanted = top;;) {
     count[threadIdx.x] = 0;
     __syncthreads();
@@ -172,8 +171,7 @@ __device__ int32_t visit_marked(const uint8_t* marked, int32_t n, Visit&& visit)
   }
   if (lane == kWarp - 1) warp_total[warp] = before;
   __syncthreads();
-  int32_t at = before - count;
-  for (int w = 0; w < warp; w++) at += warp_total[w];
+  int32_t at = before - count + __reduce_add_sync(0xffffffffu, lane < warp ? warp_total[lane] : 0);
   for (int32_t j = first; j < min(n, first + chunk); j++) {
     if (marked[j]) visit(at++, j);
   }

@@ -27,13 +27,6 @@ __device__ inline uint4 stream16(const void* p) {
   return v;
 }
 
-/* A load that sees everything that was written before the value that it reads. */
-__device__ inline uint32_t load_acquire(const uint32_t* p) {
-  uint32_t v;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-  return v;
-}
-
 /* c (16 x 8) += a (16 x 16) b (16 x 8), one warp. Lane 4 g + t has of a the pairs (row, columns) a0 (g, 2t),
  * a1 (g + 8, 2t), a2 (g, 2t + 8), a3 (g + 8, 2t + 8); of b the pairs (rows, column) b0 (2t, g), b1 (2t + 8,
  * g); of c (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1). */

@@ -26,13 +26,6 @@ inline uint4 stream16(const void* p) {
   return *static_cast<const uint4*>(p);
 }
 
-/* Always in a loop that polls. */
-inline uint32_t load_acquire(const uint32_t* p) {
-  const uint32_t v = std::atomic_ref<uint32_t>(*const_cast<uint32_t*>(p)).load(std::memory_order_acquire);
-  ::emulation::pause();
-  return v;
-}
-
 inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
                      uint32_t b1, EK_SITE_PARAMETERS) {
   const uint32_t words[6] = {a0, a1, a2, a3, b0, b1};
