@@ -81,8 +81,8 @@ __device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4
     *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {out[n][2], out[n][3]};
   }
   if (threadIdx.x % 16 != 0) return;
-  b.part_max[blockIdx.x * kHeads + threadIdx.x / 16] = run.top;
-  b.part_sum[blockIdx.x * kHeads + threadIdx.x / 16] = run.sum;
+  b.part_max[threadIdx.x / 16 * kSplits + blockIdx.x] = run.top;
+  b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = run.sum;
 }
 
 /* Block i of the grid has the i-th even share of the listed blocks. One tile is in shared memory, so that two
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int32_t share = (n + kSplits - 1) / kSplits, begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
   const int32_t end = min(n, begin + share);
   if (begin == end) {
-    if (threadIdx.x < kHeads) b.part_sum[blockIdx.x * kHeads + threadIdx.x] = 0;
+    if (threadIdx.x < kHeads) b.part_sum[threadIdx.x * kSplits + blockIdx.x] = 0;
     return;
   }
   Running run{-INFINITY, 0};

@@ -96,18 +96,21 @@ __device__ constexpr uint32_t word_of(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
+constexpr uint32_t kSignBits = 0x80808080u; /* of four bytes */
+
 /* The four pairs (columns p and p + 4) of part `part` as bf16: the integer plus quant_base<F>. */
 template <ek_type F>
 __device__ void unpack_pairs(const Fragment<F>& f, int r, int part, uint32_t (&pair)[4]) {
   if constexpr (F == EK_BF16) {
     for (int p = 0; p < 4; p++) pair[p] = word_of(f.low[r][part], p);
   } else if constexpr (F == EK_Q8_0) {
-    const uint32_t first = word_of(f.low[r][part / 2], part % 2 * 2);
-    const uint32_t second = word_of(f.low[r][part / 2], part % 2 * 2 + 1);
+    /* Signed bytes as 2^23 + 128 + b; minus 2^23 + 128 it is a small integer, whose upper half is its bf16. */
+    const uint32_t even = word_of(f.low[r][part / 2], part % 2 * 2) ^ kSignBits;
+    const uint32_t odd = word_of(f.low[r][part / 2], part % 2 * 2 + 1) ^ kSignBits;
     for (int p = 0; p < 4; p++) {
-      /* The bytes of 2^23 + b; minus 2^23 + 128 it is a small integer, whose upper half is its bf16. */
-      const float a = __uint_as_float(__byte_perm(first, 0x4b000000u, 0x7440 + p)) - 8388736.0f;
-      const float b = __uint_as_float(__byte_perm(second, 0x4b000000u, 0x7440 + p)) - 8388736.0f;
+      const uint32_t word = p % 2 == 0 ? even : odd;
+      const float a = __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440 + p / 2)) - 8388736.0f;
+      const float b = __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7442 + p / 2)) - 8388736.0f;
       pair[p] = __byte_perm(__float_as_uint(a), __float_as_uint(b), 0x7632);
     }
   } else {
@@ -130,22 +133,18 @@ __device__ void unpack_pairs(const Fragment<F>& f, int r, int part, uint32_t (&p
 /* Columns 0 2 4 6 and 1 3 5 7 of part `part` as signed bytes: the value's integer times byte_factor<F>. */
 template <ek_type F>
 __device__ void unpack_bytes(const Fragment<F>& f, int r, int part, uint32_t (&a)[2]) {
-  constexpr uint32_t kSign = 0x80808080u;
   if constexpr (F == EK_Q8_0) {
-    const uint32_t first = word_of(f.low[r][part / 2], part % 2 * 2);
-    const uint32_t second = word_of(f.low[r][part / 2], part % 2 * 2 + 1);
-    a[0] = __byte_perm(first, second, 0x6420) ^ kSign;
-    a[1] = __byte_perm(first, second, 0x7531) ^ kSign;
+    for (int odd = 0; odd < 2; odd++) a[odd] = word_of(f.low[r][part / 2], part % 2 * 2 + odd);
     return;
   }
   const uint32_t word = word_of(f.low[r][0], part);
   for (int odd = 0; odd < 2; odd++) {
     if constexpr (F == EK_Q5_0) {
       const uint32_t high = shifted(f.high[r].x, 7 - 2 * part - odd);
-      a[odd] = (shifted(word, 3 - 4 * odd) & 0x78787878u) | (~high & kSign);
+      a[odd] = (shifted(word, 3 - 4 * odd) & 0x78787878u) | (~high & kSignBits);
     } else if constexpr (F == EK_Q6_K) {
       const uint32_t high = shifted(part < 2 ? f.high[r].x : f.high[r].y, 6 - 4 * (part % 2) - 2 * odd);
-      a[odd] = (shifted(word, 2 - 4 * odd) & 0x3c3c3c3cu) | ((high & 0xc0c0c0c0u) ^ kSign);
+      a[odd] = (shifted(word, 2 - 4 * odd) & 0x3c3c3c3cu) | ((high & 0xc0c0c0c0u) ^ kSignBits);
     } else {
       static_assert(F == EK_Q8_0 || F == EK_Q4_K, "signed types need the offset in their bytes");
       a[odd] = shifted(word, -4 * odd) & 0x0f0f0f0fu;

@@ -45,8 +45,8 @@ struct StepBuffers {
   float* kv_a;          /* (latent + rope) */
   __nv_bfloat16* query; /* (heads, latent + rope), scaled and rotated */
   float* part;          /* (kSplits, heads, latent) */
-  float* part_max;      /* (kSplits, heads) */
-  float* part_sum;      /* (kSplits, heads) */
+  float* part_max;      /* (heads, kSplits) */
+  float* part_sum;      /* (heads, kSplits), 0 where a split has no row */
   float* heads_part;    /* (4, heads * value): one sum per quarter of the latent */
   float* router_before; /* (n_experts) the logits' share of the residual before attention (route.cuh) */
   float* router;        /* (n_experts) logits times the rms of the residual */

@@ -152,9 +152,9 @@ __global__ void __launch_bounds__(kThreads)
     combine_kernel(StepBuffers b, WeightView v_b, const float* router, const float* ffn_norm, int32_t n_experts,
                    int32_t hidden) {
   __shared__ uint4 memory[kStagedGroup];
-  __shared__ float weight[kSplits], shared[kWarps], latent[kGroup];
+  __shared__ float latent[kGroup];
   __shared__ float4 partial[kWarps][kGroup / 4];
-  static_assert(kLatent / 4 == kGroup && kSplits == kThreads && kValue == kWarps * kRows, "a group per block");
+  static_assert(kLatent / 4 == kGroup && kSplits == kWarp * kWarps && kWarps == 8 && kValue == kWarps * kRows, "a group per block");
   allow_next_kernel();
   if (blockIdx.x >= kCombineBlocks) {
     const auto four = [](const float* from, int32_t c) { return *reinterpret_cast<const float4*>(from + c); };
@@ -171,23 +171,33 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const Fragment<F> f = load_fragment<F>(v_b, v_b.row(h, warp * kRows), quarter, lane);
   wait_for_kernel_before();
-  const float split_sum = b.part_sum[threadIdx.x * kHeads + h];
-  const float split_max =
-      split_sum > 0 || isnan(split_sum) ? b.part_max[threadIdx.x * kHeads + h] : -INFINITY;
-  const float top = block_max<kThreads>(split_max, shared);
-  const float w = split_max == -INFINITY ? 0.0f : expf(split_max - top);
-  const float total = block_sum<kThreads>(w * split_sum, shared);
-  weight[threadIdx.x] = w / total;
-  __syncthreads();
+  /* Lane i has splits 8 i to 8 i + 7, of which warp w then takes the w-th. */
+  const float* sums = b.part_sum + h * kSplits + lane * kWarps;
+  const float* tops = b.part_max + h * kSplits + lane * kWarps;
+  float split_sum[kWarps], split_top[kWarps], top = -INFINITY, total = 0, own = 0;
+  take_eight(load_eight(sums), split_sum);
+  take_eight(load_eight(tops), split_top);
+  for (int i = 0; i < kWarps; i++) {
+    /* Splits without a row wrote no maximum. */
+    if (split_sum[i] == 0.0f) split_top[i] = -INFINITY;
+    top = fmaxf(top, split_top[i]);
+  }
+  top = warp_max(top);
+  for (int i = 0; i < kWarps; i++) {
+    const float w = split_sum[i] == 0.0f ? 0.0f : expf(split_top[i] - top);
+    total += w * split_sum[i];
+    if (i == warp) own = w;
+  }
+  own /= warp_sum(total);
+  const int n_rounds = kWarp - __clz(static_cast<int>(__ballot_sync(0xffffffffu, own != 0.0f)));
   float4 sum{0, 0, 0, 0};
-  const float* part = b.part + h * kLatent + quarter * kGroup + lane * 4;
+  const float* part = b.part + (static_cast<size_t>(warp) * kHeads + h) * kLatent + quarter * kGroup + lane * 4;
 #pragma unroll 8
-  for (int s = warp; s < kSplits; s += kWarps) {
-    const float by = weight[s];
-    /* Splits without a row wrote nothing. */
-    const float4 v = by != 0.0f
-                         ? *reinterpret_cast<const float4*>(part + static_cast<size_t>(s) * kHeads * kLatent)
-                         : float4{0, 0, 0, 0};
+  for (int i = 0; i < n_rounds; i++) {
+    const float by = __shfl_sync(0xffffffffu, own, i);
+    const float4 v = by != 0.0f ? *reinterpret_cast<const float4*>(
+                                      part + static_cast<size_t>(i) * kWarps * kHeads * kLatent)
+                                : float4{0, 0, 0, 0};
     sum = {fmaf(by, v.x, sum.x), fmaf(by, v.y, sum.y), fmaf(by, v.z, sum.z), fmaf(by, v.w, sum.w)};
   }
   partial[warp][lane] = sum;

@@ -185,13 +185,22 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
   float* factor = reinterpret_cast<float*>(key + n_keys);
   uint8_t* marked = reinterpret_cast<uint8_t*>(factor + n_keys / kBlocksPerGroup * kFactorPitch);
   const int32_t n = t / 64 + 1, last_free = n - local; /* blocks 1 .. last_free - 1 compete */
+  /* Four threads per block, of four heads each. What a thread needs first loads while factors are made. */
+  const auto mass_of = [&](int32_t i) {
+    return *reinterpret_cast<const float4*>(in.mass + static_cast<size_t>(min(i / 4, n - 1)) * kHeads +
+                                            i % 4 * 4);
+  };
+  constexpr int kEarly = 2;
+  float4 early[kEarly];
+  for (int turn = 0; turn < kEarly; turn++)
+    early[turn] = mass_of(static_cast<int32_t>(threadIdx.x) + turn * kSelectThreads);
   head_factors(in, factor, (t / kPoolStride + kScoreRows) / kScoreRows);
   __syncthreads();
-  /* Four threads per block, of four heads each. */
+  int turn = 0;
 #pragma unroll 4
-  for (int32_t i = threadIdx.x; i < (n * 4 + kWarp - 1) / kWarp * kWarp; i += kSelectThreads) {
+  for (int32_t i = threadIdx.x; i < (n * 4 + kWarp - 1) / kWarp * kWarp; i += kSelectThreads, turn++) {
     const int32_t j = min(i / 4, n - 1);
-    const float4 m = *reinterpret_cast<const float4*>(in.mass + static_cast<size_t>(j) * kHeads + i % 4 * 4);
+    const float4 m = turn == 0 ? early[0] : turn == 1 ? early[1] : mass_of(i);
     const float4 f =
         *reinterpret_cast<const float4*>(factor + j / kBlocksPerGroup * kFactorPitch + i % 4 * 4);
     float p = (m.x * f.x + m.y * f.y) + (m.z * f.z + m.w * f.w);

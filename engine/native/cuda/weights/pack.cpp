@@ -29,7 +29,7 @@ struct RowPlace {
 void put_quant(const RowPlace& to, size_t col, uint32_t q) {
   const size_t group = col / kGroup, part = col % kGroup / 32, t = col % 32 / 8, i = col % 8;
   if (to.type == EK_Q8_0) {
-    to.low(group, part / 2, t, part % 2 * 8 + i) = static_cast<uint8_t>(q);
+    to.low(group, part / 2, t, part % 2 * 8 + i % 2 * 4 + i / 2) = static_cast<uint8_t>(q);
     return;
   }
   uint8_t& nibbles = to.low(group, 0, t, part * 4 + i / 2);
@@ -97,7 +97,7 @@ void pack_row(const WeightShape& s, const uint8_t* row, const RowPlace& to) {
   for (size_t b = 0; b < n_blocks; b++) {
     if (s.type == EK_Q4_0) pack_small<BlockQ4>(row, b, to, 8);
     if (s.type == EK_Q5_0) pack_small<BlockQ5>(row, b, to, 16);
-    if (s.type == EK_Q8_0) pack_small<BlockQ8>(row, b, to, 128);
+    if (s.type == EK_Q8_0) pack_small<BlockQ8>(row, b, to, 0);
     if (s.type == EK_Q4_K) pack_min_scaled<BlockQ4K>(row, b, to);
     if (s.type == EK_Q5_K) pack_min_scaled<BlockQ5K>(row, b, to);
     if (s.type == EK_Q6_K) pack_q6(row, b, to);

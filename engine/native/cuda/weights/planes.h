@@ -10,7 +10,7 @@
  *
  *   low, pieces of 16 bytes, each of one lane: [g + 8 or g][piece][g][t]
  *     Q4_0 Q5_0 Q4_K Q5_K Q6_K  64: words [t][part], nibble i of a word is column i of the unit
- *     Q8_0                     128: 8-byte units [part / 2][t][part % 2], value + 128 in column order
+ *     Q8_0                     128: 8-byte units [part / 2][t][part % 2], signed, in the order 0 2 4 6 1 3 5 7
  *     BF16                     256: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7
  *   high, row by row
  *     Q5_0 Q5_K                 16: words [t]; bit 8 (i / 2) + 2 part + i % 2 is column i's fifth bit
@@ -154,8 +154,8 @@ struct Affine {
   float scale, offset;
 };
 
-/* q of Affine is the stored integer: without the -8 of Q4_0, the -16 of Q5_0, the -32 of Q6_K and the +128 of
- * Q8_0, which `offset` undoes. half: which 16 columns, for Q6_K. */
+/* q of Affine is the stored integer: without the -8 of Q4_0, the -16 of Q5_0 and the -32 of Q6_K, which
+ * `offset` adds. half: which 16 columns, for Q6_K. */
 template <ek_type F>
 EK_HD Affine part_affine(const WeightView& w, size_t row, int32_t group, int32_t part, int32_t half) {
   const int i = static_cast<int>(row % kChunkRows);
@@ -174,7 +174,7 @@ EK_HD Affine part_affine(const WeightView& w, size_t row, int32_t group, int32_t
     return {d, -32.0f * d};
   } else {
     const float d = half_value(plane_at<uint16_t>(scales, static_cast<size_t>(part)));
-    return {d, d * (F == EK_Q4_0 ? -8.0f : F == EK_Q5_0 ? -16.0f : -128.0f)};
+    return {d, F == EK_Q4_0 ? -8.0f * d : F == EK_Q5_0 ? -16.0f * d : 0.0f};
   }
 }
 
@@ -193,7 +193,8 @@ EK_HD void unit_quants(const WeightView& w, size_t row, int32_t group, int32_t p
     }
   } else if constexpr (F == EK_Q8_0) {
     const uint64_t unit = plane_at<uint64_t>(piece(part / 2), static_cast<size_t>(part % 2));
-    for (int i = 0; i < 8; i++) q[i] = static_cast<float>(static_cast<uint32_t>(unit >> 8 * i) & 0xff);
+    for (int i = 0; i < 8; i++)
+      q[i] = static_cast<float>(static_cast<int8_t>(unit >> 8 * (i % 2 * 4 + i / 2) & 0xff));
   } else {
     const uint32_t word = plane_at<uint32_t>(piece(0), static_cast<size_t>(part));
     const uint8_t* above = chunk + high_offset(F, in_chunk);

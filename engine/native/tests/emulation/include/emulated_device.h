@@ -118,6 +118,7 @@ inline int __any_sync(unsigned mask, int holds, EK_SITE_PARAMETERS) {
   return __ballot_sync(mask, holds, file, line) != 0;
 }
 
+inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x)); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline float __uint_as_float(unsigned x) {
