@@ -18,14 +18,18 @@ struct AttendShared {
   float scale[kHeads]; /* of what was summed before this tile */
 };
 
-/* Copies the 64 rows of cache block `from` into a tile; rows behind `n_rows` become zero. */
-__device__ void load_tile(__nv_bfloat16* tile, const __nv_bfloat16* from, int32_t n_rows) {
+/* Copies rows first to end - 1 of cache block `from` into a tile. */
+__device__ void load_rows(__nv_bfloat16* tile, const __nv_bfloat16* from, int32_t first, int32_t end) {
   constexpr int kChunks = kRow / 8;
-  for (int i = threadIdx.x; i < kTileTokens * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    copy_async_16(tile + row * kPitch + chunk * 8, from + static_cast<size_t>(row) * kRow + chunk * 8,
-                  row < n_rows);
-  }
+  for (int i = first * kChunks + static_cast<int>(threadIdx.x); i < end * kChunks; i += kThreads)
+    copy_async_16(tile + i / kChunks * kPitch + i % kChunks * 8, from + i * 8, true);
+}
+
+/* Rows behind the last become zero: their weights are 0, and so must be the products. */
+__device__ void clear_rows(__nv_bfloat16* tile, int32_t first) {
+  constexpr int kChunks = kRow / 8;
+  for (int i = first * kChunks + static_cast<int>(threadIdx.x); i < kTileTokens * kChunks; i += kThreads)
+    *reinterpret_cast<uint4*>(tile + i / kChunks * kPitch + i % kChunks * 8) = {0, 0, 0, 0};
 }
 
 /* Running maximum and sum of a head, held by its 16 threads. */
@@ -93,13 +97,29 @@ __global__ void __launch_bounds__(kThreads, 2)
   AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
   allow_next_kernel();
+  /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what earlier
+   * steps stored; with a list also the query. */
+  const int32_t t = b.state->position;
+  const __nv_bfloat16* cache = b.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
+  const auto rows_of = [&](int32_t block) { return cache + static_cast<size_t>(block) * 64 * kRow; };
+  int32_t n = t / 64 + 1, share = 0, begin = 0, end = 0;
+  const auto divide = [&] {
+    share = (n + kSplits - 1) / kSplits;
+    begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
+    end = min(n, begin + share);
+  };
+  divide();
+  if (sparse) {
+    load_query(s.query, b.query);
+  } else if (begin < end) {
+    load_rows(tile, rows_of(b.blocks[begin]), 0, begin == n - 1 ? t % 64 : kTileTokens);
+  }
   wait_for_kernel_before();
   const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
-  /* Where every block has one tile, its place in the cache loads together with the length. */
-  const int32_t own = blocks[min(static_cast<int32_t>(blockIdx.x), n_blocks - 1)];
-  const int32_t t = b.state->position, n = sparse ? b.n_listed[layer] : t / 64 + 1;
-  const int32_t share = (n + kSplits - 1) / kSplits, begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
-  const int32_t end = min(n, begin + share);
+  if (sparse) {
+    n = b.n_listed[layer];
+    divide();
+  }
   if (begin == end) {
     if (threadIdx.x < kHeads) b.part_sum[threadIdx.x * kSplits + blockIdx.x] = 0;
     return;
@@ -108,10 +128,12 @@ __global__ void __launch_bounds__(kThreads, 2)
   float out[kDims / 8][4] = {};
   for (int32_t entry = begin; entry < end; entry++) {
     /* The last entry is the token's own block. */
-    const int32_t block = share == 1 ? own : blocks[entry], n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
-    load_tile(tile, b.cache + (static_cast<size_t>(layer) * n_blocks + block) * 64 * kRow, n_rows);
+    const int32_t n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
+    const bool loaded = !sparse && entry == begin; /* but for the token's own row */
+    load_rows(tile, rows_of(blocks[entry]), loaded ? (entry == n - 1 ? t % 64 : n_rows) : 0, n_rows);
     copy_async_commit();
-    if (entry == begin) load_query(s.query, b.query);
+    if (n_rows < kTileTokens) clear_rows(tile, n_rows);
+    if (!sparse && entry == begin) load_query(s.query, b.query);
     copy_async_wait<0>();
     __syncthreads();
     score_tile(s.score, s.query, tile);

@@ -9,31 +9,30 @@ namespace {
 constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 static_assert(kThreads == kRouteThreads, "experts are ranked by a block");
 
-/* The chosen experts and their weights, for the down product: softmax, not normalised again. One block. */
+/* The weights of the chosen experts, for the down product: softmax, not normalised again. One block. */
 __device__ void weigh_experts(const StepBuffers& b, const LiteShape& shape) {
   __shared__ float shared[kWarps], logit[kMostExperts];
   __shared__ int32_t chosen[kMostExperts];
   const int32_t i = threadIdx.x;
   const bool has = i < shape.n_experts;
   wait_for_kernel_before();
+  allow_next_kernel();
   float square = 0;
   for (int32_t c = i; c < shape.hidden; c += kThreads) square = fmaf(b.x[c], b.x[c], square);
   const float mean = block_sum<kThreads>(square, shared) / static_cast<float>(shape.hidden);
-  const float own = has ? b.router[i] * rsqrtf(mean + shape.eps) : -INFINITY;
-  logit[i] = own;
+  const float logit_of = has ? b.router[i] : 0.0f, own = has ? logit_of * rsqrtf(mean + shape.eps) : -INFINITY;
+  logit[i] = logit_of;
   chosen[i] = i; /* where a NaN has no rank */
   const float top = block_max<kThreads>(own, shared);
   const float total = block_sum<kThreads>(has ? expf(own - top) : 0.0f, shared);
   rank_experts(logit, shape.n_experts, shape.top_k, chosen);
   __syncthreads();
-  if (i >= shape.top_k) return;
-  b.experts[i] = chosen[i];
-  b.expert_weight[i] = expf(logit[chosen[i]] - top) / total;
+  if (i < shape.top_k) b.expert_weight[i] = expf(logit[chosen[i]] * rsqrtf(mean + shape.eps) - top) / total;
 }
 
 /* Fragments under way in a warp; a block of bf16 takes more memory for fewer. */
 template <ek_type F>
-constexpr int kInSlots = slots_for(kTurnBytes<F>, kWarps, 3);
+constexpr int kInSlots = slots_for(kTurnBytes<F>, kWarps, 2);
 
 constexpr int kTiles = 2; /* of 16 hidden values, per block: two warps share the columns of gate, two of up */
 
@@ -65,7 +64,6 @@ __global__ void __launch_bounds__(kThreads, 3)
   uint4* memory = dynamic_shared<uint4>();
   __shared__ float sums[kWarps * kRows], squares[kWarps], logit[kMostExperts];
   __shared__ int32_t chosen[kMostExperts];
-  allow_next_kernel();
   const int32_t before = layer.router == nullptr ? 0 : 1;
   if (static_cast<int32_t>(blockIdx.x) < before) return weigh_experts(b, shape);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -88,6 +86,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   if (is_shared) stream.prefetch();
   const Eight norm = load_norm(layer.ffn_norm, shape.hidden);
   wait_for_kernel_before();
+  allow_next_kernel(); /* experts_out reads the logits before it waits */
   if (!is_shared) {
     const int32_t i = threadIdx.x;
     if (i < shape.n_experts) logit[i] = b.router[i];
@@ -137,17 +136,17 @@ constexpr int kOutSlotBytes = kTurnBytes<R> > kTurnBytes<S> ? kTurnBytes<R> : kT
 template <ek_type R, ek_type S>
 constexpr int kManySlots = 144 * 1024 / (kOutSlotBytes<R, S> * kOutWarps) < 3 ? 2 : 3;
 constexpr int kFewSlots = 1;
-constexpr size_t kStaticShared = 4096; /* of the kernel, at most */
+constexpr size_t kStaticShared = 5120; /* of the kernel, at most */
 static_assert(2 * kOutWarps * kTurnBytes<EK_Q8_0> <= 144 * 1024, "two slots of the largest turn");
 
 /* One block per 16 rows of the residual: shared experts, then the chosen ones in order. R: type of the routed
  * down weights, S: of the shared ones. */
 template <ek_type R, ek_type S, int kSlots>
 __global__ void __launch_bounds__(kOutThreads, 1)
-    experts_out_kernel(StepBuffers b, WeightView down, WeightView shared_down, int32_t n_routed,
-                       HiddenRange range) {
+    experts_out_kernel(StepBuffers b, WeightView down, WeightView shared_down, int32_t n_experts,
+                       int32_t n_routed, HiddenRange range) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float sums[kOutWarps][kRows], weight[kMostExperts];
+  __shared__ float sums[kOutWarps][kRows], weight[kMostExperts], logit[kMostExperts];
   __shared__ int32_t expert[kMostExperts];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int32_t row = blockIdx.x * kRows;
@@ -177,13 +176,18 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   };
   TurnStream<kSlots> stream{shared_turns + share_of(n_routed * routed_turns, first_routed, kOutWarps)};
   stream.prefetch(copy, shared_turns);
-  wait_for_kernel_before();
-  if (static_cast<int32_t>(threadIdx.x) < n_routed) {
-    expert[threadIdx.x] = b.experts[threadIdx.x];
-    weight[threadIdx.x] = b.expert_weight[threadIdx.x];
+  if (n_routed > 0) {
+    /* experts_in has begun, so the logits are there. */
+    const int32_t i = threadIdx.x;
+    if (i < n_experts) logit[i] = b.router[i];
+    if (i < n_routed) expert[i] = i; /* where a NaN has no rank */
+    __syncthreads();
+    rank_experts(logit, n_experts, n_routed, expert);
+    __syncthreads();
+    stream.prefetch(copy, kSlots);
   }
-  __syncthreads();
-  stream.prefetch(copy, kSlots);
+  wait_for_kernel_before();
+  if (static_cast<int32_t>(threadIdx.x) < n_routed) weight[threadIdx.x] = b.expert_weight[threadIdx.x];
   const Staged<R> x = staged_in<Staged<R>>(memory, range.n_groups);
   if constexpr (R == EK_BF16) {
     copy_staged(x, b.hidden_parts.from(range.first), range.n_groups);
@@ -228,7 +232,7 @@ void launch_out(const Step& s, const LiteLayer& layer) {
   const auto launch_with = [&]<int kSlots>() {
     launch_overlapped(s, routed ? "experts_out" : "dense_out", experts_out_kernel<R, S, kSlots>,
                       s.shape.hidden / kRows, kOutThreads, vector + slot * kSlots, s.b, layer.down,
-                      layer.shared_down, routed ? s.shape.top_k : 0, range);
+                      layer.shared_down, s.shape.n_experts, routed ? s.shape.top_k : 0, range);
   };
   constexpr int kMany = kManySlots<R, S>;
   if (vector + slot * kMany + kStaticShared <= s.b.most_shared) {

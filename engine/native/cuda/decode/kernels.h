@@ -51,8 +51,7 @@ struct StepBuffers {
   float* router_before; /* (n_experts) the logits' share of the residual before attention (route.cuh) */
   float* router;        /* (n_experts) logits times the rms of the residual */
   float* router_out;    /* (layers, n_experts, heads * value) what the heads add to them */
-  int32_t* experts;     /* (top_k) */
-  float* expert_weight; /* (top_k) */
+  float* expert_weight; /* (top_k) of the chosen experts, the best first */
   /* Gated hidden values, as experts_out takes them: of top_k experts, of the shared experts, of a dense layer;
    * each padded with zeros to a multiple of 128. */
   Digits hidden_digits;

@@ -75,9 +75,13 @@ constexpr int kStepBlocks = 2;
 __device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks,
                            int32_t layer_index, float eps, float softmax_scale) {
   wait_for_kernel_before();
+  allow_next_kernel();
   if (blockIdx.x + 1 < gridDim.x) return turn_queries(b, softmax_scale);
   store_row(b, layer, n_blocks, layer_index, eps);
 }
+
+/* These kernels let the next one begin when the one before is done, not earlier: attention and scores load what
+ * earlier steps stored, and need the step's state for that, before they wait. */
 
 /* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last two: store_step.
  */
@@ -86,7 +90,6 @@ __global__ void __launch_bounds__(kThreads)
     absorb_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
                   float softmax_scale) {
   __shared__ uint4 memory[kStagedGroup];
-  allow_next_kernel();
   if (blockIdx.x >= kAbsorbBlocks) {
     store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
@@ -95,6 +98,7 @@ __global__ void __launch_bounds__(kThreads)
   const int h = tile / kTilesPerHead, row = tile % kTilesPerHead * kRows;
   const Fragment<F> f = load_fragment<F>(layer.k_b, layer.k_b.row(h, row), 0, lane);
   wait_for_kernel_before();
+  allow_next_kernel();
   const Staged<F> x = staged_in<Staged<F>>(memory, 1);
   stage_group(x, b.q + h * (kNope + kRope), softmax_scale);
   __syncthreads();
@@ -117,7 +121,6 @@ __global__ void __launch_bounds__(kThreads)
                        float softmax_scale) {
   __shared__ float query[kNope], sums[kSlices][kGroup];
   constexpr int kGroups = kLatent / kGroup;
-  allow_next_kernel();
   if (blockIdx.x >= kHeads * kGroups) {
     store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
@@ -125,6 +128,7 @@ __global__ void __launch_bounds__(kThreads)
   const int h = blockIdx.x / kGroups, group = blockIdx.x % kGroups;
   const int unit = threadIdx.x % kUnitsPerGroup, slice = threadIdx.x / kUnitsPerGroup;
   wait_for_kernel_before();
+  allow_next_kernel();
   for (int i = threadIdx.x; i < kNope; i += kThreads) query[i] = b.q[h * (kNope + kRope) + i] * softmax_scale;
   __syncthreads();
   float sum[8] = {};

@@ -97,7 +97,6 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
     const LiteLayer& layer = weights.layers[i];
     if (layer.router != nullptr) fold_router(d, s, layer, b.router_out + i * folded);
   }
-  b.experts = st.take<int32_t>(static_cast<size_t>(s.top_k));
   b.expert_weight = st.take<float>(static_cast<size_t>(s.top_k));
   b.expert_width = padded(s.ff);
   b.shared_width = padded(s.shared_ff);

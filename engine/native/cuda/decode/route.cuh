@@ -53,7 +53,7 @@ __device__ void route_rows(int32_t block, int32_t n_experts, int32_t dim, Weight
 inline int32_t route_blocks(int32_t n_experts) { return ceil_div(n_experts, kRouted); }
 
 /* The top_k experts with the largest of n logits in shared memory, the best first; of equal ones the lower index
- * is better. All threads of a block of kRouteThreads call, behind a barrier, and need one after it. */
+ * is better. All threads of a block of kRouteThreads or more call, behind a barrier, and need one after it. */
 __device__ inline void rank_experts(const float* logit, int32_t n, int32_t top_k, int32_t* chosen) {
   const int quarter = threadIdx.x % 4;
   for (int32_t first = 0; first < n; first += kRouteThreads / 4) {

@@ -9,25 +9,28 @@ namespace {
 __global__ void __launch_bounds__(kThreads) score_kernel(StepBuffers b, int32_t n_blocks, int32_t layer) {
   __shared__ int32_t block_of[kBlocksPerGroup];
   allow_next_kernel();
-  wait_for_kernel_before();
+  /* absorb has begun, so what earlier steps stored and the step's state are there. */
   const int32_t t = b.state->position, group = blockIdx.x;
   if (threadIdx.x < kBlocksPerGroup)
     block_of[threadIdx.x] =
         b.blocks[min(group * kBlocksPerGroup + static_cast<int32_t>(threadIdx.x), n_blocks - 1)];
-  if (group * kScoreRows > t / kPoolStride) return;
+  if (group * kScoreRows > t / kPoolStride) return wait_for_kernel_before();
   __syncthreads();
   const __nv_bfloat16* pooled = b.pooled + static_cast<size_t>(layer) * n_blocks * 4 * kRow;
-  score_group(dynamic_shared<uint4>(), b.query, group, t, b.scores, [&](int32_t row) {
-    return pooled + (static_cast<size_t>(block_of[row / 4 - group * kBlocksPerGroup]) * 4 + row % 4) * kRow;
-  });
+  score_group(
+      dynamic_shared<uint4>(), b.query, group, t, b.scores,
+      [&](int32_t row) {
+        return pooled + (static_cast<size_t>(block_of[row / 4 - group * kBlocksPerGroup]) * 4 + row % 4) * kRow;
+      },
+      [] { wait_for_kernel_before(); });
 }
 
 /* One block. Where the token is the first of a tile of prefill, its list is also the tile's: a prompt may go
  * on inside of it. */
 __global__ void __launch_bounds__(kSelectThreads)
     select_kernel(StepBuffers b, LiteShape shape, int32_t layer, int32_t n_keys) {
-  allow_next_kernel();
   wait_for_kernel_before();
+  allow_next_kernel(); /* attention reads the query before it waits */
   const int32_t t = b.state->position;
   const uint8_t* marked =
       select_blocks(b.scores, t, shape.local, shape.top, n_keys, dynamic_shared<uint64_t>());

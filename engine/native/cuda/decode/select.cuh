@@ -25,20 +25,24 @@ inline size_t select_shared(int32_t n_keys) {
 inline int32_t select_keys(int32_t n_blocks) { return ceil_div(n_blocks, kBlocksPerGroup) * kBlocksPerGroup; }
 
 /* Scores of kScoreRows pooled rows with the token at t: per head their maximum and sum, and the mass of each
- * 64 tokens. row_of(i): where pooled row i lies, of those up to t. All kThreads threads of the block call. */
-template <class RowOf>
+ * 64 tokens. row_of(i): where pooled row i lies, of those up to t. queries and the last pooled row are there
+ * behind wait(). All kThreads threads of the block call. */
+template <class RowOf, class Wait>
 __device__ void score_group(uint4* memory, const __nv_bfloat16* queries, int32_t group, int32_t t,
-                            const ScoreSums& out, RowOf&& row_of) {
+                            const ScoreSums& out, RowOf&& row_of, Wait&& wait) {
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory);
   __nv_bfloat16* query = tile + kScoreRows * kPitch;
   float* score = reinterpret_cast<float*>(query + kHeads * kPitch);
   constexpr int kChunks = kRow / 8, kShare = kHeads * kSPitch;
   const int32_t first = group * kScoreRows, n = t / kPoolStride + 1;
-  for (int i = threadIdx.x; i < kScoreRows * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool valid = first + row < n;
+  const auto load = [&](int32_t row, int32_t chunk, bool valid) {
     copy_async_16(tile + row * kPitch + chunk * 8, row_of(valid ? first + row : first) + chunk * 8, valid);
+  };
+  for (int i = threadIdx.x; i < kScoreRows * kChunks; i += kThreads) {
+    if (first + i / kChunks != n - 1) load(i / kChunks, i % kChunks, first + i / kChunks < n);
   }
+  wait();
+  if (n - 1 - first < kScoreRows && threadIdx.x < kChunks) load(n - 1 - first, threadIdx.x, true);
   load_query(query, queries);
   copy_async_commit();
   copy_async_wait<0>();

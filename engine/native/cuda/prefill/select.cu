@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(kThreads)
                     static_cast<size_t>(layer) * shape.n_blocks + static_cast<size_t>(cache.blocks[row / 4]);
                 return row == t / kPoolStride ? cache.cache + place * 64 * kRow
                                               : cache.pooled + (place * 4 + row % 4) * kRow;
-              });
+              },
+              [] {});
 }
 
 /* A block per tile: its list. */
