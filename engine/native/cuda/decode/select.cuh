@@ -84,17 +84,18 @@ __device__ inline void find_digit(const int32_t* count, int32_t wanted, Digit* o
 }
 
 /* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are fewer. Found 8
- * bits at a time: sorting 2048 keys takes 66 rounds of all threads, this rarely more than four. All
- * kSelectThreads threads of the block call, top > 0. */
-__device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
+ * bits at a time: sorting 2048 keys takes 66 rounds of all threads, this rarely more than four. All Threads
+ * threads of the block call, top > 0. */
+template <int Threads>
+__device__ uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
   __shared__ int32_t count[256];
   __shared__ Digit digit;
   uint64_t prefix = 0;
   int32_t wanted = top;
   for (int shift = 56; shift >= 0; shift -= 8) {
-    for (int i = threadIdx.x; i < 256; i += kSelectThreads) count[i] = 0;
+    for (int i = threadIdx.x; i < 256; i += Threads) count[i] = 0;
     __syncthreads();
-    for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
+    for (int32_t j = threadIdx.x; j < n; j += Threads) {
       const uint64_t k = key[j];
       if (k != 0 && ((k ^ prefix) >> shift) < 256) atomicAdd(count + (k >> shift & 255), 1);
     }
@@ -167,7 +168,7 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
     key[j] = static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j));
   }
   __syncthreads();
-  const uint64_t least = top > 0 ? least_of_best(key, n, top) : ~uint64_t{0};
+  const uint64_t least = top > 0 ? least_of_best<kSelectThreads>(key, n, top) : ~uint64_t{0};
   for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
     if (key[j] >= least) marked[j] = 1;
   }
