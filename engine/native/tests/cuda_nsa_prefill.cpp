@@ -171,18 +171,15 @@ void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, int32_t n,
     prompt.check_token(reference, dense, first, t);
     prompt.check_token(reference, sparse, first, t);
   }
-  const ek::cuda::UnionSize size = attention.union_size(first, n);
-  check(size.of_warp <= size.of_tile && size.of_tile <= (n + 63) / 64,
-        "a tile needs more blocks than there are");
-  std::printf("     tokens %d to %d, %d blocks: error dense %.2g, sparse %.2g, choice %.2g; union %.1f\n",
-              first, n - 1, rule.selected, prompt.worst[0], prompt.worst[1], prompt.worst[2], size.of_tile);
+  std::printf("     tokens %d to %d, %d blocks: error dense %.2g, sparse %.2g, choice %.2g\n", first, n - 1,
+              rule.selected, prompt.worst[0], prompt.worst[1], prompt.worst[2]);
 }
 
 /* However a prompt is cut into runs and runs into parts, and whenever it runs, the bits are the same. */
 void test_cuts(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32_t>& ends) {
   const int32_t n = ends.back();
   const Prompt prompt(n);
-  const PrefillAttention whole(d, n, n, rule), parts(d, n, n, rule, 128);
+  const PrefillAttention whole(d, n, n, rule), parts(d, n, n, rule, 128, 256);
   for (bool sparse : {false, true}) {
     const std::string name = sparse ? "sparse: " : "dense: ";
     const Answer expected = prompt.run(d, whole, sparse, 0, n);
@@ -223,7 +220,7 @@ int main() {
     test_against_reference(d, NsaRule{}, 1175, 1090, 11);
     if (!kEmulated) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
     test_cuts(d, small,
-              kEmulated ? std::vector<int32_t>{1, 63, 200, 390} : std::vector<int32_t>{1, 63, 300, 1500});
+              kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
     test_refused(d);
   } catch (const std::exception& e) {
     check(false, e.what());

@@ -390,14 +390,14 @@ double BatchAttention::dense_bytes(int32_t position) { return 2.0 * kRow * (posi
 
 double BatchAttention::sparse_bytes(int32_t position) const {
   const int32_t own = position / 64, first = rule_.window_begin(position) / 64;
-  const double listed = rule_.n_selected(position), near = std::min<double>(rule_.local, own + 1);
-  const double blocks = std::min<double>(own + 1, listed + std::max(0.0, own - first + 1 - near));
-  return 2.0 * kRow * (pooled_visible(position) + 64.0 * blocks);
+  const double listed = rule_.n_selected(position), near = std::min(rule_.local, own + 1);
+  const double blocks = std::min(own + 1.0, listed + std::max(0.0, own - first + 1 - near));
+  return 2.0 * kRow * (pooled_visible(position) + 64 * blocks - (63 - position % 64));
 }
 
 double BatchAttention::sparse_rows(int32_t position) const {
-  return pooled_visible(position) + std::min(64.0 * rule_.selected, position + 1.0) +
-         std::min<double>(rule_.window, position + 1.0);
+  return pooled_visible(position) + 64.0 * rule_.n_selected(position) - (63 - position % 64) +
+         (position + 1 - rule_.window_begin(position));
 }
 
 double BatchAttention::operations(double n_rows) { return n_rows * kHeads * 2 * (kRow + kLatent); }

@@ -4,13 +4,13 @@
  * multiprocessor. There is one buffer of keys and one of values: values arrive while scores are computed, and
  * the next keys while values are summed.
  *
- * Every query has its own rows that count: a range, and of the blocks those it is a member of. A warp leaves
- * out the blocks that none of its queries sees. Rows that do not count have weight 0 exactly and leave the
- * rest as it is, so a query's result does not depend on the other ones of its tile. */
+ * Every query has a range of rows that count. A warp leaves out the blocks that none of its queries sees.
+ * Rows that do not count have weight 0 exactly and leave the rest as it is, so a query's result does not
+ * depend on the other ones of its tile. */
 #ifndef EK_CUDA_NSA_EXPANDED_CUH
 #define EK_CUDA_NSA_EXPANDED_CUH
 #include "../prefill/tile.cuh"
-#include "prefill.h"
+#include "prefill_kernels.h"
 
 namespace ek::cuda {
 
@@ -93,17 +93,26 @@ __device__ inline void clear(QuerySums& sums) {
 /* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
 using BlockScores = float[2][kBlockRows / 8][4];
 
-/* Begins to copy the tile's queries; those outside of the chunk become zeros. */
-__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
+/* Begins to copy a tile's queries of one head; row_of(i): which of the run, negative for none, which becomes
+ * zeros. */
+template <class RowOf>
+__device__ void load_query_rows(const ExpandedShared& s, const PrefillQueries& q, int head, RowOf&& row_of) {
   constexpr int kChunks = kKeyWidth / 8;
   for (int i = threadIdx.x; i < kTileQueries * kChunks; i += kQueryThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
-    const int32_t position = tile.at + row;
-    const bool valid = position >= q.first && position < q.end;
-    const size_t r = valid ? position - q.first : 0;
+    const int32_t own = row_of(row);
+    const size_t r = own < 0 ? 0 : own;
     copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
-                  q.query + (r * kHeads + tile.head) * kKeyWidth + chunk * 8, valid);
+                  q.query + (r * kHeads + head) * kKeyWidth + chunk * 8, own >= 0);
   }
+}
+
+/* The same of the tile's positions; those outside of the run become zeros. */
+__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
+  load_query_rows(s, q, tile.head, [&](int row) {
+    const int32_t position = tile.at + row;
+    return position < q.end ? position - q.first : -1;
+  });
 }
 
 /* Begins to copy 64 keys from row `at` on; those from `end` on become zeros. */
@@ -160,15 +169,15 @@ __device__ inline void score_block(BlockScores& scores, const ExpandedShared& s)
   }
 }
 
-/* Removes scores of rows that do not count. members: a bit per query of the warp. */
+/* Removes scores of rows that do not count. */
 template <class Range>
 __device__ void hide_rows(BlockScores& scores, const Range& range, const PrefillQueries& q,
-                          const QueryTile& tile, uint32_t members, int32_t at) {
+                          const QueryTile& tile, int32_t at) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int r = 0; r < 4; r++) {
     const int32_t position = tile.position(r);
-    const bool counts = position >= q.first && position < q.end && (members >> (r * 8 + lane / 4) & 1) != 0;
+    const bool counts = position >= q.first && position < q.end;
     const int32_t begin = counts ? range.begin(position) - at : kBlockRows, end = range.end(position) - at;
 #pragma unroll
     for (int n = 0; n < kBlockRows / 8; n++) {
@@ -235,14 +244,13 @@ __device__ inline void add_values(QuerySums& sums, const BlockScores& weights, c
   }
 }
 
-constexpr uint32_t kAllMembers = 0xffffffffu;
-
-/* Blocks from `first` on in order, with every query. */
+/* Blocks from `first` on in order. */
 struct BlocksInOrder {
   int32_t first;
 
   __device__ int32_t at(int32_t entry) const { return (first + entry) * kBlockRows; }
-  __device__ uint32_t members(int32_t) const { return kAllMembers; }
+  /* Whether queries of the block `own` may see it. */
+  __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
 /* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
@@ -255,16 +263,15 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
   if (n > 0) load_keys(s, rows, blocks.at(0), n_rows, tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
     const int32_t at = blocks.at(entry);
-    const uint32_t members = blocks.members(entry);
-    const bool counts = members != 0 && at < warp.last && at + kBlockRows > warp.first;
+    const bool counts =
+        blocks.counts(entry, tile.warp_at() / kBlockRows) && at < warp.last && at + kBlockRows > warp.first;
     copy_async_wait<0>();
     __syncthreads(); /* keys are here, and nobody needs the values before */
     load_values(s, rows, at, n_rows, tile.head);
     BlockScores scores;
     if (counts) {
       score_block(scores, s);
-      if (members != kAllMembers || at < warp.from || at + kBlockRows > warp.to)
-        hide_rows(scores, range, q, tile, members, at);
+      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
       float scale[2][2];
       weigh_block(scores, sums, scale);
       weighed(entry, scores, scale);
@@ -273,6 +280,38 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
     __syncthreads(); /* values are here, and nobody needs the keys */
     if (entry + 1 < n) load_keys(s, rows, blocks.at(entry + 1), n_rows, tile.head);
     if (counts) add_values(sums, scores, s);
+  }
+}
+
+/* Stores the sums of a tile's queries; slot_of(row): of a query of the tile, negative for none. Goes through
+ * the warp's own rows of the queries in shared memory, which are not needed any more. */
+template <class SlotOf>
+__device__ void store_slots(const ExpandedShared& s, const SelectedParts& parts, const QuerySums& sums,
+                            int head, SlotOf&& slot_of) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpQueries;
+  __syncwarp();
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const int row = first + r * 8 + lane / 4;
+    const int32_t slot = slot_of(row);
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n++)
+      *reinterpret_cast<uint32_t*>(s.query + row * kExpandedPitch + n * 8 + lane % 4 * 2) =
+          pack_bf16(sums.out[r / 2][n][r % 2 * 2], sums.out[r / 2][n][r % 2 * 2 + 1]);
+    if (slot >= 0 && lane % 4 == 0)
+      parts.sums[static_cast<size_t>(slot) * kHeads + head] = {sums.top[r / 2][r % 2],
+                                                               sums.total[r / 2][r % 2]};
+  }
+  __syncwarp();
+  constexpr int kChunks = kValue / 8;
+#pragma unroll 4
+  for (int i = lane; i < kWarpQueries * kChunks; i += kWarp) {
+    const int row = first + i / kChunks, chunk = i % kChunks;
+    const int32_t slot = slot_of(row);
+    if (slot < 0) continue;
+    *reinterpret_cast<uint4*>(parts.values + (static_cast<size_t>(slot) * kHeads + head) * kValue +
+                              chunk * 8) =
+        *reinterpret_cast<const uint4*>(s.query + row * kExpandedPitch + chunk * 8);
   }
 }
 

@@ -1,7 +1,7 @@
 /* The kernels of PrefillAttention: a block per head and tile of 128 queries. Tiles of a head come next to
  * each other, so that its keys and values stay in L2; the last tiles have the most rows and come first. */
 #include "expanded.cuh"
-#include "prefill.h"
+#include "prefill_kernels.h"
 
 namespace ek::cuda {
 
@@ -124,15 +124,16 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       });
 }
 
-/* The blocks of a tile's plan, and the warp's members. */
-struct PlannedBlocks {
-  const int32_t* block;
-  const uint4* member;
+/* The forced blocks of a tile's queries: the first ones, and from `first_local` on those in order. */
+struct ForcedBlocks {
+  NsaRule rule;
+  int32_t first_local;
 
-  __device__ int32_t at(int32_t entry) const { return block[entry] * kBlockRows; }
-  __device__ uint32_t members(int32_t entry) const {
-    return word_of(member[entry], static_cast<int>(threadIdx.x) / kWarp);
+  __device__ int32_t block(int32_t entry) const {
+    return entry < rule.initial ? entry : max(rule.initial, first_local) + entry - rule.initial;
   }
+  __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
+  __device__ bool counts(int32_t entry, int32_t own) const { return rule.is_forced(block(entry), own); }
 };
 
 /* sums += the gated window. grid (tiles, heads) */
@@ -154,25 +155,23 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       });
 }
 
-/* out = sums + the gated selected blocks. grid (tiles, heads) */
+/* The slot of the forced blocks, the last of each query. q: a group. grid (tiles, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
-    selected_prefill_kernel(PrefillQueries q, ExpandedRows rows, TilePlans plans, const float* before) {
+    forced_prefill_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, SelectedParts parts) {
   const ExpandedShared s = expanded_shared();
   const QueryTile tile = query_tile(q);
   load_queries(s, q, tile);
-  const int32_t plan = tile.at / kTileQueries - q.first / kTileQueries;
-  const size_t entries = static_cast<size_t>(plan) * plans.most;
+  const int32_t last = last_of(q, tile), own = last / kBlockRows;
+  const ForcedBlocks blocks{rule, max(tile.at, q.first) / kBlockRows - rule.local + 1};
+  const int32_t n = min(rule.initial, own + 1) + max(0, own - max(rule.initial, blocks.first_local) + 1);
   QuerySums sums;
   clear(sums);
-  attend_blocks(s, rows, PlannedBlocks{plans.block + entries, plans.member + entries}, plans.n[plan],
-                last_of(q, tile) + 1, q, tile, RowsBefore{}, sums,
+  attend_blocks(s, rows, blocks, n, last + 1, q, tile, RowsBefore{}, sums,
                 [](int32_t, const BlockScores&, const float(&)[2][2]) {});
-  for_each_pair(
-      q, tile, sums, [&](int r) { return gate_over_total(q, tile, sums, r, 1); },
-      [&](size_t at, float a, float b) {
-        const float2 other = *reinterpret_cast<const float2*>(before + at);
-        *reinterpret_cast<uint32_t*>(q.out + at) = pack_bf16(other.x + a, other.y + b);
-      });
+  store_slots(s, parts, sums, tile.head, [&](int row) {
+    const int32_t position = tile.at + row;
+    return position >= q.first && position < q.end ? (position - q.first + 1) * parts.n - 1 : -1;
+  });
 }
 
 int32_t n_tiles_of(int32_t first, int32_t end) { return (end - 1) / kTileQueries - first / kTileQueries + 1; }
@@ -186,35 +185,55 @@ PrefillQueries part_of(const PrefillQueries& q, int32_t first, int32_t end) {
 }  // namespace
 
 PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most_tokens, const NsaRule& rule,
-                                   int32_t part)
-    : device_(d), most_queries_(most_queries), most_tokens_(most_tokens), part_(part), rule_(rule) {
+                                   int32_t part, int32_t group)
+    : device_(d),
+      most_queries_(most_queries),
+      most_tokens_(most_tokens),
+      part_(part),
+      group_(group),
+      rule_(rule),
+      b_(std::make_unique<PrefillBuffers>()) {
   check_rule(rule);
-  EK_REQUIRE(
-      most_queries >= 1 && most_tokens >= most_queries && part >= kTileQueries && part % kTileQueries == 0,
-      "prefill needs tokens, and parts in multiples of %d, got %d of %d in parts of %d", kTileQueries,
-      most_queries, most_tokens, part);
-  const size_t n = static_cast<size_t>(most_queries), heads = kHeads;
-  const size_t in_part = static_cast<size_t>(std::min(part, most_queries)) * heads;
-  const size_t tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
-  const size_t n_plans = n / kTileQueries + 2;
-  mass_.most_tiles = static_cast<int32_t>(tiles);
-  plans_.most = std::min(ceil_div(most_tokens, 64), kTileQueries * rule.selected);
-  const size_t planned = n_plans * static_cast<size_t>(plans_.most);
-  memory_ = DeviceMemory(16 * planned +
-                         sizeof(float) * (in_part * (tiles * 17 + 2) + n * heads * kValue +
-                                          n * static_cast<size_t>(rule.selected) + planned + n_plans));
-  plans_.member = memory_.as<uint4>();
-  float* at = memory_.as<float>(16 * planned);
+  EK_REQUIRE(most_queries >= 1 && most_tokens >= most_queries && part >= kTileQueries &&
+                 group >= kTileQueries && part % kTileQueries == 0 && group % kTileQueries == 0,
+             "prefill needs tokens, and parts and groups in multiples of %d, got %d of %d in %d and %d",
+             kTileQueries, most_queries, most_tokens, part, group);
+  const size_t n = static_cast<size_t>(most_queries), selected = static_cast<size_t>(rule.selected);
+  const size_t in_part = static_cast<size_t>(std::min(part, most_queries)) * kHeads;
+  const size_t in_group = static_cast<size_t>(std::min(group, most_queries));
+  const size_t pooled_tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
+  const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
+  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local), slots = chosen + 1;
+  const size_t tiles = in_group * chosen / kTileQueries + n_blocks + 1;
+  b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
+  b_->parts.n = static_cast<int32_t>(slots);
+  b_->pairs.most_tiles = static_cast<int32_t>(tiles);
+  constexpr size_t kWord = sizeof(float);
+  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + n * kHeads * kValue +
+                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
+                       3 * tiles + 1;
+  b_->memory = DeviceMemory(words * kWord);
+  float* at = b_->memory.as<float>();
   const auto take = [&](size_t count) { return std::exchange(at, at + count); };
-  mass_.mass = take(in_part * tiles * 16);
-  sums_ = take(n * heads * kValue);
-  mass_.base = take(in_part * tiles);
-  mass_.top = take(in_part);
-  mass_.total = take(in_part);
-  lists_ = reinterpret_cast<int32_t*>(take(n * static_cast<size_t>(rule.selected)));
-  plans_.block = reinterpret_cast<int32_t*>(take(planned));
-  plans_.n = reinterpret_cast<int32_t*>(take(n_plans));
+  const auto integers = [&](size_t count) { return reinterpret_cast<int32_t*>(take(count)); };
+  b_->parts.values = reinterpret_cast<__nv_bfloat16*>(take(in_group * slots * kHeads * kValue / 2));
+  b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
+  b_->sums = take(n * kHeads * kValue);
+  b_->mass.mass = take(in_part * pooled_tiles * 16);
+  b_->mass.base = take(in_part * pooled_tiles);
+  b_->mass.top = take(in_part);
+  b_->mass.total = take(in_part);
+  b_->lists = integers(n * selected);
+  b_->pairs.pair = integers(in_group * chosen);
+  b_->pairs.count = integers(n_blocks);
+  b_->pairs.cursor = integers(n_blocks);
+  b_->pairs.tile_block = integers(tiles);
+  b_->pairs.tile_first = integers(tiles);
+  b_->pairs.tile_end = integers(tiles);
+  b_->pairs.n_tiles = integers(1);
 }
+
+PrefillAttention::~PrefillAttention() = default;
 
 void PrefillAttention::check_run(const PrefillQueries& q) const {
   EK_REQUIRE(q.first >= 0 && q.end > q.first && q.end - q.first <= most_queries_ && q.end <= most_tokens_,
@@ -230,6 +249,24 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
   mark("dense");
 }
 
+void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
+                                    int32_t end) const {
+  const PrefillQueries group = part_of(q, first, end);
+  const size_t skipped = static_cast<size_t>(first - q.first);
+  const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
+  if (b_->parts.n > 1) {
+    launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
+    mark("pair");
+    launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
+    mark("chosen");
+  }
+  launch(device_.stream, "forced_prefill", {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared},
+         forced_prefill_kernel, group, rows, rule_, b_->parts);
+  mark("forced");
+  launch_combine_slots(device_.stream, group, rule_, b_->parts, b_->sums + skipped * kHeads * kValue);
+  mark("combine");
+}
+
 void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
                               const ExpandedRows& pooled) const {
   check_run(q);
@@ -239,27 +276,29 @@ void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
     const size_t skipped = static_cast<size_t>(first - q.first);
     launch(device_.stream, "pooled_prefill",
            {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
-           pooled, mass_, sums_ + skipped * kHeads * kValue);
+           pooled, b_->mass, b_->sums + skipped * kHeads * kValue);
     mark("pooled");
-    launch_select_queries(device_.stream, mass_, rule_, first, end,
-                          lists_ + skipped * static_cast<size_t>(rule_.selected));
+    launch_select_queries(device_.stream, b_->mass, rule_, first, end,
+                          b_->lists + skipped * static_cast<size_t>(rule_.selected));
     mark("select");
     first = end;
   }
-  launch_plan_tiles(device_.stream, plans_, rule_, lists_, q.first, q.end);
-  mark("plan");
-  const LaunchShape shape{{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared};
-  launch(device_.stream, "window_prefill", shape, window_prefill_kernel, q, rows, rule_, sums_);
+  launch(device_.stream, "window_prefill",
+         {{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared}, window_prefill_kernel, q,
+         rows, rule_, b_->sums);
   mark("window");
-  launch(device_.stream, "selected_prefill", shape, selected_prefill_kernel, q, rows, plans_, sums_);
-  mark("selected");
+  for (int32_t first = q.first; first < q.end;) {
+    const int32_t end = std::min(q.end, first - first % kTileQueries + group_);
+    attend_group(q, rows, first, end);
+    first = end;
+  }
 }
 
 std::vector<std::vector<int32_t>> PrefillAttention::selected(int32_t first, int32_t end) const {
   device_.wait();
   const size_t n = static_cast<size_t>(end - first), each = static_cast<size_t>(rule_.selected);
   std::vector<int32_t> all(n * each);
-  check(cudaMemcpy(all.data(), lists_, all.size() * sizeof(int32_t), cudaMemcpyDeviceToHost),
+  check(cudaMemcpy(all.data(), b_->lists, all.size() * sizeof(int32_t), cudaMemcpyDeviceToHost),
         "reading the selected blocks");
   std::vector<std::vector<int32_t>> out;
   for (size_t i = 0; i < n; i++) {
@@ -267,25 +306,6 @@ std::vector<std::vector<int32_t>> PrefillAttention::selected(int32_t first, int3
     out.emplace_back(from, from + rule_.n_selected(first + static_cast<int32_t>(i)));
   }
   return out;
-}
-
-UnionSize PrefillAttention::union_size(int32_t first, int32_t end) const {
-  device_.wait();
-  const size_t n = static_cast<size_t>(n_tiles_of(first, end));
-  std::vector<int32_t> counts(n);
-  std::vector<uint4> members(n * static_cast<size_t>(plans_.most));
-  check(cudaMemcpy(counts.data(), plans_.n, n * sizeof(int32_t), cudaMemcpyDeviceToHost), "reading plans");
-  check(cudaMemcpy(members.data(), plans_.member, members.size() * sizeof(uint4), cudaMemcpyDeviceToHost),
-        "reading plans");
-  double of_tiles = 0, of_warps = 0;
-  for (size_t i = 0; i < n; i++) {
-    of_tiles += counts[i];
-    for (int32_t k = 0; k < counts[i]; k++) {
-      const uint4& m = members[i * static_cast<size_t>(plans_.most) + static_cast<size_t>(k)];
-      of_warps += (m.x != 0) + (m.y != 0) + (m.z != 0) + (m.w != 0);
-    }
-  }
-  return {of_tiles / static_cast<double>(n), of_warps / static_cast<double>(4 * n)};
 }
 
 namespace {
