@@ -125,7 +125,12 @@ export function formatAttention({ version, device, limits, rows }: AttentionRepo
     rateOf(row, row.sparse),
     row.ratio.toFixed(2),
   ]);
-  const lines = [`tidepool ${version} bench attention`, `device  ${device}`, `limits  ${rates}`, ""];
+  const lines = [
+    `tidepool ${version} bench attention`,
+    `device  ${device}`,
+    `limits  ${rates}`,
+    "",
+  ];
   return `${[...lines, ...formatTable(head, cells)].join("\n")}\n`;
 }
 

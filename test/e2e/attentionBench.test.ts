@@ -1,6 +1,10 @@
 /** `bench attention` at small sizes on an emulated GPU; figures mean nothing here. */
 import { expect, test } from "vitest";
-import { attentionBench, formatAttention, runAttention } from "../../engine/bench/attentionBench.ts";
+import {
+  attentionBench,
+  formatAttention,
+  runAttention,
+} from "../../engine/bench/attentionBench.ts";
 import { emulatedGpu } from "../support/emulatedGpu.ts";
 
 Object.assign(process.env, emulatedGpu());
@@ -23,9 +27,13 @@ test("measures both kinds of attention, of a prompt and of a batch", () => {
     expect(ratio).toBeCloseTo(dense.us / sparse.us, 6);
   }
   // Nothing is left out yet: pooled rows 0 to 4 come on top of what dense attention reads.
-  const bytes = report.rows.map(({ dense, sparse }) => sparse.gbPerS * sparse.us - dense.gbPerS * dense.us);
+  const bytes = report.rows.map(
+    ({ dense, sparse }) => sparse.gbPerS * sparse.us - dense.gbPerS * dense.us,
+  );
   expect((bytes[1] ?? 0) * 1e3).toBeCloseTo(2 * 5 * 576 * 2, 3);
-  expect(formatAttention(report)).toMatch(/^a prompt of 96 .*TFLOP\/s.*\na token of each of 2 sequences of 96 .*GB\/s/m);
+  expect(formatAttention(report)).toMatch(
+    /^a prompt of 96 .*TFLOP\/s.*\na token of each of 2 sequences of 96 .*GB\/s/m,
+  );
 });
 
 test("needs a GPU, and says so", () => {

@@ -12,12 +12,18 @@ constexpr int kCombineThreads = 256, kCombineHeads = kCombineThreads / kWarp;
 /* grid (tiles of pairs, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
     attend_pairs_kernel(PrefillQueries q, ExpandedRows rows, ChosenPairs pairs, SelectedParts parts) {
+  __shared__ int32_t slot[kTileQueries], query[kTileQueries];
   const int32_t tile = blockIdx.x;
   if (tile >= *pairs.n_tiles) return;
   const ExpandedShared s = expanded_shared();
   const int32_t first = pairs.tile_first[tile], n = pairs.tile_end[tile] - first, head = blockIdx.y;
   const int32_t at = pairs.tile_block[tile] * kBlockRows;
-  load_query_rows(s, q, head, [&](int row) { return row < n ? pairs.pair[first + row] / parts.n : -1; });
+  for (int32_t i = threadIdx.x; i < kTileQueries; i += kQueryThreads) {
+    slot[i] = i < n ? pairs.pair[first + i] : -1;
+    query[i] = i < n ? slot[i] / parts.n : -1;
+  }
+  __syncthreads();
+  load_query_rows(s, q, head, [&](int row) { return query[row]; });
   load_keys(s, rows, at, at + kBlockRows, head);
   load_values(s, rows, at, at + kBlockRows, head);
   copy_async_wait<1>();
@@ -35,7 +41,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   __syncthreads();
   if (!counts) return;
   add_values(sums, scores, s);
-  store_slots(s, parts, sums, head, [&](int row) { return row < n ? pairs.pair[first + row] : -1; });
+  store_slots(s, parts, sums, head, [&](int row) { return slot[row]; });
 }
 
 /* A warp per query and head, a lane per 4 values. grid (queries, heads in groups) */
