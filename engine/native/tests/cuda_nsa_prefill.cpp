@@ -218,6 +218,7 @@ int main() {
     const NsaRule small{5, 1, 2, 96};
     test_against_reference(d, small, 450, 0, 29);
     test_against_reference(d, NsaRule{}, 1175, 1090, 11);
+    test_against_reference(d, NsaRule{3, 1, 2, 1}, 300, 230, 17); /* nothing but forced blocks */
     if (!kEmulated) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
     test_cuts(d, small,
               kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});

@@ -286,14 +286,6 @@ int32_t tiles_per_part(int32_t first, int32_t second, int32_t n_parts) {
 
 }  // namespace
 
-void check_rule(const NsaRule& rule) {
-  EK_REQUIRE(rule.initial >= 0 && rule.local >= 1 && rule.window >= 1 &&
-                 rule.selected >= rule.initial + rule.local && rule.selected <= kMostSelected,
-             "sparse attention needs a window and a local block at least, and %d blocks at most, got %d "
-             "selected, %d initial, %d local, window %d",
-             kMostSelected, rule.selected, rule.initial, rule.local, rule.window);
-}
-
 BatchAttention::BatchAttention(Device& d, int32_t n, int32_t most_blocks, const NsaRule& rule)
     : device_(d), n_(n), most_blocks_(most_blocks), rule_(rule) {
   check_rule(rule);
@@ -385,21 +377,5 @@ std::vector<std::vector<int32_t>> BatchAttention::selected(const std::vector<int
   }
   return out;
 }
-
-double BatchAttention::dense_bytes(int32_t position) { return 2.0 * kRow * (position + 1); }
-
-double BatchAttention::sparse_bytes(int32_t position) const {
-  const int32_t own = position / 64, first = rule_.window_begin(position) / 64;
-  const double listed = rule_.n_selected(position), near = std::min(rule_.local, own + 1);
-  const double blocks = std::min(own + 1.0, listed + std::max(0.0, own - first + 1 - near));
-  return 2.0 * kRow * (pooled_visible(position) + 64 * blocks - (63 - position % 64));
-}
-
-double BatchAttention::sparse_rows(int32_t position) const {
-  return pooled_visible(position) + 64.0 * rule_.n_selected(position) - (63 - position % 64) +
-         (position + 1 - rule_.window_begin(position));
-}
-
-double BatchAttention::operations(double n_rows) { return n_rows * kHeads * 2 * (kRow + kLatent); }
 
 }  // namespace ek::cuda

@@ -308,24 +308,4 @@ std::vector<std::vector<int32_t>> PrefillAttention::selected(int32_t first, int3
   return out;
 }
 
-namespace {
-
-double operations_of(double pairs) { return pairs * kHeads * 2 * (kKeyWidth + kValue); }
-
-}  // namespace
-
-double PrefillAttention::dense_operations(int32_t first, int32_t end) {
-  return operations_of((static_cast<double>(end) * (end + 1.0) - static_cast<double>(first) * (first + 1.0)) /
-                       2);
-}
-
-double PrefillAttention::sparse_operations(int32_t first, int32_t end) const {
-  double pairs = 0;
-  for (int32_t t = first; t < end; t++) {
-    const int32_t own = t % 64 + 1; /* of its own block */
-    pairs += pooled_visible(t) + 64.0 * (rule_.n_selected(t) - 1) + own + (t + 1 - rule_.window_begin(t));
-  }
-  return operations_of(pairs);
-}
-
 }  // namespace ek::cuda
