@@ -115,32 +115,30 @@ __device__ inline void load_queries(const ExpandedShared& s, const PrefillQuerie
   });
 }
 
-/* Begins to copy 64 keys from row `at` on; those from `end` on become zeros. */
+/* Begins to copy 64 rows of Chunks times 8 numbers from row `at` of `from` on; those from `end` on become
+ * zeros and are not read. */
+template <int Chunks, int Pitch>
+__device__ void load_block(__nv_bfloat16* to, const __nv_bfloat16* from, size_t stride, int32_t at,
+                           int32_t end) {
+  constexpr int kRowsAtOnce = kQueryThreads / Chunks;
+  const int first = static_cast<int>(threadIdx.x) / Chunks, chunk = static_cast<int>(threadIdx.x) % Chunks;
+  const __nv_bfloat16* source = from + static_cast<size_t>(at + first) * stride + chunk * 8;
+  __nv_bfloat16* place = to + first * Pitch + chunk * 8;
+#pragma unroll
+  for (int row = 0; row < kBlockRows; row += kRowsAtOnce)
+    copy_async_16(place + row * Pitch, source + row * stride, at + first + row < end);
+}
+
 __device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
                                  int head) {
-  constexpr int kChunks = kKeyWidth / 8, kNopeChunks = kNope / 8;
-  for (int i = threadIdx.x; i < kBlockRows * kChunks; i += kQueryThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool valid = at + row < end;
-    const size_t r = valid ? at + row : 0;
-    const __nv_bfloat16* from = chunk < kNopeChunks
-                                    ? rows.keys + (r * kHeads + head) * kNope + chunk * 8
-                                    : rows.rotary + r * rows.rotary_stride + (chunk - kNopeChunks) * 8;
-    copy_async_16(s.key + row * kExpandedPitch + chunk * 8, from, valid);
-  }
+  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
+  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
   copy_async_commit();
 }
 
 __device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
                                    int head) {
-  constexpr int kChunks = kValue / 8;
-  for (int i = threadIdx.x; i < kBlockRows * kChunks; i += kQueryThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool valid = at + row < end;
-    const size_t r = valid ? at + row : 0;
-    copy_async_16(s.value + row * kValuesPitch + chunk * 8,
-                  rows.values + (r * kHeads + head) * kValue + chunk * 8, valid);
-  }
+  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
   copy_async_commit();
 }
 
@@ -152,7 +150,7 @@ __device__ inline void score_block(BlockScores& scores, const ExpandedShared& s)
       for (int i = 0; i < 4; i++) scores[m][n][i] = 0;
     }
   }
-#pragma unroll 4
+#pragma unroll 2
   for (int k = 0; k < kKeyWidth; k += 16) {
     uint32_t a[2][4];
     load_left<kExpandedPitch>(a[0], s.query, first, k, lane);
@@ -189,8 +187,10 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const Prefill
   }
 }
 
-/* Scores become weights. scale[m][r]: of what was summed before, which this applies to the sums. */
+/* Scores become weights. scale[m][r]: of what was summed before, which this applies to the sums. Once a query
+ * has seen much, its maximum rarely changes. */
 __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
+  bool changes = false;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
     for (int r = 0; r < 2; r++) {
@@ -202,6 +202,7 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
       top = fmaxf(sums.top[m][r], top * kLog2e);
       const float base = top == -INFINITY ? 0.0f : top;
       scale[m][r] = exp2f(sums.top[m][r] - base);
+      changes |= scale[m][r] != 1.0f;
 #pragma unroll
       for (int n = 0; n < kBlockRows / 8; n++) {
         for (int i = 0; i < 2; i++) {
@@ -214,11 +215,14 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
       sums.top[m][r] = top;
       sums.total[m][r] = sums.total[m][r] * scale[m][r] + sum;
+    }
+  }
+  if (!__any_sync(0xffffffffu, changes)) return;
 #pragma unroll
-      for (int n = 0; n < kValue / 8; n++) {
-        sums.out[m][n][2 * r] *= scale[m][r];
-        sums.out[m][n][2 * r + 1] *= scale[m][r];
-      }
+  for (int m = 0; m < 2; m++) {
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n++) {
+      for (int i = 0; i < 4; i++) sums.out[m][n][i] *= scale[m][i / 2];
     }
   }
 }
