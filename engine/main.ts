@@ -4,6 +4,7 @@ import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import { RANDOM_TYPES, type RandomTypes } from "./backend/params.ts";
+import { runAttention } from "./bench/attentionBench.ts";
 import { BENCH_NAMES, runBench, runRandomLite } from "./bench/benchCommand.ts";
 import type { BenchReport } from "./bench/report.ts";
 import { runDoctor } from "./doctor/doctorCommand.ts";
@@ -70,8 +71,15 @@ async function serve(options: ServeOptions): Promise<void> {
   });
 }
 
-async function bench(name: BenchReport["bench"], options: BenchCommandOptions): Promise<void> {
+async function bench(
+  name: BenchReport["bench"] | "attention",
+  options: BenchCommandOptions,
+): Promise<void> {
   const { source: sources, quick, json, randomLite: types, peer, device } = options;
+  if (name === "attention") {
+    process.stdout.write(runAttention({ version: packageJson.version, device, quick }, json));
+    return;
+  }
   if (types !== undefined) {
     const command = { version: packageJson.version, types, device, peer, quick };
     process.stdout.write(runRandomLite(name, command, json));
@@ -119,7 +127,7 @@ function engineProgram(): Command {
     .option("--context <tokens>", "smaller context than the model's", wholeNumber)
     .action(serve);
   addCommand(program, "bench", "measure speed beside the machine's own limits")
-    .addArgument(new Argument("<what>", "what to measure").choices(BENCH_NAMES))
+    .addArgument(new Argument("<what>", "what to measure").choices([...BENCH_NAMES, "attention"]))
     .option("--source <files...>", "source files to take prompts from", [])
     .addOption(
       new Option(

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Builds and runs the GPU tests and benchmarks on a machine with an NVIDIA GPU, nvcc, cmake and a C++ compiler; needs no Node.
-#   scripts/gpu.sh              all GPU tests, then the benchmarks of decode and prefill
+#   scripts/gpu.sh              all GPU tests, then the benchmarks of decode, prefill and attention
 #   scripts/gpu.sh PROGRAM …    those programs alone, such as cuda_ops or cuda_bench_decode
 # Code is compiled for the GPU that is there. Exits with 1 when a program fails; runs the others all the same.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-programs=${*:-cuda_ops cuda_attention cuda_decode cuda_prefill cuda_select cuda_model cuda_bench_decode cuda_bench_prefill}
+programs=${*:-cuda_ops cuda_attention cuda_decode cuda_prefill cuda_select cuda_model cuda_nsa_decode cuda_nsa_prefill cuda_bench_decode cuda_bench_prefill cuda_bench_attention}
 build=build/gpu
 PATH=$PATH:/usr/local/cuda/bin
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)

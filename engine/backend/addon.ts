@@ -7,6 +7,16 @@ interface Handle<K extends string> {
   readonly [kind]: K;
 }
 
+/** Attention alone, dense and sparse: ek_attention_times. */
+export interface AttentionTimes {
+  denseUs: number;
+  sparseUs: number;
+  denseBytes: number;
+  sparseBytes: number;
+  denseFlops: number;
+  sparseFlops: number;
+}
+
 export type ContextHandle = Handle<"context">;
 /** Device memory. */
 export type BufferHandle = Handle<"buffer">;
@@ -217,6 +227,12 @@ export interface NativeAddon {
   profileRead(ctx: ContextHandle): OpProfile[];
   measureLimits(ctx: ContextHandle, nBytes: number): { gbPerS: number; gflopPerS: number };
   measureMatrixRate(ctx: ContextHandle): number;
+  measureAttention(
+    ctx: ContextHandle,
+    nTokens: number,
+    batch: number,
+    rounds: number,
+  ): AttentionTimes;
   deviceMemory(ctx: ContextHandle): { freeBytes: number; totalBytes: number };
   /** The three arrays that describe a model: ek_model_params, integers first, then scale, eps and softmaxScale. */
   modelPlan(

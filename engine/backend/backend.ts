@@ -6,6 +6,7 @@
  */
 import type {
   AnyHandle,
+  AttentionTimes,
   BatchHandle,
   BufferHandle,
   ContextHandle,
@@ -334,6 +335,14 @@ export class Backend {
   /** TFLOP/s of bf16 products by the device's matrix units. Throws `bad_argument` where ops do not use any. */
   measureMatrixRate(): number {
     return guard(() => this.#addon.measureMatrixRate(this.#ctx));
+  }
+
+  /**
+   * Attention alone of Coder-V2-Lite's shape: a token of each of `batch` sequences of nTokens, or for 0 a prompt of
+   * them. Throws `bad_argument` where there are no such kernels, `out_of_memory` without room.
+   */
+  measureAttention(nTokens: number, batch: number, rounds: number): AttentionTimes {
+    return guard(() => this.#addon.measureAttention(this.#ctx, nTokens, batch, rounds));
   }
 
   /** Bytes of the device's own memory; undefined where ops work in the machine's. */

@@ -93,7 +93,7 @@ export interface RandomLiteOptions {
   limitsOf?: (backend: Backend) => CardLimits;
 }
 
-function measuredLimits(backend: Backend): CardLimits {
+export function measuredLimits(backend: Backend): CardLimits {
   const { gbPerS } = backend.measureLimits(2 ** 32);
   return { copyGbPerS: gbPerS, matrixTflopPerS: backend.measureMatrixRate() };
 }

@@ -13,7 +13,7 @@ import { type ReplayOptions, replayCommand } from "./replayCommand.ts";
 
 const ENGINE_COMMANDS: readonly (readonly [name: string, what: string])[] = [
   ["serve", "run the engine in the foreground"],
-  ["bench", "measure decode, prefill, fim, fim --replay, lines or context"],
+  ["bench", "measure decode, prefill, fim, attention, fim --replay, lines or context"],
   ["doctor", "say what is wrong on this machine, and what to do"],
 ];
 

@@ -310,4 +310,13 @@ ek_status ek_measure_matrix_rate(ek_context* ctx, double* tflop_per_s) {
   });
 }
 
+ek_status ek_measure_attention(ek_context* ctx, int32_t n_tokens, int32_t batch, int32_t rounds,
+                               ek_attention_times* out) {
+  return guarded([&] {
+    require_context(ctx, "ek_measure_attention");
+    EK_REQUIRE(out != nullptr, "ek_measure_attention: the output is NULL");
+    *out = ctx->backend->measure_attention(n_tokens, batch, rounds);
+  });
+}
+
 }  // extern "C"

@@ -159,6 +159,9 @@ class Backend {
   virtual void synchronise() = 0;
   virtual void measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_per_s) = 0;
   virtual double measure_matrix_rate() { throw ArgError("this device's ops use no matrix units"); }
+  virtual ek_attention_times measure_attention(int32_t, int32_t, int32_t) {
+    throw ArgError("this device has no kernels for the attention of DeepSeek-Coder-V2-Lite alone");
+  }
   /* Leaves zeros where the device has no memory of its own. */
   virtual void device_memory(size_t*, size_t*) {}
 

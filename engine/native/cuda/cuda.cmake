@@ -27,7 +27,8 @@ set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/model/*.cu cuda/device/*.cpp cuda/weights/*.cpp
-     cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu)
+     cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu
+     cuda/nsa/*.cpp cuda/nsa/*.cu)
 add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
 target_include_directories(cuda_kernels PRIVATE include)
 target_include_directories(cuda_kernels SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
@@ -47,7 +48,7 @@ list(FILTER CUDA_PROGRAMS EXCLUDE REGEX "_test\\.cpp$")
 foreach(source ${CUDA_PROGRAMS})
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> tests/attention_model.cpp
-                 tests/lite_reference.cpp)
+                 tests/lite_reference.cpp tests/nsa_reference.cpp)
   target_include_directories(${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(${name} PRIVATE kernels CUDA::cudart_static)
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)

@@ -140,6 +140,11 @@ class PluginBackend final : public Backend {
     inside(table_, [&] { out = inner_->measure_matrix_rate(); });
     return out;
   }
+  ek_attention_times measure_attention(int32_t n_tokens, int32_t batch, int32_t rounds) override {
+    ek_attention_times out{};
+    inside(table_, [&] { out = inner_->measure_attention(n_tokens, batch, rounds); });
+    return out;
+  }
   void device_memory(size_t* free_bytes, size_t* total_bytes) override {
     inside(table_, [&] { inner_->device_memory(free_bytes, total_bytes); });
   }

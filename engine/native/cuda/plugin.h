@@ -15,7 +15,7 @@ class Backend;
 }
 
 /* Changes with any header that both sides read. */
-#define EK_CUDA_PLUGIN_VERSION 2
+#define EK_CUDA_PLUGIN_VERSION 3
 #define EK_CUDA_PLUGIN_SYMBOL "ek_cuda_plugin"
 
 struct ek_cuda_plugin_table {

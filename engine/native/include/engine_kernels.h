@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define EK_ABI_VERSION 3
+#define EK_ABI_VERSION 4
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
@@ -277,6 +277,20 @@ int32_t ek_profile_read(ek_context* ctx, ek_op_profile* out, int32_t capacity);
 ek_status ek_measure_limits(ek_context* ctx, size_t n_bytes, double* gb_per_s, double* gflop_per_s);
 /* Products of bf16 with f32 sums by the device's matrix units; EK_ERR_ARG where ops do not use any. */
 ek_status ek_measure_matrix_rate(ek_context* ctx, double* tflop_per_s);
+
+/* Attention alone, one layer of the shape of DeepSeek-Coder-V2-Lite on random data: our best dense kernel,
+ * and native sparse attention. Bytes are those of cached rows (0 when reading a prompt, which products
+ * bound), operations those that the rule asks for. */
+typedef struct {
+  double dense_us, sparse_us;
+  double dense_bytes, sparse_bytes;
+  double dense_flops, sparse_flops;
+} ek_attention_times;
+/* n_tokens of each sequence, 1 to 2^20; batch: sequences that decode a token each, at most 64, or 0 for one
+ * that reads all its tokens. rounds: the best of so many, 1 to see that it works. EK_ERR_ARG where there are
+ * no such kernels. */
+ek_status ek_measure_attention(ek_context* ctx, int32_t n_tokens, int32_t batch, int32_t rounds,
+                               ek_attention_times* out);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,6 @@
 /* Exports that make, fill and free things. Argument order: engine/backend/addon.ts. */
+#include <utility>
+
 #include "entry.h"
 
 namespace ek::node {
@@ -172,6 +174,20 @@ napi_value measure_matrix_rate(const Arguments& a) {
   return make_number(a.env(), tflop_per_s);
 }
 
+napi_value measure_attention(const Arguments& a) {
+  ek_attention_times times{};
+  require_ok(ek_measure_attention(context(a), a.integer(1, "nTokens"), a.integer(2, "batch"),
+                                  a.integer(3, "rounds"), &times));
+  napi_value out = nullptr;
+  check(napi_create_object(a.env(), &out), "object");
+  const std::pair<const char*, double> numbers[] = {
+      {"denseUs", times.dense_us},       {"sparseUs", times.sparse_us},
+      {"denseBytes", times.dense_bytes}, {"sparseBytes", times.sparse_bytes},
+      {"denseFlops", times.dense_flops}, {"sparseFlops", times.sparse_flops}};
+  for (const auto& [name, value] : numbers) set_property(a.env(), out, name, make_number(a.env(), value));
+  return out;
+}
+
 napi_value measure_limits(const Arguments& a) {
   double gb_per_s = 0, gflop_per_s = 0;
   require_ok(ek_measure_limits(context(a), a.size(1, "nBytes"), &gb_per_s, &gflop_per_s));
@@ -206,6 +222,7 @@ const Entry kObjectEntries[] = {
     {"profileRead", 1, profile_read},
     {"measureLimits", 2, measure_limits},
     {"measureMatrixRate", 1, measure_matrix_rate},
+    {"measureAttention", 4, measure_attention},
     {"deviceMemory", 1, device_memory},
 };
 const size_t kNObjectEntries = sizeof kObjectEntries / sizeof kObjectEntries[0];

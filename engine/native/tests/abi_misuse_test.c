@@ -240,6 +240,9 @@ static void misuse_models(fixture* f) {
   REFUSED(ek_model_copy_block(f->ctx, NULL, 0, 0), "model is NULL");
   REFUSED(ek_model_fill_cache(f->ctx, NULL, 1, 1), "model is NULL");
   REFUSED(ek_measure_matrix_rate(f->ctx, &rate), "matrix units");
+  ek_attention_times times;
+  REFUSED(ek_measure_attention(f->ctx, 64, 1, 1, &times), "no kernels");
+  REFUSED(ek_measure_attention(f->ctx, 64, 1, 1, NULL), "output is NULL");
   REFUSED(ek_device_memory(f->ctx, NULL, &total_bytes), "NULL");
   WORKS(ek_device_memory(f->ctx, &free_bytes, &total_bytes));
   if (free_bytes != 0 || total_bytes != 0) failures++;

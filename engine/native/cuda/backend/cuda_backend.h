@@ -34,6 +34,7 @@ class CudaBackend final : public Backend {
   void synchronise() override { device_.wait(); }
   void measure_limits(size_t n_bytes, double* gb_per_s, double* gflop_per_s) override;
   double measure_matrix_rate() override;
+  ek_attention_times measure_attention(int32_t n_tokens, int32_t batch, int32_t rounds) override;
   void device_memory(size_t* free_bytes, size_t* total_bytes) override;
   ek_model_memory plan_model(const ek_model_params& params) override;
   std::unique_ptr<Storage> make_model(const ek_model_params& params,

@@ -1,5 +1,6 @@
 /* Whole models on the CUDA backend, and the card's memory that they are planned for. */
 #include "../model/lite_model.h"
+#include "../nsa/measure.h"
 #include "../ops/ops.h"
 #include "cuda_backend.h"
 
@@ -57,6 +58,13 @@ void CudaBackend::model_fill_cache(ek_model& model, int32_t n_tokens, uint32_t s
   require_alive();
   lite(model).fill_cache(n_tokens, seed);
   device_.wait();
+}
+
+ek_attention_times CudaBackend::measure_attention(int32_t n_tokens, int32_t batch, int32_t rounds) {
+  require_alive();
+  const AttentionTimes t = cuda::measure_attention(device_, {n_tokens, batch, rounds});
+  const double dense_us = batch == 0 ? std::min(t.dense_us, t.chunk_us) : t.dense_us;
+  return {dense_us, t.sparse_us, t.dense_bytes, t.sparse_bytes, t.dense_operations, t.sparse_operations};
 }
 
 }  // namespace ek::cuda

@@ -3,6 +3,8 @@
  * decoder selects for its token, prefill for the first token of every tile (docs/decisions/0007). */
 #ifndef EK_CUDA_DECODE_SELECT_CUH
 #define EK_CUDA_DECODE_SELECT_CUH
+#include <bit>
+
 #include "scores.cuh"
 
 namespace ek::cuda {
@@ -80,9 +82,10 @@ struct Cut {
   int32_t bin, wanted, found;
 };
 
-/* Finds the cut in counts of kSelectThreads bins; a thread per bin, from the largest on. */
-__device__ inline void find_cut(const int32_t* count, int32_t wanted, int32_t* warp_total, Cut* out) {
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, bin = kSelectThreads - 1 - threadIdx.x;
+/* Finds the cut in counts of Threads bins; a thread per bin, from the largest on. */
+template <int Threads>
+__device__ void find_cut(const int32_t* count, int32_t wanted, int32_t* warp_total, Cut* out) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, bin = Threads - 1 - threadIdx.x;
   const int32_t own = count[bin];
   int32_t upto = own;
   for (int d = 1; d < kWarp; d *= 2) {
@@ -97,18 +100,19 @@ __device__ inline void find_cut(const int32_t* count, int32_t wanted, int32_t* w
 }
 
 /* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are no more than
- * that. Each round sorts what is left into kSelectThreads bins between its bounds and keeps one of them, so
- * two or three rounds do for keys that are spread. All kSelectThreads threads of the block call, top > 0. */
-__device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
-  constexpr int kBits = 10;
-  static_assert(kSelectThreads == 1 << kBits && kSelectThreads == kWarp * kWarp, "a bin per thread");
-  __shared__ int32_t count[kSelectThreads], warp_total[kWarp];
-  __shared__ uint32_t least[kWarp], most[kWarp];
+ * that. Each round sorts what is left into Threads bins between its bounds and keeps one of them, so two or
+ * three rounds do for keys that are spread. All Threads threads of the block call, top > 0. */
+template <int Threads>
+__device__ uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
+  constexpr int kBits = std::bit_width(static_cast<unsigned>(Threads)) - 1, kSelectWarps = Threads / kWarp;
+  static_assert(Threads == 1 << kBits && kSelectWarps <= kWarp, "a bin per thread, a lane per warp");
+  __shared__ int32_t count[Threads], warp_total[kSelectWarps];
+  __shared__ uint32_t least[kSelectWarps], most[kSelectWarps];
   __shared__ Cut cut;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   uint32_t own_least = 0xffffffffu, own_most = 0;
   int32_t n_keys = 0;
-  for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
+  for (int32_t j = threadIdx.x; j < n; j += Threads) {
     const uint32_t upper = static_cast<uint32_t>(key[j] >> 32);
     if (key[j] == 0) continue;
     n_keys++;
@@ -120,20 +124,21 @@ __device__ inline uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t
   own_most = __reduce_max_sync(0xffffffffu, own_most);
   if (lane == 0) warp_total[warp] = n_keys, least[warp] = own_least, most[warp] = own_most;
   __syncthreads();
-  n_keys = __reduce_add_sync(0xffffffffu, warp_total[lane]);
+  const bool has = lane < kSelectWarps;
+  n_keys = __reduce_add_sync(0xffffffffu, has ? warp_total[lane] : 0);
   if (n_keys <= top) return 1;
-  uint64_t low = static_cast<uint64_t>(__reduce_min_sync(0xffffffffu, least[lane])) << 32;
-  uint64_t span = (static_cast<uint64_t>(__reduce_max_sync(0xffffffffu, most[lane])) << 32 | 0xffffffffu) - low;
+  uint64_t low = static_cast<uint64_t>(__reduce_min_sync(0xffffffffu, has ? least[lane] : 0xffffffffu)) << 32;
+  uint64_t span = (static_cast<uint64_t>(__reduce_max_sync(0xffffffffu, has ? most[lane] : 0)) << 32 | 0xffffffffu) - low;
   int shift = max(0, 64 - kBits - __clzll(static_cast<long long>(span)));
   for (int32_t wanted = top;;) {
     count[threadIdx.x] = 0;
     __syncthreads();
-    for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
+    for (int32_t j = threadIdx.x; j < n; j += Threads) {
       const uint64_t k = key[j];
       if (k >= low && k - low <= span && k != 0) atomicAdd(count + ((k - low) >> shift), 1);
     }
     __syncthreads();
-    find_cut(count, wanted, warp_total, &cut);
+    find_cut<Threads>(count, wanted, warp_total, &cut);
     low += static_cast<uint64_t>(cut.bin) << shift;
     wanted = cut.wanted;
     if (wanted == cut.found || shift == 0) return max(low, uint64_t{1});
@@ -218,7 +223,7 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
                   : 0;
   }
   __syncthreads();
-  const uint64_t least = top > 0 ? least_of_best(key, n, top) : ~uint64_t{0};
+  const uint64_t least = top > 0 ? least_of_best<kSelectThreads>(key, n, top) : ~uint64_t{0};
   for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {
     if (key[j] >= least) marked[j] = 1;
   }

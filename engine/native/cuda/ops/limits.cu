@@ -1,7 +1,6 @@
 /* The card's own limits, which benchmarks print their share of. */
-#include <cmath>
-
 #include "../device/ptx.cuh"
+#include "../device/stopwatch.h"
 #include "ops.h"
 
 namespace ek::cuda {
@@ -42,41 +41,14 @@ __global__ void matrix_kernel(float* out) {
   if (sum == 1e30f) out[0] = sum; /* never: keeps the loop */
 }
 
-struct Events {
-  cudaEvent_t begin = nullptr, end = nullptr;
-  Events() {
-    check(cudaEventCreate(&begin), "creating an event");
-    check(cudaEventCreate(&end), "creating an event");
-  }
-  ~Events() {
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-  }
-};
-
-/* Best milliseconds of five launches. */
-template <class Launch>
-float best_ms(Device& d, Launch&& launch) {
-  Events e;
-  float best = INFINITY;
-  for (int round = 0; round < 5; round++) {
-    check(cudaEventRecord(e.begin, d.stream), "recording an event");
-    launch();
-    check(cudaEventRecord(e.end, d.stream), "recording an event");
-    check(cudaEventSynchronize(e.end), "waiting for the GPU");
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, e.begin, e.end), "reading the time");
-    best = std::fmin(best, ms);
-  }
-  return best;
-}
+constexpr int kTries = 5;
 
 }  // namespace
 
 double measure_matrix_rate(Device& d) {
   DeviceMemory out(sizeof(float));
   const int blocks = d.n_multiprocessors() * 4, warps = 8;
-  const float ms = best_ms(d, [&] {
+  const float ms = best_ms(d, kTries, [&] {
     launch(d.stream, "matrix_kernel", {blocks, warps * 32}, matrix_kernel, out.as<float>());
   });
   const double products = static_cast<double>(kProducts) * kProductRounds * warps * blocks;
@@ -88,10 +60,10 @@ void measure_limits(Device& d, size_t n_bytes, double* gb_per_s, double* gflop_p
   DeviceMemory from(n * sizeof(uint4)), to(n * sizeof(uint4));
   check(cudaMemsetAsync(from.as(), 1, from.n_bytes(), d.stream), "filling memory");
   const int blocks = d.n_multiprocessors() * 8;
-  const float copy_ms = best_ms(d, [&] {
+  const float copy_ms = best_ms(d, kTries, [&] {
     launch(d.stream, "copy_kernel", {blocks, 512}, copy_kernel, to.as<uint4>(), from.as<uint4>(), n);
   });
-  const float flop_ms = best_ms(d, [&] {
+  const float flop_ms = best_ms(d, kTries, [&] {
     launch(d.stream, "multiply_add_kernel", {blocks, 256}, multiply_add_kernel, to.as<float>(), 0.999f, 0.5f);
   });
   *gb_per_s = 2.0 * static_cast<double>(n) * sizeof(uint4) / copy_ms * 1e-6;

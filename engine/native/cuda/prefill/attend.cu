@@ -280,6 +280,15 @@ void launch_expand(const Chunk& c, const LiteLayer& layer, const GemmRows& rows,
 
 }  // namespace
 
+void launch_attend_segment(const Chunk& c, int32_t layer_index, int32_t begin_slot, int32_t end_slot,
+                           bool by_list) {
+  const int32_t end = c.first + c.n, n_tiles = (end - 1) / kTileQueries - c.first / kTileQueries + 1;
+  const size_t entries = by_list ? 2 * static_cast<size_t>(c.shape.most_listed() + kTileQueries / 64) : 0;
+  const AttendOp op{c.b, c.cache, c.shape, layer_index, c.first, end, begin_slot, end_slot, by_list};
+  launch(c.stream, "attend_chunk", {{kHeads, n_tiles}, kThreads, kShared + entries * sizeof(int32_t)},
+         attend_chunk_kernel, op);
+}
+
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int32_t segment) {
   const int32_t end = c.first + c.n;
   const bool by_list = selects(c, index);
@@ -289,8 +298,6 @@ void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int
   }
   const __nv_bfloat16* cache =
       c.cache.cache + static_cast<size_t>(index) * static_cast<size_t>(c.shape.n_blocks) * 64 * kRow;
-  const int32_t n_tiles = (end - 1) / kTileQueries - c.first / kTileQueries + 1;
-  const size_t entries = by_list ? 2 * static_cast<size_t>(c.shape.most_listed() + kTileQueries / 64) : 0;
   for (int32_t begin = 0; begin < end; begin += segment) {
     /* With lists there may be fewer blocks than this; the kernels of a segment that is empty end at once. */
     const int32_t n = std::min(segment, end - begin);
@@ -298,10 +305,7 @@ void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int
                         nullptr, by_list ? c.b.slot_blocks : c.cache.blocks,
                         begin,   by_list ? c.b.n_slots : nullptr};
     launch_expand(c, layer, rows, n);
-    const AttendOp op{c.b,    c.cache, c.shape, index, c.first, end, begin / 64, ceil_div(begin + n, 64),
-                      by_list};
-    launch(c.stream, "attend_chunk", {{kHeads, n_tiles}, kThreads, kShared + entries * sizeof(int32_t)},
-           attend_chunk_kernel, op);
+    launch_attend_segment(c, index, begin / 64, ceil_div(begin + n, 64), by_list);
     c.mark(by_list ? "attend_lists" : "attend_chunk");
   }
 }

@@ -77,7 +77,10 @@ void launch_assign_slots(const Chunk& c, int32_t layer_index);
 /* heads = attention of every token over what it sees of its past and itself, a segment of `segment` cached
  * tokens at a time. */
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index, int32_t segment);
-/* The same for kMostShort tokens at most, without expanding their past. */
+/* Its part with the keys and values of slots [begin_slot, end_slot), expanded from the first of them on. */
+void launch_attend_segment(const Chunk& c, int32_t layer_index, int32_t begin_slot, int32_t end_slot,
+                           bool by_list);
+/* As launch_attention for kMostShort tokens at most, without expanding their past. */
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
 /* Whether the GPU has the shared memory for it. */
 bool can_absorb();

@@ -1,0 +1,323 @@
+/* Attention of a tile of 128 queries of one head over blocks of 64 rows with expanded keys and values (192
+ * and 128 numbers). A warp has 32 queries, so that what it loads of keys and values from shared memory serves
+ * two tensor-core tiles: with 16 the loads take longer than the products. Two blocks of four warps share a
+ * multiprocessor. There is one buffer of keys and one of values: values arrive while scores are computed, and
+ * the next keys while values are summed.
+ *
+ * Every query has a range of rows that count. A warp leaves out the blocks that none of its queries sees.
+ * Rows that do not count have weight 0 exactly and leave the rest as it is, so a query's result does not
+ * depend on the other ones of its tile. */
+#ifndef EK_CUDA_NSA_EXPANDED_CUH
+#define EK_CUDA_NSA_EXPANDED_CUH
+#include "../prefill/tile.cuh"
+#include "prefill_kernels.h"
+
+namespace ek::cuda {
+
+constexpr int kQueryWarps = 4, kQueryThreads = kQueryWarps * kWarp, kWarpQueries = 32;
+static_assert(kQueryWarps * kWarpQueries == kTileQueries, "a tile of queries per block");
+constexpr int kKeyWidth = kNope + kRope, kExpandedPitch = kKeyWidth + 8, kValuesPitch = kValue + 8; /* bf16 */
+constexpr int kBlockRows = 64;
+constexpr size_t kExpandedShared =
+    sizeof(__nv_bfloat16) * ((kTileQueries + kBlockRows) * kExpandedPitch + kBlockRows * kValuesPitch);
+constexpr float kLog2e = 1.44269504f;
+
+struct ExpandedShared {
+  __nv_bfloat16 *query, *key, *value;
+};
+
+__device__ inline ExpandedShared expanded_shared() {
+  __nv_bfloat16* at = dynamic_shared<__nv_bfloat16>();
+  return {at, at + kTileQueries * kExpandedPitch, at + (kTileQueries + kBlockRows) * kExpandedPitch};
+}
+
+/* The tile of the block: its first position, which may lie before the first query, and those of the warp. */
+struct QueryTile {
+  int32_t at, head;
+
+  __device__ int32_t warp_at() const { return at + static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries; }
+  /* Position of row r (0 to 3) of the lane: rows 0 and 1 of one tensor-core tile, 2 and 3 of the other. */
+  __device__ int32_t position(int r) const {
+    return warp_at() + r * 8 + static_cast<int32_t>(threadIdx.x) % kWarp / 4;
+  }
+};
+
+/* Which rows the query at a position sees: [begin, end), both of which only grow. */
+struct RowsBefore {
+  __device__ int32_t begin(int32_t) const { return 0; }
+  __device__ int32_t end(int32_t position) const { return position + 1; }
+};
+struct PooledBefore {
+  __device__ int32_t begin(int32_t) const { return 0; }
+  __device__ int32_t end(int32_t position) const { return pooled_visible(position); }
+};
+struct WindowBefore {
+  NsaRule rule;
+  __device__ int32_t begin(int32_t position) const { return rule.window_begin(position); }
+  __device__ int32_t end(int32_t position) const { return position + 1; }
+};
+
+/* The warp's rows: no query sees one outside of [first, last), all see those in [from, to). Positions outside
+ * of the run see nothing. */
+struct WarpSeen {
+  int32_t first, last, from, to;
+};
+
+template <class Range>
+__device__ WarpSeen warp_seen(const Range& range, const PrefillQueries& q, const QueryTile& tile) {
+  const int32_t at = tile.warp_at(), begin = max(at, q.first), end = min(at + kWarpQueries, q.end);
+  if (begin >= end) return {0, 0, 0, 0};
+  const bool all_new = end - begin == kWarpQueries;
+  return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
+}
+
+/* A lane's four queries: running maximum (times log2 e), sum, and weighted values as mma_bf16. */
+struct QuerySums {
+  float top[2][2], total[2][2];
+  float out[2][kValue / 8][4];
+};
+
+__device__ inline void clear(QuerySums& sums) {
+  for (int m = 0; m < 2; m++) {
+    for (int r = 0; r < 2; r++) {
+      sums.top[m][r] = -INFINITY;
+      sums.total[m][r] = 0;
+    }
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n++) {
+      for (int i = 0; i < 4; i++) sums.out[m][n][i] = 0;
+    }
+  }
+}
+
+/* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
+using BlockScores = float[2][kBlockRows / 8][4];
+
+/* Begins to copy a tile's queries of one head; row_of(i): which of the run, negative for none, which becomes
+ * zeros. */
+template <class RowOf>
+__device__ void load_query_rows(const ExpandedShared& s, const PrefillQueries& q, int head, RowOf&& row_of) {
+  constexpr int kChunks = kKeyWidth / 8;
+  for (int i = threadIdx.x; i < kTileQueries * kChunks; i += kQueryThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    const int32_t own = row_of(row);
+    const size_t r = own < 0 ? 0 : own;
+    copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
+                  q.query + (r * kHeads + head) * kKeyWidth + chunk * 8, own >= 0);
+  }
+}
+
+/* The same of the tile's positions; those outside of the run become zeros. */
+__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
+  load_query_rows(s, q, tile.head, [&](int row) {
+    const int32_t position = tile.at + row;
+    return position < q.end ? position - q.first : -1;
+  });
+}
+
+/* Begins to copy 64 rows of Chunks times 8 numbers from row `at` of `from` on; those from `end` on become
+ * zeros and are not read. */
+template <int Chunks, int Pitch>
+__device__ void load_block(__nv_bfloat16* to, const __nv_bfloat16* from, size_t stride, int32_t at,
+                           int32_t end) {
+  constexpr int kRowsAtOnce = kQueryThreads / Chunks;
+  const int first = static_cast<int>(threadIdx.x) / Chunks, chunk = static_cast<int>(threadIdx.x) % Chunks;
+  const __nv_bfloat16* source = from + static_cast<size_t>(at + first) * stride + chunk * 8;
+  __nv_bfloat16* place = to + first * Pitch + chunk * 8;
+#pragma unroll
+  for (int row = 0; row < kBlockRows; row += kRowsAtOnce)
+    copy_async_16(place + row * Pitch, source + row * stride, at + first + row < end);
+}
+
+__device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                                 int head) {
+  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
+  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
+  copy_async_commit();
+}
+
+__device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                                   int head) {
+  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
+  copy_async_commit();
+}
+
+__device__ inline void score_block(BlockScores& scores, const ExpandedShared& s) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpQueries;
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+    for (int n = 0; n < kBlockRows / 8; n++) {
+      for (int i = 0; i < 4; i++) scores[m][n][i] = 0;
+    }
+  }
+#pragma unroll 2
+  for (int k = 0; k < kKeyWidth; k += 16) {
+    uint32_t a[2][4];
+    load_left<kExpandedPitch>(a[0], s.query, first, k, lane);
+    load_left<kExpandedPitch>(a[1], s.query, first + 16, k, lane);
+#pragma unroll
+    for (int n = 0; n < kBlockRows / 8; n += 2) {
+      uint32_t b[4];
+      load_right<kExpandedPitch>(b, s.key, n * 8, k, lane);
+      for (int m = 0; m < 2; m++) {
+        mma_bf16(scores[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+        mma_bf16(scores[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
+      }
+    }
+  }
+}
+
+/* Removes scores of rows that do not count. */
+template <class Range>
+__device__ void hide_rows(BlockScores& scores, const Range& range, const PrefillQueries& q,
+                          const QueryTile& tile, int32_t at) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const int32_t position = tile.position(r);
+    const bool counts = position >= q.first && position < q.end;
+    const int32_t begin = counts ? range.begin(position) - at : kBlockRows, end = range.end(position) - at;
+#pragma unroll
+    for (int n = 0; n < kBlockRows / 8; n++) {
+      for (int i = 0; i < 2; i++) {
+        const int row = n * 8 + lane % 4 * 2 + i;
+        if (row < begin || row >= end) scores[r / 2][n][r % 2 * 2 + i] = -INFINITY;
+      }
+    }
+  }
+}
+
+/* Scores become weights. scale[m][r]: of what was summed before, which this applies to the sums. Once a query
+ * has seen much, its maximum rarely changes. */
+__device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
+  bool changes = false;
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+    for (int r = 0; r < 2; r++) {
+      float top = -INFINITY, sum = 0;
+#pragma unroll
+      for (int n = 0; n < kBlockRows / 8; n++) top = fmaxf(top, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+      top = fmaxf(sums.top[m][r], top * kLog2e);
+      const float base = top == -INFINITY ? 0.0f : top;
+      scale[m][r] = exp2f(sums.top[m][r] - base);
+      changes |= scale[m][r] != 1.0f;
+#pragma unroll
+      for (int n = 0; n < kBlockRows / 8; n++) {
+        for (int i = 0; i < 2; i++) {
+          float& v = s[m][n][2 * r + i];
+          v = exp2f(fmaf(v, kLog2e, -base));
+          sum += v;
+        }
+      }
+      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      sums.top[m][r] = top;
+      sums.total[m][r] = sums.total[m][r] * scale[m][r] + sum;
+    }
+  }
+  if (!__any_sync(0xffffffffu, changes)) return;
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n++) {
+      for (int i = 0; i < 4; i++) sums.out[m][n][i] *= scale[m][i / 2];
+    }
+  }
+}
+
+__device__ inline void add_values(QuerySums& sums, const BlockScores& weights, const ExpandedShared& s) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int k = 0; k < kBlockRows / 16; k++) {
+    uint32_t p[2][4];
+    for (int m = 0; m < 2; m++) {
+      for (int i = 0; i < 4; i++)
+        p[m][i] = pack_bf16(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+    }
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n += 2) {
+      uint32_t b[4];
+      load_right_transposed<kValuesPitch>(b, s.value, n * 8, k * 16, lane);
+      for (int m = 0; m < 2; m++) {
+        mma_bf16(sums.out[m][n], p[m][0], p[m][1], p[m][2], p[m][3], b[0], b[1]);
+        mma_bf16(sums.out[m][n + 1], p[m][0], p[m][1], p[m][2], p[m][3], b[2], b[3]);
+      }
+    }
+  }
+}
+
+/* Blocks from `first` on in order. */
+struct BlocksInOrder {
+  int32_t first;
+
+  __device__ int32_t at(int32_t entry) const { return (first + entry) * kBlockRows; }
+  /* Whether queries of the block `own` may see it. */
+  __device__ bool counts(int32_t, int32_t) const { return true; }
+};
+
+/* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
+ * scale): called for each block that the warp does not leave out, before the values are added. */
+template <class Blocks, class Range, class Weighed>
+__device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
+                              int32_t n, int32_t n_rows, const PrefillQueries& q, const QueryTile& tile,
+                              const Range& range, QuerySums& sums, Weighed&& weighed) {
+  const WarpSeen warp = warp_seen(range, q, tile);
+  if (n > 0) load_keys(s, rows, blocks.at(0), n_rows, tile.head);
+  for (int32_t entry = 0; entry < n; entry++) {
+    const int32_t at = blocks.at(entry);
+    const bool counts =
+        blocks.counts(entry, tile.warp_at() / kBlockRows) && at < warp.last && at + kBlockRows > warp.first;
+    copy_async_wait<0>();
+    __syncthreads(); /* keys are here, and nobody needs the values before */
+    load_values(s, rows, at, n_rows, tile.head);
+    BlockScores scores;
+    if (counts) {
+      score_block(scores, s);
+      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
+      float scale[2][2];
+      weigh_block(scores, sums, scale);
+      weighed(entry, scores, scale);
+    }
+    copy_async_wait<0>();
+    __syncthreads(); /* values are here, and nobody needs the keys */
+    if (entry + 1 < n) load_keys(s, rows, blocks.at(entry + 1), n_rows, tile.head);
+    if (counts) add_values(sums, scores, s);
+  }
+}
+
+/* Stores the sums of a tile's queries; slot_of(row): of a query of the tile, negative for none. Goes through
+ * the warp's own rows of the queries in shared memory, which are not needed any more. */
+template <class SlotOf>
+__device__ void store_slots(const ExpandedShared& s, const SelectedParts& parts, const QuerySums& sums,
+                            int head, SlotOf&& slot_of) {
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpQueries;
+  __syncwarp();
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const int row = first + r * 8 + lane / 4;
+    const int32_t slot = slot_of(row);
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n++)
+      *reinterpret_cast<uint32_t*>(s.query + row * kExpandedPitch + n * 8 + lane % 4 * 2) =
+          pack_bf16(sums.out[r / 2][n][r % 2 * 2], sums.out[r / 2][n][r % 2 * 2 + 1]);
+    if (slot >= 0 && lane % 4 == 0)
+      parts.sums[static_cast<size_t>(slot) * kHeads + head] = {sums.top[r / 2][r % 2],
+                                                               sums.total[r / 2][r % 2]};
+  }
+  __syncwarp();
+  constexpr int kChunks = kValue / 8;
+#pragma unroll 4
+  for (int i = lane; i < kWarpQueries * kChunks; i += kWarp) {
+    const int row = first + i / kChunks, chunk = i % kChunks;
+    const int32_t slot = slot_of(row);
+    if (slot < 0) continue;
+    *reinterpret_cast<uint4*>(parts.values + (static_cast<size_t>(slot) * kHeads + head) * kValue +
+                              chunk * 8) =
+        *reinterpret_cast<const uint4*>(s.query + row * kExpandedPitch + chunk * 8);
+  }
+}
+
+}  // namespace ek::cuda
+#endif

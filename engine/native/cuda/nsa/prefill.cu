@@ -1,0 +1,311 @@
+/* The kernels of PrefillAttention: a block per head and tile of 128 queries. Tiles of a head come next to
+ * each other, so that its keys and values stay in L2; the last tiles have the most rows and come first. */
+#include "expanded.cuh"
+#include "prefill_kernels.h"
+
+namespace ek::cuda {
+
+namespace {
+
+__device__ QueryTile query_tile(const PrefillQueries& q) {
+  const int32_t from_end = blockIdx.x;
+  return {((q.end - 1) / kTileQueries - from_end) * kTileQueries, static_cast<int32_t>(blockIdx.y)};
+}
+
+__device__ bool is_new(const PrefillQueries& q, int32_t position) {
+  return position >= q.first && position < q.end;
+}
+
+/* The last query of the tile. */
+__device__ int32_t last_of(const PrefillQueries& q, const QueryTile& tile) {
+  return min(q.end, tile.at + kTileQueries) - 1;
+}
+
+__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+/* Weight of a branch of the lane's query r; 0 where it saw nothing. */
+__device__ float gate_over_total(const PrefillQueries& q, const QueryTile& tile, const QuerySums& sums, int r,
+                                 int branch) {
+  const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
+  const float total = sums.total[r / 2][r % 2];
+  return total == 0 ? 0.0f : sigmoid(q.gates[row * 3 + branch]) / total;
+}
+
+/* Calls store(r, element, first, second) for each pair of weighted values of the lane, times factor(r).
+ * element: of (n, heads, value). */
+template <class Factor, class Store>
+__device__ void for_each_pair(const PrefillQueries& q, const QueryTile& tile, const QuerySums& sums,
+                              Factor&& factor, Store&& store) {
+  for (int r = 0; r < 4; r++) {
+    const int32_t position = tile.position(r);
+    if (!is_new(q, position)) continue;
+    const float f = factor(r);
+    const size_t at =
+        (static_cast<size_t>(position - q.first) * kHeads + tile.head) * kValue + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < kValue / 8; n++)
+      store(at + n * 8, f * sums.out[r / 2][n][r % 2 * 2], f * sums.out[r / 2][n][r % 2 * 2 + 1]);
+  }
+}
+
+/* grid (tiles, heads) */
+__global__ void __launch_bounds__(kQueryThreads, 2)
+    dense_prefill_kernel(PrefillQueries q, ExpandedRows rows) {
+  const ExpandedShared s = expanded_shared();
+  const QueryTile tile = query_tile(q);
+  load_queries(s, q, tile);
+  QuerySums sums;
+  clear(sums);
+  attend_blocks(s, rows, BlocksInOrder{0}, last_of(q, tile) / kBlockRows + 1, q.end, q, tile, RowsBefore{},
+                sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
+  for_each_pair(
+      q, tile, sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
+      [&](size_t at, float first, float second) {
+        *reinterpret_cast<uint32_t*>(q.out + at) = pack_bf16(first, second);
+      });
+}
+
+/* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, …, for the lane's four
+ * queries. A block has twice its rows 0 to 2, its row 3, and the row before it: lane 1 of four ends up with
+ * the even blocks, lane 3 with the odd ones. carry: the row before the tile, in lane 1. */
+__device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
+                           int32_t entry, const BlockScores& p, const QuerySums& sums,
+                           const float (&scale)[2][2], float (&carry)[4], int32_t part_first) {
+  const int lane = threadIdx.x % 4;
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    float mass[8], before = carry[r] * scale[r / 2][r % 2];
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+      const float first = p[r / 2][n][r % 2 * 2], second = p[r / 2][n][r % 2 * 2 + 1];
+      const float own = 2 * first + (lane % 2 == 0 ? 2 : 1) * second;
+      const float both = own + __shfl_xor_sync(0xffffffffu, own, 1);
+      const float other = __shfl_xor_sync(0xffffffffu, second, 2);
+      mass[n] = both + (lane == 1 ? before : other);
+      before = other;
+    }
+    carry[r] = before;
+    if (!is_new(q, tile.position(r))) continue;
+    const size_t row =
+        (static_cast<size_t>(tile.position(r) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
+    if (lane == 0) to.base[row] = sums.top[r / 2][r % 2] == -INFINITY ? 0.0f : sums.top[r / 2][r % 2];
+    if (lane % 2 == 0) continue;
+    float4* at = reinterpret_cast<float4*>(to.mass + row * 16 + lane / 2 * 8);
+    at[0] = {mass[0], mass[1], mass[2], mass[3]};
+    at[1] = {mass[4], mass[5], mass[6], mass[7]};
+  }
+}
+
+/* sums = gated pooled branch; and the masses of blocks. q: a part of the run, whose queries, gates and sums
+ * begin with its own. grid (tiles, heads) */
+__global__ void __launch_bounds__(kQueryThreads, 2)
+    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, float* out) {
+  const ExpandedShared s = expanded_shared();
+  const QueryTile tile = query_tile(q);
+  const int32_t n_rows = pooled_visible(last_of(q, tile));
+  if (n_rows > 0) load_queries(s, q, tile);
+  QuerySums sums;
+  clear(sums);
+  float carry[4] = {};
+  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
+                PooledBefore{}, sums, [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
+                  store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
+                });
+  for (int r = 0; r < 4; r++) {
+    if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
+    const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
+    mass.top[row] = sums.top[r / 2][r % 2];
+    mass.total[row] = sums.total[r / 2][r % 2];
+  }
+  for_each_pair(
+      q, tile, sums, [&](int r) { return gate_over_total(q, tile, sums, r, 0); },
+      [&](size_t at, float first, float second) {
+        *reinterpret_cast<float2*>(out + at) = {first, second};
+      });
+}
+
+/* The forced blocks of a tile's queries: the first ones, and from `first_local` on those in order. */
+struct ForcedBlocks {
+  NsaRule rule;
+  int32_t first_local;
+
+  __device__ int32_t block(int32_t entry) const {
+    return entry < rule.initial ? entry : max(rule.initial, first_local) + entry - rule.initial;
+  }
+  __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
+  __device__ bool counts(int32_t entry, int32_t own) const { return rule.is_forced(block(entry), own); }
+};
+
+/* sums += the gated window. grid (tiles, heads) */
+__global__ void __launch_bounds__(kQueryThreads, 2)
+    window_prefill_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, float* before) {
+  const ExpandedShared s = expanded_shared();
+  const QueryTile tile = query_tile(q);
+  load_queries(s, q, tile);
+  const int32_t last = last_of(q, tile), first = rule.window_begin(max(tile.at, q.first)) / kBlockRows;
+  QuerySums sums;
+  clear(sums);
+  attend_blocks(s, rows, BlocksInOrder{first}, last / kBlockRows - first + 1, last + 1, q, tile,
+                WindowBefore{rule}, sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
+  for_each_pair(
+      q, tile, sums, [&](int r) { return gate_over_total(q, tile, sums, r, 2); },
+      [&](size_t at, float a, float b) {
+        float2* to = reinterpret_cast<float2*>(before + at);
+        *to = {to->x + a, to->y + b};
+      });
+}
+
+/* The slot of the forced blocks, the last of each query. q: a group. grid (tiles, heads) */
+__global__ void __launch_bounds__(kQueryThreads, 2)
+    forced_prefill_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, SelectedParts parts) {
+  const ExpandedShared s = expanded_shared();
+  const QueryTile tile = query_tile(q);
+  load_queries(s, q, tile);
+  const int32_t last = last_of(q, tile), own = last / kBlockRows;
+  const ForcedBlocks blocks{rule, max(tile.at, q.first) / kBlockRows - rule.local + 1};
+  const int32_t n = min(rule.initial, own + 1) + max(0, own - max(rule.initial, blocks.first_local) + 1);
+  QuerySums sums;
+  clear(sums);
+  attend_blocks(s, rows, blocks, n, last + 1, q, tile, RowsBefore{}, sums,
+                [](int32_t, const BlockScores&, const float(&)[2][2]) {});
+  store_slots(s, parts, sums, tile.head, [&](int row) {
+    const int32_t position = tile.at + row;
+    return position >= q.first && position < q.end ? (position - q.first + 1) * parts.n - 1 : -1;
+  });
+}
+
+int32_t n_tiles_of(int32_t first, int32_t end) { return (end - 1) / kTileQueries - first / kTileQueries + 1; }
+
+/* The queries [first, end) of a run. */
+PrefillQueries part_of(const PrefillQueries& q, int32_t first, int32_t end) {
+  const size_t skipped = static_cast<size_t>(first - q.first) * kHeads;
+  return {q.query + skipped * kKeyWidth, q.gates + skipped * 3, q.out + skipped * kValue, first, end};
+}
+
+}  // namespace
+
+PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most_tokens, const NsaRule& rule,
+                                   int32_t part, int32_t group)
+    : device_(d),
+      most_queries_(most_queries),
+      most_tokens_(most_tokens),
+      part_(part),
+      group_(group),
+      rule_(rule),
+      b_(std::make_unique<PrefillBuffers>()) {
+  check_rule(rule);
+  EK_REQUIRE(most_queries >= 1 && most_tokens >= most_queries && part >= kTileQueries &&
+                 group >= kTileQueries && part % kTileQueries == 0 && group % kTileQueries == 0,
+             "prefill needs tokens, and parts and groups in multiples of %d, got %d of %d in %d and %d",
+             kTileQueries, most_queries, most_tokens, part, group);
+  const size_t n = static_cast<size_t>(most_queries), selected = static_cast<size_t>(rule.selected);
+  const size_t in_part = static_cast<size_t>(std::min(part, most_queries)) * kHeads;
+  const size_t in_group = static_cast<size_t>(std::min(group, most_queries));
+  const size_t pooled_tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
+  const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
+  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local), slots = chosen + 1;
+  const size_t tiles = in_group * chosen / kTileQueries + n_blocks + 1;
+  b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
+  b_->parts.n = static_cast<int32_t>(slots);
+  b_->pairs.most_tiles = static_cast<int32_t>(tiles);
+  constexpr size_t kWord = sizeof(float);
+  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + n * kHeads * kValue +
+                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
+                       3 * tiles + 1;
+  b_->memory = DeviceMemory(words * kWord);
+  float* at = b_->memory.as<float>();
+  const auto take = [&](size_t count) { return std::exchange(at, at + count); };
+  const auto integers = [&](size_t count) { return reinterpret_cast<int32_t*>(take(count)); };
+  b_->parts.values = reinterpret_cast<__nv_bfloat16*>(take(in_group * slots * kHeads * kValue / 2));
+  b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
+  b_->sums = take(n * kHeads * kValue);
+  b_->mass.mass = take(in_part * pooled_tiles * 16);
+  b_->mass.base = take(in_part * pooled_tiles);
+  b_->mass.top = take(in_part);
+  b_->mass.total = take(in_part);
+  b_->lists = integers(n * selected);
+  b_->pairs.pair = integers(in_group * chosen);
+  b_->pairs.count = integers(n_blocks);
+  b_->pairs.cursor = integers(n_blocks);
+  b_->pairs.tile_block = integers(tiles);
+  b_->pairs.tile_first = integers(tiles);
+  b_->pairs.tile_end = integers(tiles);
+  b_->pairs.n_tiles = integers(1);
+}
+
+PrefillAttention::~PrefillAttention() = default;
+
+void PrefillAttention::check_run(const PrefillQueries& q) const {
+  EK_REQUIRE(q.first >= 0 && q.end > q.first && q.end - q.first <= most_queries_ && q.end <= most_tokens_,
+             "attention was set up for %d tokens up to %d, got [%d, %d)", most_queries_, most_tokens_,
+             q.first, q.end);
+}
+
+void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) const {
+  check_run(q);
+  launch(device_.stream, "dense_prefill",
+         {{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared}, dense_prefill_kernel, q,
+         rows);
+  mark("dense");
+}
+
+void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
+                                    int32_t end) const {
+  const PrefillQueries group = part_of(q, first, end);
+  const size_t skipped = static_cast<size_t>(first - q.first);
+  const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
+  if (b_->parts.n > 1) {
+    launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
+    mark("pair");
+    launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
+    mark("chosen");
+  }
+  launch(device_.stream, "forced_prefill", {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared},
+         forced_prefill_kernel, group, rows, rule_, b_->parts);
+  mark("forced");
+  launch_combine_slots(device_.stream, group, rule_, b_->parts, b_->sums + skipped * kHeads * kValue);
+  mark("combine");
+}
+
+void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
+                              const ExpandedRows& pooled) const {
+  check_run(q);
+  for (int32_t first = q.first; first < q.end;) {
+    const int32_t end = std::min(q.end, first - first % kTileQueries + part_);
+    const PrefillQueries part = part_of(q, first, end);
+    const size_t skipped = static_cast<size_t>(first - q.first);
+    launch(device_.stream, "pooled_prefill",
+           {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
+           pooled, b_->mass, b_->sums + skipped * kHeads * kValue);
+    mark("pooled");
+    launch_select_queries(device_.stream, b_->mass, rule_, first, end,
+                          b_->lists + skipped * static_cast<size_t>(rule_.selected));
+    mark("select");
+    first = end;
+  }
+  launch(device_.stream, "window_prefill",
+         {{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared}, window_prefill_kernel, q,
+         rows, rule_, b_->sums);
+  mark("window");
+  for (int32_t first = q.first; first < q.end;) {
+    const int32_t end = std::min(q.end, first - first % kTileQueries + group_);
+    attend_group(q, rows, first, end);
+    first = end;
+  }
+}
+
+std::vector<std::vector<int32_t>> PrefillAttention::selected(int32_t first, int32_t end) const {
+  device_.wait();
+  const size_t n = static_cast<size_t>(end - first), each = static_cast<size_t>(rule_.selected);
+  std::vector<int32_t> all(n * each);
+  check(cudaMemcpy(all.data(), b_->lists, all.size() * sizeof(int32_t), cudaMemcpyDeviceToHost),
+        "reading the selected blocks");
+  std::vector<std::vector<int32_t>> out;
+  for (size_t i = 0; i < n; i++) {
+    const auto from = all.begin() + static_cast<ptrdiff_t>(i * each);
+    out.emplace_back(from, from + rule_.n_selected(first + static_cast<int32_t>(i)));
+  }
+  return out;
+}
+
+}  // namespace ek::cuda

@@ -1,0 +1,75 @@
+/* Attention of a run of new tokens with expanded keys and values: dense, or native sparse attention, where
+ * every token selects for itself (docs/decisions/0009). */
+#ifndef EK_CUDA_NSA_PREFILL_H
+#define EK_CUDA_NSA_PREFILL_H
+#include <cuda_bf16.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "rule.h"
+
+namespace ek::cuda {
+
+/* Keys and values of rows 0, 1, … in device memory: the rotary half of a key is shared by all heads. */
+struct ExpandedRows {
+  const __nv_bfloat16* keys;   /* (rows, heads, nope) */
+  const __nv_bfloat16* rotary; /* (rows, rope), rows `rotary_stride` elements apart */
+  const __nv_bfloat16* values; /* (rows, heads, value) */
+  int32_t rotary_stride;
+};
+
+/* The tokens at positions [first, end). */
+struct PrefillQueries {
+  const __nv_bfloat16* query; /* (n, heads, nope + rope) scaled and rotated */
+  const float* gates;         /* (n, heads, 3) before the sigmoid: pooled, selected, window */
+  __nv_bfloat16* out;         /* (n, heads, value) */
+  int32_t first, end;
+};
+
+struct PrefillBuffers;
+
+class PrefillAttention {
+ public:
+  /* Workspace for runs of at most most_queries tokens that end at most_tokens at most. part: tokens whose
+   * scores with pooled rows are kept at a time; group: tokens whose selected blocks are turned into lists of
+   * the tokens of each block. Both are multiples of kTileQueries, and nothing but memory and speed depends on
+   * them. */
+  PrefillAttention(Device& d, int32_t most_queries, int32_t most_tokens, const NsaRule& rule = {},
+                   int32_t part = 4096, int32_t group = 16384);
+  ~PrefillAttention();
+  PrefillAttention(const PrefillAttention&) = delete;
+  PrefillAttention& operator=(const PrefillAttention&) = delete;
+
+  /* Every token over all before and itself. */
+  void dense(const PrefillQueries& q, const ExpandedRows& rows) const;
+  /* Pooled rows, selected blocks and window. Bits do not depend on where a prompt is cut into runs. */
+  void sparse(const PrefillQueries& q, const ExpandedRows& rows, const ExpandedRows& pooled) const;
+
+  /* Of the last call of sparse; waits. */
+  std::vector<std::vector<int32_t>> selected(int32_t first, int32_t end) const;
+
+  /* Operations of the products that the rule asks for, over positions [first, end). */
+  static double dense_operations(int32_t first, int32_t end);
+  double sparse_operations(int32_t first, int32_t end) const;
+
+  /* Called after each launch; for timing. */
+  std::function<void(const char*)> after;
+
+ private:
+  void check_run(const PrefillQueries& q) const;
+  /* The selected branch of the queries [first, end) of a run, and all branches together. */
+  void attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first, int32_t end) const;
+  void mark(const char* name) const {
+    if (after) after(name);
+  }
+
+  Device& device_;
+  int32_t most_queries_, most_tokens_, part_, group_;
+  NsaRule rule_;
+  std::unique_ptr<PrefillBuffers> b_;
+};
+
+}  // namespace ek::cuda
+#endif

@@ -1,0 +1,60 @@
+/* What the kernels of PrefillAttention share in device memory, and their launchers. */
+#ifndef EK_CUDA_NSA_PREFILL_KERNELS_H
+#define EK_CUDA_NSA_PREFILL_KERNELS_H
+#include "prefill.h"
+
+namespace ek::cuda {
+
+/* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile. */
+struct PooledMass {
+  float*
+      mass; /* (n, heads, tiles, 2, 8) of block 2 i + u of the tile at [u][i], relative to the tile's base */
+  float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
+  float* top;   /* (n, heads) the same of the sum of all rows */
+  float* total; /* (n, heads) that sum */
+  int32_t most_tiles;
+};
+
+/* Of the queries of a group, which ones chose each block: those blocks that compete, so that all of a block's
+ * rows count for all of its queries. A pair is the slot of a query and block in SelectedParts. */
+struct ChosenPairs {
+  int32_t* count;  /* (blocks) pairs */
+  int32_t* cursor; /* (blocks) place of the next pair */
+  int32_t* pair;   /* (n * chosen) by block */
+  /* Tiles of at most kTileQueries pairs of one block. */
+  int32_t *tile_block, *tile_first, *tile_end; /* (most_tiles) */
+  int32_t* n_tiles;
+  int32_t most_tiles;
+};
+
+/* A query's selected branch in slots: one for each block that it chose, then one for the forced ones. */
+struct SelectedParts {
+  __nv_bfloat16* values; /* (n, slots, heads, value) weighted sums */
+  float2* sums;          /* (n, slots, heads) log2 of what they are relative to, and the sum of weights */
+  int32_t n;             /* slots of a query */
+};
+
+struct PrefillBuffers {
+  DeviceMemory memory;
+  PooledMass mass;
+  ChosenPairs pairs;
+  SelectedParts parts;
+  float* sums;    /* (n, heads, value) of the pooled branch and the window, gated */
+  int32_t* lists; /* (n, selected) */
+};
+
+/* lists (n, selected) of queries [first, end), the first of them the first of mass. */
+void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
+                           int32_t end, int32_t* lists);
+/* pairs of queries [first, end), whose lists begin with the first. */
+void launch_pair_blocks(cudaStream_t stream, const ChosenPairs& pairs, const NsaRule& rule, int32_t slots,
+                        const int32_t* lists, int32_t first, int32_t end);
+/* The slots of all pairs. q: the group. */
+void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
+                         const ChosenPairs& pairs, const SelectedParts& parts);
+/* out = sums + the gated selected branch. q: the group, sums: its own. */
+void launch_combine_slots(cudaStream_t stream, const PrefillQueries& q, const NsaRule& rule,
+                          const SelectedParts& parts, const float* sums);
+
+}  // namespace ek::cuda
+#endif
