@@ -6,12 +6,14 @@ import { fitClosers } from "./filters/closers.ts";
 import type { FilterStep } from "./filters/filter.ts";
 import type { Answer } from "./generation.ts";
 import { postProcess } from "./postProcess.ts";
-import { type SurePart, surePart, worthOf } from "./surePart.ts";
+import { ASKED_SURE, type SurePart, surePart, worthOf } from "./surePart.ts";
 
 /** A result with the probability that what it shows is right; 0 when nothing is shown. */
 export interface Weighed {
   result: CompletionResult;
   probability: number;
+  /** Copied from the file or one like it. */
+  isCopy?: true;
 }
 
 const nothing = (reason: "blank" | "unsure"): Weighed => ({
@@ -65,7 +67,7 @@ export function resultOfGuess(
   steps?: FilterStep[],
 ): Weighed {
   const result = postProcess(text, { site, mode, cutByLimit: false }, steps);
-  return { result, probability: result.kind === "shown" ? probability : 0 };
+  return { result, probability: result.kind === "shown" ? probability : 0, isCopy: true };
 }
 
 /** A copied text that is so sure and so long is shown without asking the model. */
@@ -81,6 +83,20 @@ export function needsNoModel(copied: Weighed | undefined): copied is Weighed {
 /** The one that is worth more; the first of equals. */
 export function worthMore(a: Weighed, b: Weighed | undefined): Weighed {
   return b !== undefined && worth(b) > worth(a) ? b : a;
+}
+
+/**
+ * For somebody who asked for a text: what is shown while typing, where texts are at least `sure`; where that is nothing,
+ * the model's best guess, unless it would be a wild one.
+ */
+export function bestGuess(
+  answered: (sure: number) => Weighed,
+  copied: Weighed | undefined,
+  sure: number,
+): Weighed {
+  if (needsNoModel(copied)) return copied;
+  const likely = worthMore(answered(sure), copied);
+  return likely.result.kind === "shown" ? likely : answered(Math.min(sure, ASKED_SURE));
 }
 
 function worth({ result, probability }: Weighed): number {

@@ -3,6 +3,8 @@ import type { AnswerToken } from "../engineClient/engineApi.ts";
 
 /** Least probability of everything that is shown, when neither the user's mode nor what was learned says otherwise. */
 export const BALANCED_SURE = 0.33;
+/** Least probability of a text for somebody who asked for one, where nothing surer is there. */
+export const ASKED_SURE = 0.02;
 /** By so much more must be sure what is shown on, with every key that is typed into it instead of taking it. */
 const DOUBT = 1.4;
 const MOST_SURE = 0.9;
