@@ -1,3 +1,4 @@
+import type { AnswerToken } from "../engineClient/engineApi.ts";
 import type { CompletionMode } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import type { Guess } from "./copying.ts";
@@ -103,14 +104,27 @@ function worth({ result, probability }: Weighed): number {
   return result.kind === "shown" ? worthOf(probability, result.text.length) : 0;
 }
 
-/** Filters mostly cut the end; of a text whose start they changed, tokens are counted from the first character. */
+/** Filters cut the end, and change blanks: where they did, tokens end behind the same characters that are none. */
 function sureIn(answer: Answer, text: string, from: number, sure: number): SurePart {
-  const shift = answer.text.startsWith(text) ? 0 : answer.text.search(/\S/) - text.search(/\S/);
-  const { end, probability } = surePart(
-    answer.text,
-    answer.tokens,
-    Math.max(0, from + shift),
-    sure,
-  );
-  return { end: Math.max(from, end - shift), probability };
+  const isAsSaid = answer.text.startsWith(text);
+  return surePart(text, isAsSaid ? answer.tokens : tokensIn(text, answer), from, sure);
+}
+
+/** The tokens of an answer as they stand in a text that has other blanks. */
+function tokensIn(text: string, answer: Answer): AnswerToken[] {
+  const starts = [...text.matchAll(/\S/g)].map(({ index }) => index);
+  let said = 0;
+  let nSolid = 0;
+  let start = 0;
+  return answer.tokens.map((token) => {
+    const piece = answer.text.slice(said, said + token.text.length);
+    said += piece.length;
+    nSolid += piece.replace(/\s+/g, "").length;
+    const next = starts[nSolid] ?? text.length;
+    const isSolidEnd = piece !== "" && !/\s$/.test(piece);
+    const end = isSolidEnd ? (starts[nSolid - 1] ?? text.length - 1) + 1 : next;
+    const standing = text.slice(start, end);
+    start = Math.max(start, end);
+    return { text: standing, logProb: token.logProb };
+  });
 }

@@ -16,7 +16,7 @@ test("finishes a name that stands elsewhere in the file", () => {
 test("goes on as the place that reads most like this one", () => {
   const loop = "for (const entry of entries) {\n  add(entry);\n}\n";
   expect(guess(`${loop}x();\nfor (const entry of <|>`)).toMatch(/^entries/);
-  expect(guess(`${loop}x();\n${loop.slice(0, 28)}<|>`)).toBe(" {");
+  expect(guess(`${loop}x();\n${loop.slice(0, 28)}<|>`, false, 0.2)).toBe(" {");
   expect(guess(`${loop}x();\nfor (const entry of entries) {<|>`, true)).toContain("add(entry");
 });
 

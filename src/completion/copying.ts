@@ -1,12 +1,13 @@
 // What the file itself and files like it say about the text at the cursor: the places that read most like it, and what
 // follows there. Code repeats itself; where it does, this is right more often than a small model, and takes no time.
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { AnswerToken } from "../engineClient/engineApi.ts";
 import { continuation, type Step, type Surroundings } from "./copies/continuation.ts";
 import { rightness } from "./copies/rightness.ts";
 import { tokensOf, Vocabulary } from "./copies/tokens.ts";
 import { TokenText } from "./copies/tokenText.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
-import { worthOf } from "./surePart.ts";
+import { isBeyondSure, surePart } from "./surePart.ts";
 
 /** A text for the cursor with the probability that it is what the user writes. */
 export interface Guess {
@@ -114,17 +115,14 @@ interface Cut {
 }
 
 function worthiest(steps: Iterable<Step>, { start, sure, lines }: Cut): Guess | undefined {
-  let best: Guess | undefined;
-  let probability = 1;
-  let text = "";
+  const tokens: AnswerToken[] = [];
   for (const step of steps) {
-    probability *= rightness(step, start.length);
-    if (probability < sure || (step.text.includes("\n") && !lines)) break;
-    text += step.text;
-    const shown = text.trimEnd();
-    const worth = worthOf(probability, shown.length);
-    if (worth > (best ? worthOf(best.probability, best.text.length) : 0))
-      best = { text: shown, probability };
+    if (step.text.includes("\n") && !lines) break;
+    tokens.push({ text: step.text, logProb: Math.log(rightness(step, start.length)) });
+    // The token that is too much is kept: it says whether the line goes on.
+    if (isBeyondSure(tokens, sure)) break;
   }
-  return best;
+  const text = tokens.map((token) => token.text).join("");
+  const { end, probability } = surePart(text, tokens, 0, sure);
+  return end === 0 ? undefined : { text: text.slice(0, end).trimEnd(), probability };
 }
