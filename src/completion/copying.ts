@@ -3,10 +3,12 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AnswerToken } from "../engineClient/engineApi.ts";
 import { continuation, type Step, type Surroundings } from "./copies/continuation.ts";
+import { nameBegunBy } from "./copies/enclosing.ts";
 import { rightness } from "./copies/rightness.ts";
 import { tokensOf, Vocabulary } from "./copies/tokens.ts";
 import { TokenText } from "./copies/tokenText.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
+import { indentWidth } from "./filters/indentWidth.ts";
 import { isBeyondSure, surePart } from "./surePart.ts";
 
 /** A text for the cursor with the probability that it is what the user writes. */
@@ -69,11 +71,10 @@ export class Copying {
   surroundings(site: CursorSite): Surroundings {
     const start = NAME_AT_END.exec(site.lineBefore)?.[0] ?? "";
     const lineStart = site.prefix.length - site.lineBefore.length;
-    this.#above = this.#numbered(
-      this.#above,
-      site.prefix.slice(Math.max(0, lineStart - UNITS_BEFORE), lineStart),
-    );
-    this.#after = this.#numbered(this.#after, site.suffix.slice(0, UNITS_AFTER));
+    const above = site.prefix.slice(Math.max(0, lineStart - UNITS_BEFORE), lineStart);
+    const known = [this.#above, this.#after];
+    this.#above = this.#numbered(above, known);
+    this.#after = this.#numbered(site.suffix.slice(0, UNITS_AFTER), known.reverse());
     return {
       vocabulary: this.#vocabulary,
       before: this.#before(this.#above.tokens, site.lineBefore, start),
@@ -81,12 +82,17 @@ export class Copying {
       after: this.#after.tokens,
       related: [...this.#related.values()],
       start,
+      enclosing:
+        nameBegunBy(site.lineBefore) ??
+        this.#above.tokens.enclosingBehind(indentWidth(site.lineBefore)),
     };
   }
 
-  #numbered(known: Numbered | undefined, text: string): Numbered {
-    if (known?.text === text) return known;
-    return { text, tokens: new TokenText(text, this.#vocabulary) };
+  /** Of `known` the first is most likely to be this text, and lines may have moved from one to the other. */
+  #numbered(text: string, known: readonly (Numbered | undefined)[]): Numbered {
+    if (known[0]?.text === text) return known[0];
+    const numbered = known.flatMap((one) => (one ? [one.tokens] : []));
+    return { text, tokens: new TokenText(text, this.#vocabulary, numbered) };
   }
 
   /** The line's indentation belongs to the line break above it. */
