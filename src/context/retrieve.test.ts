@@ -283,7 +283,8 @@ test("right behind the name of an imported module, what stands behind its dot is
   const files = {
     "transforms/universal.py": "class SmartQuotes(Base):\n    pass\n",
     "transforms/other.py": filler("Rule"),
-    "main.py": "from transforms import universal\nfrom transforms.other import *\n\n\ndef chosen():\n    return [universal<|>]\n",
+    "main.py":
+      "from transforms import universal\nfrom transforms.other import *\n\n\ndef chosen():\n    return [universal<|>]\n",
   };
   const { context } = await contextAt("main.py", files, 60);
   expect(context).toContain("class SmartQuotes");
