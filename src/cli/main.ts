@@ -54,12 +54,26 @@ function program(): Command {
 
 const CLIENT_BENCHES: ReadonlySet<string> = new Set(["lines", "context"]);
 
+const ALSO =
+  "\nThe client measures too: bench fim --replay, bench lines and bench context; --help behind each shows its options.\n";
+
+function asksHelp(args: readonly string[]): boolean {
+  return args.includes("--help") || args.includes("-h");
+}
+
 /** `bench fim --replay`, `bench lines` and `bench context` run the client's code, which no engine command does. */
+function runsInClient([, what = "", ...options]: readonly string[]): boolean {
+  if (CLIENT_BENCHES.has(what) || options.includes("--replay")) return true;
+  return what === "fim" && asksHelp(options);
+}
+
 function benchProgram(): Command {
-  const bench = new Command("bench");
+  const bench = new Command("tidepool bench");
   bench.exitOverride().configureOutput({ writeErr: () => undefined });
   bench
     .command("fim")
+    .description("what somebody who types gets")
+    .addHelpText("after", "\nWithout --replay the engine is measured: see tidepool bench --help.")
     .requiredOption("--replay", "type real source files key by key")
     .option("--files <folders...>", "folders of source files; the product's own when missing", [])
     .option("--model <file>", "model file; the bundled one when missing")
@@ -71,6 +85,7 @@ function benchProgram(): Command {
     .action((options: ReplayOptions) => replayCommand(options));
   bench
     .command("lines")
+    .description("how often the model says exactly the line that was taken out")
     .option("--files <folders...>", "folders of source files; the product's own when missing", [])
     .option("--model <file>", "model file; the bundled one when missing")
     .option("--cases <n>", "lines of each language", "60")
@@ -79,6 +94,7 @@ function benchProgram(): Command {
     .action((options: LinesOptions) => linesCommand(options));
   bench
     .command("context")
+    .description("what the other files in a prompt hold of what is written next")
     .option("--repos <folders...>", "repositories; the product's own when missing", [])
     .option("--positions <n>", "masked places in each", "60")
     .option("--seed <n>", "another number chooses other places", "1")
@@ -92,13 +108,14 @@ function benchProgram(): Command {
 /** The engine reads its own arguments, so that there is one place that knows them. */
 async function run(args: readonly string[]): Promise<void> {
   const [command] = args;
-  if (command === "bench" && (args.includes("--replay") || CLIENT_BENCHES.has(args[1] ?? "")))
+  if (command === "bench" && runsInClient(args))
     return void (await benchProgram().parseAsync(args.slice(1), { from: "user" }));
   if (command === undefined)
     throw new UsageError("expected a command, found none: see tidepool --help");
   const isEngines = ENGINE_COMMANDS.some(([name]) => name === command);
   if (isEngines || (command === "models" && args[1] !== "info")) await engineCommand(args);
   else await program().parseAsync(args, { from: "user" });
+  if (command === "bench" && asksHelp(args)) process.stdout.write(ALSO);
 }
 
 function exitCodeOf(error: unknown): number {

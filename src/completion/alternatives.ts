@@ -1,5 +1,6 @@
 import { tokensOf } from "../engineClient/connection.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
+import { bestGuess, resultAt, type Weighed } from "./answerResult.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import type { Answer, GenerationPlan } from "./generation.ts";
 import { infillRequest } from "./infillRequest.ts";
@@ -8,12 +9,24 @@ import type { CompletionTrace } from "./trace/completionTrace.ts";
 
 const N_ALTERNATIVES = 3;
 
-/** Different texts for one place, the most likely first; at least one result, which may say why nothing is shown. */
+/** What the controller knows beside the plan. */
+export interface Beside {
+  /** Least probability of what is shown while typing. */
+  sure: number;
+  /** What the file and those like it say, as far as it is so sure. */
+  copied: Weighed | undefined;
+  trace: CompletionTrace;
+}
+
+/**
+ * Different texts for one place: first the best guess, as far as it is likely, then all that the model says; at least one
+ * result, which may say why nothing is shown.
+ */
 export async function otherAnswers(
   engine: EngineApi,
   plan: GenerationPlan,
   signal: AbortSignal,
-  trace: CompletionTrace,
+  { sure, copied, trace }: Beside,
 ): Promise<CompletionResult[]> {
   const { site, mode, parts, maxTokens, scope } = plan;
   const request = { ...infillRequest(site, mode, parts, maxTokens), n: N_ALTERNATIVES };
@@ -44,13 +57,17 @@ export async function otherAnswers(
     const cutByLimit = one.stop_type === "limit";
     return { site, mode, text: one.content, tokens: tokensOf(one), cutByLimit, scope };
   });
-  // Asked for by the user, who sees all of each and chooses: how sure the model is does not matter.
-  const results = answers.map((answer, i) => {
-    const steps = i === 0 ? trace.filtering("model", answer.text, answer.tokens) : undefined;
-    return postProcess(answer.text, answer, steps);
-  });
+  const steps = trace.filtering("model", response.content, tokensOf(response));
+  // The user sees all of each and chooses: how sure the model is of the others does not matter.
+  const whole = answers.map((answer, i) =>
+    postProcess(answer.text, answer, i === 0 ? steps : undefined),
+  );
+  const [first] = answers;
+  const guess = first && bestGuess((least) => resultAt(first, site, least), copied, sure);
+  trace.source = guess?.isCopy ? "copy" : "model";
+  const results = guess ? [guess.result, ...whole] : whole;
   const shown = new Map<string, CompletionResult>();
   for (const result of results)
     if (result.kind === "shown" && !shown.has(result.text)) shown.set(result.text, result);
-  return shown.size > 0 ? [...shown.values()] : results.slice(0, 1);
+  return shown.size > 0 ? [...shown.values()] : whole.slice(0, 1);
 }

@@ -1,3 +1,4 @@
+import type { AnswerToken } from "../engineClient/engineApi.ts";
 import type { CompletionMode } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import type { Guess } from "./copying.ts";
@@ -6,12 +7,14 @@ import { fitClosers } from "./filters/closers.ts";
 import type { FilterStep } from "./filters/filter.ts";
 import type { Answer } from "./generation.ts";
 import { postProcess } from "./postProcess.ts";
-import { type SurePart, surePart, worthOf } from "./surePart.ts";
+import { ASKED_SURE, type SurePart, surePart, worthOf } from "./surePart.ts";
 
 /** A result with the probability that what it shows is right; 0 when nothing is shown. */
 export interface Weighed {
   result: CompletionResult;
   probability: number;
+  /** Copied from the file or one like it. */
+  isCopy?: true;
 }
 
 const nothing = (reason: "blank" | "unsure"): Weighed => ({
@@ -65,7 +68,7 @@ export function resultOfGuess(
   steps?: FilterStep[],
 ): Weighed {
   const result = postProcess(text, { site, mode, cutByLimit: false }, steps);
-  return { result, probability: result.kind === "shown" ? probability : 0 };
+  return { result, probability: result.kind === "shown" ? probability : 0, isCopy: true };
 }
 
 /** A copied text that is so sure and so long is shown without asking the model. */
@@ -83,18 +86,45 @@ export function worthMore(a: Weighed, b: Weighed | undefined): Weighed {
   return b !== undefined && worth(b) > worth(a) ? b : a;
 }
 
+/**
+ * For somebody who asked for a text: what is shown while typing, where texts are at least `sure`; where that is nothing,
+ * the model's best guess, unless it would be a wild one.
+ */
+export function bestGuess(
+  answered: (sure: number) => Weighed,
+  copied: Weighed | undefined,
+  sure: number,
+): Weighed {
+  if (needsNoModel(copied)) return copied;
+  const likely = worthMore(answered(sure), copied);
+  return likely.result.kind === "shown" ? likely : answered(Math.min(sure, ASKED_SURE));
+}
+
 function worth({ result, probability }: Weighed): number {
   return result.kind === "shown" ? worthOf(probability, result.text.length) : 0;
 }
 
-/** Filters mostly cut the end; of a text whose start they changed, tokens are counted from the first character. */
+/** Filters cut the end, and change blanks: where they did, tokens end behind the same characters that are none. */
 function sureIn(answer: Answer, text: string, from: number, sure: number): SurePart {
-  const shift = answer.text.startsWith(text) ? 0 : answer.text.search(/\S/) - text.search(/\S/);
-  const { end, probability } = surePart(
-    answer.text,
-    answer.tokens,
-    Math.max(0, from + shift),
-    sure,
-  );
-  return { end: Math.max(from, end - shift), probability };
+  const isAsSaid = answer.text.startsWith(text);
+  return surePart(text, isAsSaid ? answer.tokens : tokensIn(text, answer), from, sure);
+}
+
+/** The tokens of an answer as they stand in a text that has other blanks. */
+function tokensIn(text: string, answer: Answer): AnswerToken[] {
+  const starts = [...text.matchAll(/\S/g)].map(({ index }) => index);
+  let said = 0;
+  let nSolid = 0;
+  let start = 0;
+  return answer.tokens.map((token) => {
+    const piece = answer.text.slice(said, said + token.text.length);
+    said += piece.length;
+    nSolid += piece.replace(/\s+/g, "").length;
+    const next = starts[nSolid] ?? text.length;
+    const isSolidEnd = piece !== "" && !/\s$/.test(piece);
+    const end = isSolidEnd ? (starts[nSolid - 1] ?? text.length - 1) + 1 : next;
+    const standing = text.slice(start, end);
+    start = Math.max(start, end);
+    return { text: standing, logProb: token.logProb };
+  });
 }

@@ -1,7 +1,7 @@
 // One completion for a program that asks once: the same request and the same cuts as in the editor.
 import type { ExtraChunk, InfillResponse } from "../../engine/protocol/api.ts";
 import type { EngineApi } from "../engineClient/engineApi.ts";
-import { needsNoModel, resultAt, resultOfGuess, worthMore } from "./answerResult.ts";
+import { bestGuess, resultAt, resultOfGuess } from "./answerResult.ts";
 import { modeOf } from "./completionMode.ts";
 import type { CompletionResult } from "./completionResult.ts";
 import { Copying } from "./copying.ts";
@@ -24,9 +24,6 @@ export interface OneQuery {
   syntax: CursorSyntax;
 }
 
-/** Least probability of a text for somebody who asked for one, where nothing surer is there. */
-const ASKED_SURE = 0.02;
-
 /**
  * What the editor shows at this place when it is asked for the first time, or, where it would show nothing because nothing
  * is sure enough, the best guess. The model is asked even where a copy needs none.
@@ -35,9 +32,9 @@ export async function completeOnce(engine: EngineApi, query: OneQuery): Promise<
   const { snapshot, extra, related, maxTokens, syntax } = query;
   const site = siteOf(snapshot);
   const copyMode = modeOf(site, "auto");
-  const sure = leastSure(0);
   const copying = new Copying();
   await copying.learn(related);
+  const sure = leastSure(0);
   const guess = copying.guess(site, sure, copyMode === "multi");
   const copied = guess && resultOfGuess(guess, site, copyMode);
   const scope = await syntax.scopeAt(site);
@@ -55,12 +52,9 @@ export async function completeOnce(engine: EngineApi, query: OneQuery): Promise<
     engine,
   ).end;
   if (end.kind === "answered" && end.response) {
-    const asTyped = needsNoModel(copied)
-      ? copied
-      : worthMore(resultAt(end.answer, site, sure), copied);
-    const shown =
-      asTyped.result.kind === "shown" ? asTyped : resultAt(end.answer, site, ASKED_SURE);
-    return { kind: "answered", result: shown.result, response: end.response };
+    const { answer, response } = end;
+    const shown = bestGuess((least) => resultAt(answer, site, least), copied, sure);
+    return { kind: "answered", result: shown.result, response };
   }
   return {
     kind: "failed",

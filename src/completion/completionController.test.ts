@@ -197,6 +197,33 @@ test("offers up to three different texts on request", async () => {
   expect(engine.requests[0]).toMatchObject({ n: 3 });
 });
 
+test("gives who asks the best guess where nothing is sure enough to be shown by itself, and no wild one", async () => {
+  const asking = (marked: string) =>
+    controller.complete(query(marked, { trigger: "command" }), new AbortController().signal);
+  engine.script = () => ({ pieces: ["total"], stopType: "word", logProb: Math.log(0.1) });
+  await expect(ask("x = <|>\n")).resolves.toEqual({ kind: "nothing", reason: "unsure" });
+  await expect(asking("x = <|>\n")).resolves.toEqual(shown("total"));
+  engine.script = () => ({ pieces: ["total"], stopType: "word", logProb: Math.log(0.01) });
+  await expect(asking("y = <|>\n")).resolves.toEqual({ kind: "nothing", reason: "unsure" });
+});
+
+test("offers on request first the likely part, then whole texts", async () => {
+  engine.script = () => ({
+    pieces: ["first", "(a, b)"],
+    logProb: Math.log(0.5),
+    others: ["second"],
+  });
+  const found = await controller.alternatives(query("x = <|>\n"), new AbortController().signal);
+  expect(found).toEqual([shown("first"), shown("first(a, b)"), shown("second")]);
+});
+
+test("offers on request what the file says where it says more than the model", async () => {
+  engine.script = () => ({ pieces: ["zzz"], logProb: -4, others: ["yyy"] });
+  const marked = query("totalAmount = 1\nprint(totalA<|>)");
+  const found = await controller.alternatives(marked, new AbortController().signal);
+  expect(found).toEqual([shown("mount"), shown("zzz"), shown("yyy")]);
+});
+
 test("says why there are no alternatives", async () => {
   engine.script = () => failure("overloaded", "too many requests");
   await expect(

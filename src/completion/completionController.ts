@@ -21,7 +21,7 @@ import { type Answer, Generation, type GenerationEnd, type GenerationPlan } from
 import { GenerationPlanner } from "./generationPlanner.ts";
 import { windowOf } from "./promptWindow.ts";
 import { ShownText } from "./shownText.ts";
-import { leastSure } from "./surePart.ts";
+import { ASKED_SURE, leastSure } from "./surePart.ts";
 import { CompletionTrace } from "./trace/completionTrace.ts";
 import type { ShownSource } from "./trace/explanation.ts";
 
@@ -86,10 +86,7 @@ export class CompletionController implements Disposable {
     const site = siteOf(query.snapshot);
     trace.site = site;
     trace.settings = query.settings;
-    if (this.#relatedTo !== site.filename) {
-      const learned = this.learn(query);
-      if (query.trigger === "command") await learned;
-    }
+    await this.#learnOnce(query);
     this.#shownText.movedTo(site);
     if (!acceptsCompletion(site, query.trigger)) {
       this.#dropDisagreeing(site);
@@ -111,18 +108,21 @@ export class CompletionController implements Disposable {
     }
   }
 
-  /** Up to three different texts for one place, the most likely first; what was refused here before is offered again. */
+  /** The best guess and up to three whole texts for one place, different ones; what was refused here before is offered again. */
   async alternatives(query: CompletionQuery, signal: AbortSignal): Promise<CompletionResult[]> {
     this.#latest = query;
     const { trace = new CompletionTrace() } = query;
     const site = siteOf(query.snapshot);
     trace.site = site;
     trace.settings = query.settings;
+    await this.#learnOnce(query);
     this.#dropDisagreeing(site);
     const scope = this.#planner.scopeAt(site);
     const plan = await this.#planner.plan(query, site, { scope, priority: "completion", trace });
     if (signal.aborted) return [SUPERSEDED];
-    return otherAnswers(this.#engine, plan, signal, trace);
+    const sure = leastSure(0, query.settings.sure);
+    const copied = this.#copied(query, site, sure, trace);
+    return otherAnswers(this.#engine, plan, signal, { sure, copied, trace });
   }
 
   /**
@@ -154,6 +154,13 @@ export class CompletionController implements Disposable {
   async learn({ snapshot, related }: CompletionQuery): Promise<void> {
     this.#relatedTo = snapshot.filename;
     await this.#copying.learn(await related());
+  }
+
+  /** Somebody who asks waits for these files; who types does not. */
+  async #learnOnce(query: CompletionQuery): Promise<void> {
+    if (this.#relatedTo === query.snapshot.filename) return;
+    const learned = this.learn(query);
+    if (query.trigger === "command") await learned;
   }
 
   /** The user has refused what is shown. */
@@ -207,8 +214,15 @@ export class CompletionController implements Disposable {
   /** The text that is worth more: that of an answer, or the copied one. */
   #better(answer: Weighed, { copied, trace }: Asked, source: ShownSource): CompletionResult {
     const better = worthMore(answer, copied);
-    trace.source = better === copied ? "copy" : source;
+    trace.source = better.isCopy ? "copy" : source;
     return better.result;
+  }
+
+  /** For somebody who asked, where nothing is sure enough to be shown by itself. */
+  #guessed({ site, trace }: Asked, unsure: CompletionResult): CompletionResult {
+    if (unsure.kind === "shown" || unsure.reason !== "unsure") return unsure;
+    trace.sure = ASKED_SURE;
+    return this.#fromAnswers(site, ASKED_SURE, trace)?.result ?? unsure;
   }
 
   #copied(
@@ -242,7 +256,8 @@ export class CompletionController implements Disposable {
     if (signal.aborted || this.#latest !== query) return SUPERSEDED;
     this.#generation?.abort();
     this.#generation = this.#start(plan);
-    return this.#better(await this.#resultInTime(this.#generation, at), at, "model");
+    const result = this.#better(await this.#resultInTime(this.#generation, at), at, "model");
+    return query.trigger === "command" ? this.#guessed(at, result) : result;
   }
 
   /** What the generation says at its end; after the budget what it has said so far, if that can be shown. */

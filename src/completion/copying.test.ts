@@ -16,7 +16,7 @@ test("finishes a name that stands elsewhere in the file", () => {
 test("goes on as the place that reads most like this one", () => {
   const loop = "for (const entry of entries) {\n  add(entry);\n}\n";
   expect(guess(`${loop}x();\nfor (const entry of <|>`)).toMatch(/^entries/);
-  expect(guess(`${loop}x();\n${loop.slice(0, 28)}<|>`)).toBe(" {");
+  expect(guess(`${loop}x();\n${loop.slice(0, 28)}<|>`, false, 0.2)).toBe(" {");
   expect(guess(`${loop}x();\nfor (const entry of entries) {<|>`, true)).toContain("add(entry");
 });
 
@@ -79,4 +79,15 @@ test("a file of 100 000 lines takes no longer than a small one", () => {
   const start = performance.now();
   for (let i = 0; i < 20; i++) guess(`${text}const val${"x".repeat(i)}<|>`, true, 0.4, copying);
   expect(performance.now() - start).toBeLessThan(2000);
+});
+
+test("copies from what encloses it by a name like the cursor's own, and fewer words of other names", () => {
+  const sum = (name: string, what: string) =>
+    `def ${name}(items):\n    total = 0\n    for item in items:\n        total += item.${what}\n    return total\n\n\n`;
+  const text = sum("total_quantity", "quantity");
+  const loop = "    total = 0\n    for item in items:\n        total += item.<|>";
+  expect(guess(`${text}def total_quantity_of(items):\n${loop}`)).toBe("quantity");
+  expect(guess(`${text}def total_price(items):\n${loop}`)).toBeUndefined();
+  const both = sum("price_of", "price") + sum("count_all", "count");
+  expect(guess(`${both}def price_then(items):\n${loop}`)).toBe("price");
 });

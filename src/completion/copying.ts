@@ -1,12 +1,15 @@
 // What the file itself and files like it say about the text at the cursor: the places that read most like it, and what
 // follows there. Code repeats itself; where it does, this is right more often than a small model, and takes no time.
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { AnswerToken } from "../engineClient/engineApi.ts";
 import { continuation, type Step, type Surroundings } from "./copies/continuation.ts";
+import { nameBegunBy } from "./copies/enclosing.ts";
 import { rightness } from "./copies/rightness.ts";
 import { tokensOf, Vocabulary } from "./copies/tokens.ts";
 import { TokenText } from "./copies/tokenText.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
-import { worthOf } from "./surePart.ts";
+import { indentWidth } from "./filters/indentWidth.ts";
+import { isBeyondSure, surePart } from "./surePart.ts";
 
 /** A text for the cursor with the probability that it is what the user writes. */
 export interface Guess {
@@ -68,11 +71,10 @@ export class Copying {
   surroundings(site: CursorSite): Surroundings {
     const start = NAME_AT_END.exec(site.lineBefore)?.[0] ?? "";
     const lineStart = site.prefix.length - site.lineBefore.length;
-    this.#above = this.#numbered(
-      this.#above,
-      site.prefix.slice(Math.max(0, lineStart - UNITS_BEFORE), lineStart),
-    );
-    this.#after = this.#numbered(this.#after, site.suffix.slice(0, UNITS_AFTER));
+    const above = site.prefix.slice(Math.max(0, lineStart - UNITS_BEFORE), lineStart);
+    const known = [this.#above, this.#after];
+    this.#above = this.#numbered(above, known);
+    this.#after = this.#numbered(site.suffix.slice(0, UNITS_AFTER), known.reverse());
     return {
       vocabulary: this.#vocabulary,
       before: this.#before(this.#above.tokens, site.lineBefore, start),
@@ -80,12 +82,17 @@ export class Copying {
       after: this.#after.tokens,
       related: [...this.#related.values()],
       start,
+      enclosing:
+        nameBegunBy(site.lineBefore) ??
+        this.#above.tokens.enclosingBehind(indentWidth(site.lineBefore)),
     };
   }
 
-  #numbered(known: Numbered | undefined, text: string): Numbered {
-    if (known?.text === text) return known;
-    return { text, tokens: new TokenText(text, this.#vocabulary) };
+  /** Of `known` the first is most likely to be this text, and lines may have moved from one to the other. */
+  #numbered(text: string, known: readonly (Numbered | undefined)[]): Numbered {
+    if (known[0]?.text === text) return known[0];
+    const numbered = known.flatMap((one) => (one ? [one.tokens] : []));
+    return { text, tokens: new TokenText(text, this.#vocabulary, numbered) };
   }
 
   /** The line's indentation belongs to the line break above it. */
@@ -114,17 +121,14 @@ interface Cut {
 }
 
 function worthiest(steps: Iterable<Step>, { start, sure, lines }: Cut): Guess | undefined {
-  let best: Guess | undefined;
-  let probability = 1;
-  let text = "";
+  const tokens: AnswerToken[] = [];
   for (const step of steps) {
-    probability *= rightness(step, start.length);
-    if (probability < sure || (step.text.includes("\n") && !lines)) break;
-    text += step.text;
-    const shown = text.trimEnd();
-    const worth = worthOf(probability, shown.length);
-    if (worth > (best ? worthOf(best.probability, best.text.length) : 0))
-      best = { text: shown, probability };
+    if (step.text.includes("\n") && !lines) break;
+    tokens.push({ text: step.text, logProb: Math.log(rightness(step, start.length)) });
+    // The token that is too much is kept: it says whether the line goes on.
+    if (isBeyondSure(tokens, sure)) break;
   }
-  return best;
+  const text = tokens.map((token) => token.text).join("");
+  const { end, probability } = surePart(text, tokens, 0, sure);
+  return end === 0 ? undefined : { text: text.slice(0, end).trimEnd(), probability };
 }

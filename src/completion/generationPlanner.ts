@@ -6,7 +6,7 @@ import type { CursorScope, CursorSyntax } from "./cursorSyntax.ts";
 import type { CursorSite } from "./documentSnapshot.ts";
 import type { GenerationPlan } from "./generation.ts";
 import { PromptMemory, type PromptParts } from "./promptMemory.ts";
-import { leastSure } from "./surePart.ts";
+import { ASKED_SURE, leastSure } from "./surePart.ts";
 import type { CompletionTrace } from "./trace/completionTrace.ts";
 
 /** Milliseconds that the grammar is waited for, beside the debounce and the other files. */
@@ -56,7 +56,7 @@ export class GenerationPlanner {
     const lines = mode === "single" ? "one line" : "several lines";
     trace?.stage("syntax", since, `${lines}${scope ? `, in ${scope.within}` : ""}`);
     const syntax = this.#syntax;
-    const least = leastSure(0, sure);
+    const least = query.trigger === "command" ? ASKED_SURE : leastSure(0, sure);
     return { site, mode, parts, maxTokens, stopEarly: true, priority, scope, syntax, sure: least };
   }
 

@@ -22,6 +22,20 @@ test("never cuts a name apart", () => {
   expect(part(tokens([" = get", 0.9], ["Name", 0.8], ["Or", 0.2]))).toBe("");
 });
 
+test("a single character must be surer than a longer text, and no surer than that for who asks", () => {
+  expect(part(tokens([")", 0.7], ["x", 0.1]))).toBe("");
+  expect(part(tokens([")", 0.85], ["x", 0.1]))).toBe(")");
+  expect(part(tokens(["))", 0.7], ["x", 0.1]))).toBe("))");
+  expect(surePart(")", tokens([")", 0.1]), 0, 0.02).end).toBe(1);
+});
+
+test("ends behind a line where it has several, and anywhere in the first below the cursor's", () => {
+  const said = tokens(["a()\n", 0.9], ["bc", 0.99], [" =", 0.9], [" d", 0.2], ["\n", 0.9]);
+  expect(part(said)).toBe("a()\n");
+  expect(part(tokens(["a()\n", 0.9], ["bc", 0.9], [" =", 0.9], ["\n", 0.2]))).toBe("a()\nbc =");
+  expect(part(tokens(["\n", 0.9], ["  bc", 0.99], [" =", 0.9], [" d", 0.2]))).toBe("\n  bc =");
+});
+
 test("what was typed already counts as right", () => {
   const said = tokens(["foo", 0.45], ["(bar)", 0.8]);
   expect(part(said)).toBe("foo");

@@ -276,3 +276,16 @@ test("nothing that is ignored, secret, foreign or hidden comes into a context", 
   await later.refresh();
   expect(later.index.files.has("item.ts")).toBe(false);
 });
+
+test("right behind the name of an imported module, what stands behind its dot is looked for", async () => {
+  const filler = (name: string) =>
+    Array.from({ length: 30 }, (_, i) => `class ${name}${i}(Base):\n    pass\n\n\n`).join("");
+  const files = {
+    "transforms/universal.py": "class SmartQuotes(Base):\n    pass\n",
+    "transforms/other.py": filler("Rule"),
+    "main.py":
+      "from transforms import universal\nfrom transforms.other import *\n\n\ndef chosen():\n    return [universal<|>]\n",
+  };
+  const { context } = await contextAt("main.py", files, 60);
+  expect(context).toContain("class SmartQuotes");
+});

@@ -161,7 +161,7 @@ export function definingLines(text: string, language: BenchLanguage): Map<string
 }
 
 function withoutBlockComments(text: string, language: BenchLanguage): string {
-  if (language === "Python") return text;
+  if (language === "Python") return withoutLongStrings(text, language);
   return text.replace(/^\s*\/\*[\s\S]*?\*\//gm, (comment) => comment.replace(/[^\n]/g, " "));
 }
 
@@ -224,4 +224,10 @@ const imports: Readonly<Record<BenchLanguage, RegExp>> = {
 /** The text with its import statements blanked out; lines and offsets stay where they are. */
 export function withoutImports(text: string, language: BenchLanguage): string {
   return text.replace(imports[language], (statement) => statement.replace(/[^\n]/g, " "));
+}
+
+/** The text with Python's strings over several lines blanked out, docstrings above all; their words define and use nothing. */
+export function withoutLongStrings(text: string, language: BenchLanguage): string {
+  if (language !== "Python") return text;
+  return text.replace(/("""|''')[\s\S]*?\1/g, (long) => long.replace(/[^\n]/g, " "));
 }

@@ -11,10 +11,20 @@ const files = {
 
     def known(self):
         return 1
+
+    def discount(self):
+        """Of everything.
+
+        class Word of prose, none of code.
+        """
 `,
   "main.py": `from shop import Cart
 
 def report(shop):
+    """Says what there is,
+
+    every discount and Word of it left out.
+    """
     shop.known()
     print(shop.known())
     print("total_price")

@@ -1,6 +1,12 @@
 // Chooses the places that are masked: cursors whose rest of the line uses what other files define and what stands
 // nowhere else in this one, import statements excepted.
-import { type BenchLanguage, isComment, isJudgedName, withoutImports } from "./judge.ts";
+import {
+  type BenchLanguage,
+  isComment,
+  isJudgedName,
+  withoutImports,
+  withoutLongStrings,
+} from "./judge.ts";
 import type { BenchFile, BenchRepository } from "./repository.ts";
 
 export interface MaskedPosition {
@@ -60,11 +66,12 @@ function linesOf({ definitions }: BenchRepository, file: BenchFile): AskingLine[
     const places = definitions.get(name);
     return places !== undefined && !places.has(file.path);
   };
-  const original = file.text.split("\n");
+  const code = withoutLongStrings(file.text, file.language).split("\n");
   const found: AskingLine[] = [];
   let start = 0;
   for (const [i, line] of lines.entries()) {
-    if (line === original[i] && line.length <= 200 && !isComment(line)) {
+    // Neither an import nor a string has changed the line.
+    if (line === code[i] && line.length <= 200 && !isComment(line)) {
       const code = withoutText(line);
       const names = [...code.matchAll(NAME)]
         .map((match) => ({ name: match[0], at: match.index }))

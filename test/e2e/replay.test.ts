@@ -41,6 +41,20 @@ function bench(...args: string[]) {
 
 const few = ["--sessions", "2", "--length", "60", "--model", tinyModel];
 
+test.each([
+  [
+    "its own options, and where the engine's are",
+    ["fim"],
+    ["--replay", "--sessions", "bench --help"],
+  ],
+  ["the options of the lines", ["lines"], ["--cases"]],
+  ["the engine's options, and what else there is", [], ["--random-lite", "fim --replay"]],
+])("help shows %s", async (_, what, wanted) => {
+  const { code, stdout } = await bench(...what, "--help");
+  expect(code).toBe(0);
+  for (const text of wanted) expect(stdout).toContain(text);
+});
+
 test("types two files and reports every source, what the cache saved and how soon texts came", async () => {
   const { code, stdout, stderr } = await bench("fim", "--replay", "--json", ...few, "--files", dir);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });

@@ -54,6 +54,13 @@ describe("inline completion", () => {
     assert.ok(accepted.startsWith(typed) && accepted.length > typed.length, accepted);
   });
 
+  it("gives a text to who asks for one, without a key being typed", async () => {
+    await vscode.commands.executeCommand("tidepool.complete");
+    await acceptSuggestion(editor);
+    const accepted = editor.document.lineAt(editor.selection.active.line).text;
+    assert.match(accepted, /total \+= \S/);
+  });
+
   it("asks the engine nothing while it is switched off, and asks again when it is on", async () => {
     await type("item.");
     await acceptSuggestion(editor);

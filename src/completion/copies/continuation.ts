@@ -1,4 +1,5 @@
 // What follows where the text reads like the text before the cursor: token by token, by vote of all such places.
+import { wordsOf } from "./enclosing.ts";
 import { kindOf, type TokenKind, type Vocabulary } from "./tokens.ts";
 import type { TokenText } from "./tokenText.ts";
 
@@ -10,6 +11,13 @@ const PER_AGREEING_TOKEN = 1.1;
 const MOST_COUNTED = 8;
 /** Of one text: of very frequent tokens, such as line breaks, the last ones. */
 const MOST_PLACES = 1000;
+/** A place counts more in the same function or type, and in one whose name shares a word with the cursor's. */
+const SAME_ENCLOSING = 3;
+const SIMILAR_ENCLOSING = 2;
+/** What it counts for a name that holds a word of its own function's name, which the cursor's has not. */
+const FOREIGN_WORD = 0.5;
+/** The same where nothing of the name was typed. */
+const FOREIGN_FIRST = 0.25;
 /** What a place in another file counts. */
 const ELSEWHERE = 0.5;
 
@@ -24,6 +32,8 @@ export interface Surroundings {
   related: readonly TokenText[];
   /** The name that was begun; empty when none was. */
   start: string;
+  /** Name of the function or type that encloses the cursor. */
+  enclosing: string | undefined;
 }
 
 /** One more token of the text that most places agree on. */
@@ -46,18 +56,27 @@ interface Place {
   at: number;
   agreeing: number;
   weight: number;
+  kinship: Kinship;
+}
+
+/** How the name of what encloses a place is to that of what encloses the cursor. */
+interface Kinship {
+  weight: number;
+  /** Words that only the place's has. */
+  foreign: ReadonlySet<string>;
 }
 
 /** The likeliest tokens behind the cursor, from the first on; ends where no place goes on. */
 export function* continuation(around: Surroundings): Generator<Step> {
   let places = placesIn(around);
+  const weightFor = weighing(around);
   for (let i = 0; i < MOST_STEPS && places.length > 0; i++) {
     const votes = new Map<number, number>();
     let total = 0;
-    for (const { ids, at, weight } of places) {
-      total += weight;
-      const id = ids[at + i];
-      if (id !== undefined) votes.set(id, (votes.get(id) ?? 0) + weight);
+    for (const place of places) {
+      total += place.weight;
+      const id = place.ids[place.at + i];
+      if (id !== undefined) votes.set(id, (votes.get(id) ?? 0) + weightFor(place, id, i));
     }
     const [best, share] = mostVoted(votes);
     if (best === undefined) return;
@@ -72,6 +91,21 @@ export function* continuation(around: Surroundings): Generator<Step> {
       nPlaces: places.length,
     };
   }
+}
+
+/** What a place counts for a token that is so many behind the cursor: less for the words of another function's name. */
+function weighing({ vocabulary, start }: Surroundings) {
+  const words = new Map<number, readonly string[]>();
+  const wordsOfToken = (id: number) => {
+    const token = vocabulary.textOf(id);
+    const found = words.get(id) ?? (kindOf(token) === "name" ? wordsOf(token) : []);
+    words.set(id, found);
+    return found;
+  };
+  return ({ weight, kinship: { foreign } }: Place, id: number, i: number): number => {
+    if (foreign.size === 0 || !wordsOfToken(id).some((word) => foreign.has(word))) return weight;
+    return weight * (i === 0 && start === "" ? FOREIGN_FIRST : FOREIGN_WORD);
+  };
 }
 
 function mostVoted(votes: ReadonlyMap<number, number>): [id: number | undefined, votes: number] {
@@ -89,20 +123,42 @@ function mostVoted(votes: ReadonlyMap<number, number>): [id: number | undefined,
 function placesIn(around: Surroundings): Place[] {
   const { before, above, after, related } = around;
   const places: Place[] = [];
-  const add = (ids: Int32Array, at: number, scope: number) => {
+  const kinships = new Map<string, Kinship>();
+  const add = (ids: Int32Array, at: number, scope: number, enclosing: string | undefined) => {
     const agreeing = agreement(around, ids, at);
     if (around.start === "" && agreeing === 0) return;
-    const weight = scope * Math.exp(PER_AGREEING_TOKEN * Math.min(agreeing, MOST_COUNTED));
-    places.push({ ids, at, agreeing, weight });
+    const kinship = kinshipOf(enclosing, around.enclosing, kinships);
+    const agreed = Math.exp(PER_AGREEING_TOKEN * Math.min(agreeing, MOST_COUNTED));
+    places.push({ ids, at, agreeing, weight: scope * kinship.weight * agreed, kinship });
   };
   const nIndexed = above.ids.length - 1;
   for (let at = before.length - 1; at > nIndexed; at--)
-    if (fits(around, before, at)) add(before, at, 1);
-  for (const at of [...candidates(around, above)].reverse()) if (at <= nIndexed) add(before, at, 1);
-  for (const at of candidates(around, after)) add(after.ids, at, 1);
+    if (fits(around, before, at)) add(before, at, 1, around.enclosing);
+  for (const at of [...candidates(around, above)].reverse())
+    if (at <= nIndexed) add(before, at, 1, above.enclosing(at));
+  for (const at of candidates(around, after)) add(after.ids, at, 1, after.enclosing(at));
   for (const text of related)
-    for (const at of candidates(around, text)) add(text.ids, at, ELSEWHERE);
+    for (const at of candidates(around, text)) add(text.ids, at, ELSEWHERE, text.enclosing(at));
   return places;
+}
+
+const NO_KIN: Kinship = { weight: 1, foreign: new Set() };
+
+function kinshipOf(
+  theirs: string | undefined,
+  ours: string | undefined,
+  known: Map<string, Kinship>,
+): Kinship {
+  if (theirs === undefined || ours === undefined) return NO_KIN;
+  const found = known.get(theirs);
+  if (found) return found;
+  const our = new Set(wordsOf(ours));
+  const their = wordsOf(theirs);
+  const foreign = new Set(their.filter((word) => !our.has(word)));
+  const similar = foreign.size < their.length ? SIMILAR_ENCLOSING : 1;
+  const kinship = { weight: theirs === ours ? SAME_ENCLOSING : similar, foreign };
+  known.set(theirs, kinship);
+  return kinship;
 }
 
 function fits({ before, start, vocabulary }: Surroundings, ids: Int32Array, at: number): boolean {
@@ -115,7 +171,7 @@ function* candidates({ before, start }: Surroundings, text: TokenText): Generato
   const last = before.at(-1);
   if (start !== "") yield* text.placesOfNames(start);
   else if (last !== undefined)
-    for (const at of text.placesOf(last).slice(-MOST_PLACES))
+    for (const at of text.lastPlacesOf(last, MOST_PLACES))
       if (at + 1 < text.ids.length) yield at + 1;
 }
 

@@ -78,8 +78,19 @@ export function sceneOf(index: RepositoryIndex, cursor: ContextCursor): Scene {
   };
   const importLines = new Set<number>();
   for (const statement of statements) readImport(scene, statement, importLines, firstLine);
+  if (typed !== "") endImportedName(scene, line);
   collectNear(scene, scanned, importLines);
   return scene;
+}
+
+/** A name at the cursor that an import brings is whole: what is looked for stands behind it, most often behind a dot. */
+function endImportedName(scene: Scene, line: string): void {
+  const name = scene.index.names.add(scene.typed);
+  if (!scene.imported.has(name)) return;
+  scene.before.unshift(name);
+  scene.typed = "";
+  scene.afterDot = true;
+  scene.place = placeBefore(`${line}.`);
 }
 
 /** Files in which a name stands, this one as it now is among them. */
