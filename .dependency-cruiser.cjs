@@ -5,7 +5,7 @@ const VSCODE = "(^|/)vscode(/|$)";
 const engineLayers = [
   "engine/base/",
   "engine/backend/",
-  "engine/(loader|tokenizer|kvcache|sampling)/",
+  "engine/(loader|tokenizer|kvcache|sampling|drafts)/",
   "engine/(model|prompt)/",
   "engine/scheduler/",
   "engine/engine\\.ts$",

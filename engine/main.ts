@@ -21,6 +21,7 @@ interface ModelOptions {
   model?: string;
   threads: number;
   device: (typeof DEVICES)[number];
+  drafts: "on" | "off";
 }
 
 const DEVICES = ["auto", "cpu", "cuda"] as const;
@@ -48,12 +49,13 @@ function wholeNumber(text: string): number {
 }
 
 /** What every command needs to know of the model. */
-function common({ model, threads, device }: ModelOptions) {
+function common({ model, threads, device, drafts }: ModelOptions) {
   return {
     version: packageJson.version,
     modelPath: resolveModel(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel, bundledFolder),
     threads,
     device,
+    drafts: drafts !== "off",
   } as const;
 }
 
@@ -102,6 +104,14 @@ function addCommand(program: Command, name: string, description: string): Comman
       )
         .choices(DEVICES)
         .default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--drafts <on|off>",
+        "guess tokens that repeat what stands before, where that is faster; the answers are the same",
+      )
+        .choices(["on", "off"])
+        .default("on"),
     );
 }
 

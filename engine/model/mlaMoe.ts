@@ -16,8 +16,11 @@ import {
   type QueryWeights,
   uploadMlaMoeWeights,
 } from "./mlaMoeWeights.ts";
-import type { Model, StepLogits, StepPart } from "./model.ts";
+import { type Model, nLogitsOf, type StepLogits, type StepPart } from "./model.ts";
 import { parseMlaMoeConfig } from "./parseConfig.ts";
+
+/** Drafts of a step: each takes a row of logits. Longer ones pay nowhere that was measured. */
+const MOST_DRAFTS = 32;
 
 export interface MlaMoeOptions {
   /** Context to offer; the file's own when it is smaller, and as much of that as memory holds when this is missing. */
@@ -49,6 +52,7 @@ export class MlaMoeModel implements Model {
   readonly kvBytes: number;
   readonly maxStepTokens: number;
   readonly maxStepSequences: number;
+  readonly maxStepDrafts = MOST_DRAFTS;
   private readonly backend: Backend;
   private readonly config: MlaMoeConfig;
   private readonly weights: MlaMoeWeights;
@@ -86,7 +90,8 @@ export class MlaMoeModel implements Model {
     this.kv = new PagedKv(nBlocks, (dst, src) => backend.copyBlock(this.cache, dst, src));
     this.rope = backend.createRope(config.invFreq);
     this.batch = backend.createBatch();
-    this.act = allocActivations(backend, config, this.maxStepTokens, this.maxStepSequences);
+    const nRows = this.maxStepSequences + this.maxStepDrafts;
+    this.act = allocActivations(backend, config, this.maxStepTokens, nRows);
     const { nHeads, nopeDim, vDim, softmaxScale } = config;
     this.heads = { nHeads, nopeDim, vDim, softmaxScale };
     this.nsa = config.nsa && { ...this.heads, ...config.nsa };
@@ -188,13 +193,13 @@ export class MlaMoeModel implements Model {
   }
 }
 
-/** Index of the last new token of each part that wants logits. */
+/** Indices of the new tokens whose logits are wanted: the last of a part that wants any, and those before its drafts. */
 function wantedRows(parts: readonly StepPart[]): Int32Array {
   const rows: number[] = [];
   let end = 0;
   for (const part of parts) {
     end += part.tokens.length;
-    if (part.wantsLogits) rows.push(end - 1);
+    for (let left = nLogitsOf(part); left > 0; left--) rows.push(end - left);
   }
   return Int32Array.from(rows);
 }

@@ -140,6 +140,9 @@ export interface PromptTimings {
 export interface InfillTimings extends PromptTimings {
   /** From the first token to the last. */
   predicted_ms: number;
+  /** Tokens that were guessed and verified several at a time, and how many of them were right (llama.cpp's names). */
+  draft_n?: number;
+  draft_n_accepted?: number;
 }
 
 /** Body of every error answer, and of an `error` event inside a stream. */
@@ -171,6 +174,8 @@ export interface EngineState {
     tokensPinned: number;
     bytes: number;
   };
+  /** Tokens that were guessed since the start, and how many of them were right. */
+  drafts: { drafted: number; accepted: number };
   memory: { rssBytes: number };
   requests: { accepted: number; finished: number; cancelled: number; failed: number };
 }

@@ -202,14 +202,20 @@ export class App {
     const registers = [registry];
     const gauge = (name: string, help: string, value: number) =>
       new Gauge({ name: `tidepool_${name}`, help, registers }).set(value);
-    for (const [name, value] of Object.entries<number>({ ...this.generations.counts })) {
-      const help = `Requests ${name} since the start`;
-      new Counter({ name: `tidepool_requests_${name}_total`, help, registers }).inc(value);
-    }
+    const counter = (name: string, help: string, value: number) =>
+      new Counter({
+        name: `tidepool_${name}_total`,
+        help: `${help} since the start`,
+        registers,
+      }).inc(value);
+    for (const [name, value] of Object.entries<number>({ ...this.generations.counts }))
+      counter(`requests_${name}`, `Requests ${name}`, value);
     gauge("rss_bytes", "Resident memory", process.memoryUsage.rss());
     gauge("clients", "Clients that hold an event stream", this.nClients);
     if (this.options.engine.status.phase === "ready") {
-      const { kv, sequences } = await this.options.engine.stats();
+      const { kv, sequences, drafts } = await this.options.engine.stats();
+      counter("draft_tokens", "Tokens guessed", drafts.drafted);
+      counter("draft_tokens_accepted", "Tokens guessed right", drafts.accepted);
       for (const [name, value] of Object.entries<number>(sequences))
         gauge(`sequences_${name}`, `Sequences ${name}`, value);
       for (const [name, value] of Object.entries<number>(kv))

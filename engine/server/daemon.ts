@@ -21,6 +21,7 @@ export interface DaemonOptions {
   threads: number;
   device: NonNullable<EngineOptions["device"]>;
   contextLength?: number;
+  drafts: boolean;
   listen?: string;
   tokenFile?: string;
   idleExitMs: number;
@@ -41,11 +42,12 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     options.print(`an engine already runs: pid ${other.pid}, socket ${other.socket}`);
     return 0;
   }
-  const { modelPath, threads, device, contextLength } = options;
+  const { modelPath, threads, device, contextLength, drafts } = options;
   const engine = new EngineThread(options.script, {
     modelPath,
     threads,
     device,
+    drafts,
     ...(contextLength === undefined ? {} : { contextLength }),
   });
   try {
