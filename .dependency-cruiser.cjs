@@ -9,7 +9,7 @@ const engineLayers = [
   "engine/(model|prompt)/",
   "engine/scheduler/",
   "engine/engine\\.ts$",
-  "engine/(engine(Messages|Run|Thread|Worker)|eventOutbox)\\.ts$",
+  "engine/(engine(Host|Messages|Run|Worker)|hostedEngine|restartPolicy|eventOutbox)\\.ts$",
   "engine/(server|bench|doctor|modelStore)/",
   "engine/main\\.ts$",
 ];

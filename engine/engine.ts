@@ -56,6 +56,8 @@ export interface EngineStats {
   };
   /** Tokens that were guessed since the start, and how many of them were right. */
   drafts: DraftCounts;
+  /** Resident memory of the process that it runs in, when that is one of its own. */
+  engineRssBytes?: number;
 }
 
 /** What an Engine is built from; tests bring a model of their own. */
@@ -125,7 +127,7 @@ export class Engine {
     this.scheduler.cancel(id);
   }
 
-  /** Does one step of all requests; false when idle. */
+  /** Does one step of all requests; false when idle. Throws `device` when the device failed. */
   step(): boolean {
     return this.scheduler.step();
   }

@@ -15,9 +15,11 @@ export interface Health {
   version: string;
   protocol: number;
   pid: number;
-  /** Why, when `status` is `failed`. */
+  /** Why, when `status` is `failed`; and of an engine that lost its device: what happened. */
   reason?: string;
   model?: ModelSummary;
+  /** When the memory of the GPU was given back: `released`, or `reloading` for a request that waits. Missing otherwise. */
+  weights?: "released" | "reloading";
 }
 
 export interface ModelSummary {

@@ -122,7 +122,7 @@ export class Scheduler {
     if (this.live.has(id)) this.cancelled.add(id);
   }
 
-  /** Does one step; false when there was nothing to do. */
+  /** Does one step; false when there was nothing to do. Throws `device` when the device failed: no later step succeeds. */
   step(): boolean {
     this.endCancelled();
     const work = this.prepare();
@@ -132,6 +132,7 @@ export class Scheduler {
     try {
       this.compute(work);
     } catch (error) {
+      if (EngineError.is(error, "device")) throw error;
       for (const { generation } of work) this.fail(generation, error);
     }
     const ms = this.now() - startedAt;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { GenerationInput } from "../engine.ts";
-import type { EngineHandle } from "../engineThread.ts";
+import type { EngineHandle } from "../hostedEngine.ts";
 import type { GenerationEvent } from "../scheduler/request.ts";
 import { App } from "./app.ts";
 
