@@ -50,5 +50,8 @@ int main() {
     test_shape<EK_F16>(2, 3, n_cols);
     test_shape<EK_BF16>(1, 3, n_cols);
   }
+  /* Enough bytes for several threads, in shares that do not come out even. */
+  test_shape<EK_Q4_K>(3, 1201, 2048);
+  test_shape<EK_Q8_0>(1, 2003, 1056);
   return failures == 0 ? 0 : 1;
 }

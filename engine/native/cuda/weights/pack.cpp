@@ -1,9 +1,30 @@
 /* Packing on the host: file layout to planes.h. */
+#include <algorithm>
+#include <functional>
+#include <thread>
+#include <vector>
+
 #include "planes.h"
 
 namespace ek::cuda {
 
 namespace {
+
+/* Bytes of a file's tensor for which a thread more pays, and most threads: reading the file is the limit
+ * then. */
+constexpr size_t kBytesPerThread = size_t{1} << 20, kMostThreads = 16;
+
+/* Runs body(first, end) over ranges of rows, whose bytes in the planes are apart, in as many threads as pay.
+ */
+void over_rows(size_t rows, size_t n_bytes, const std::function<void(size_t, size_t)>& body) {
+  const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  const size_t n = std::clamp<size_t>(n_bytes / kBytesPerThread, 1, std::min({cores, kMostThreads, rows}));
+  const size_t share = (rows + n - 1) / n;
+  std::vector<std::jthread> threads;
+  for (size_t first = share; first < rows; first += share)
+    threads.emplace_back([&body, first, end = std::min(rows, first + share)] { body(first, end); });
+  body(0, std::min(rows, share));
+}
 
 size_t round_256(size_t n) { return (n + 255) / 256 * 256; }
 
@@ -119,11 +140,13 @@ void pack_planes(const WeightShape& s, const uint8_t* data, uint8_t* out) {
   std::memset(out, 0, o.total);
   const PlaneSizes sizes = plane_sizes(s.type);
   const size_t groups = static_cast<size_t>(o.n_groups), pairs = (groups + 1) / 2;
-  for (size_t r = 0; r < rows; r++) {
-    pack_row(s, data + r * stride,
-             {out + o.low + r * groups * sizes.low, out + o.high + r * groups * sizes.high,
-              out + o.scale + r * groups * sizes.scale, out + o.super + r * pairs * sizes.super});
-  }
+  over_rows(rows, rows * stride, [&](size_t first, size_t end) {
+    for (size_t r = first; r < end; r++) {
+      pack_row(s, data + r * stride,
+               {out + o.low + r * groups * sizes.low, out + o.high + r * groups * sizes.high,
+                out + o.scale + r * groups * sizes.scale, out + o.super + r * pairs * sizes.super});
+    }
+  });
 }
 
 WeightView view_planes(const WeightShape& s, const uint8_t* base) {
