@@ -5,11 +5,11 @@ const VSCODE = "(^|/)vscode(/|$)";
 const engineLayers = [
   "engine/base/",
   "engine/backend/",
-  "engine/(loader|tokenizer|kvcache|sampling)/",
+  "engine/(loader|tokenizer|kvcache|sampling|drafts)/",
   "engine/(model|prompt)/",
   "engine/scheduler/",
   "engine/engine\\.ts$",
-  "engine/(engine(Messages|Run|Thread|Worker)|eventOutbox)\\.ts$",
+  "engine/(engine(Host|Messages|Run|Worker)|hostedEngine|restartPolicy|eventOutbox)\\.ts$",
   "engine/(server|bench|doctor|modelStore)/",
   "engine/main\\.ts$",
 ];

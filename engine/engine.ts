@@ -9,7 +9,7 @@ import { type FimTokens, findFimTokens } from "./prompt/fimTokens.ts";
 import { buildInfillPrompt, type InfillParts } from "./prompt/infillPrompt.ts";
 import { ParagraphCache } from "./prompt/paragraphCache.ts";
 import type { ModelSummary } from "./protocol/api.ts";
-import type { GenerationEvent, GenerationRequest } from "./scheduler/request.ts";
+import type { DraftCounts, GenerationEvent, GenerationRequest } from "./scheduler/request.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -21,6 +21,8 @@ export interface EngineOptions {
   threads: number;
   /** Context to offer; the model's own when missing or larger. */
   contextLength?: number;
+  /** Whether tokens may be guessed and verified several in a step (`SchedulerOptions.drafts`). */
+  drafts?: boolean;
 }
 
 /** A generation before its prompt is tokens. */
@@ -52,6 +54,10 @@ export interface EngineStats {
     tokensPinned: number;
     bytes: number;
   };
+  /** Tokens that were guessed since the start, and how many of them were right. */
+  drafts: DraftCounts;
+  /** Resident memory of the process that it runs in, when that is one of its own. */
+  engineRssBytes?: number;
 }
 
 /** What an Engine is built from; tests bring a model of their own. */
@@ -60,6 +66,8 @@ export interface EngineParts {
   tokenizer: Tokenizer;
   fim: FimTokens;
   summary: ModelSummary;
+  /** As in `EngineOptions`. */
+  drafts?: boolean;
 }
 
 /** A loaded model with its device, and lines on how it runs: why on this device, in how much memory. */
@@ -73,7 +81,7 @@ export function loadEngineParts(options: EngineOptions): LoadedEngine {
   const gguf = readGguf(options.modelPath);
   const tokenizer = new Tokenizer(gguf);
   const fim = findFimTokens(gguf, tokenizer);
-  const { device = "cpu", threads, contextLength } = options;
+  const { device = "cpu", threads, contextLength, drafts = true } = options;
   const placement = placeModel(gguf, { device, threads, contextLength });
   const { model, notes } = loadModel(placement, gguf, contextLength);
   const summary: ModelSummary = {
@@ -83,7 +91,7 @@ export function loadEngineParts(options: EngineOptions): LoadedEngine {
     device: placement.backend.describe(),
     fim: true,
   };
-  return { model, tokenizer, fim, summary, backend: placement.backend, notes };
+  return { model, tokenizer, fim, summary, drafts, backend: placement.backend, notes };
 }
 
 export class Engine {
@@ -101,6 +109,7 @@ export class Engine {
       model: parts.model,
       tokenizer: parts.tokenizer,
       ends: parts.fim.ends,
+      drafts: parts.drafts ?? true,
       onEvent,
     });
   }
@@ -118,7 +127,7 @@ export class Engine {
     this.scheduler.cancel(id);
   }
 
-  /** Does one step of all requests; false when idle. */
+  /** Does one step of all requests; false when idle. Throws `device` when the device failed. */
   step(): boolean {
     return this.scheduler.step();
   }
@@ -138,7 +147,8 @@ export class Engine {
 
   stats(): EngineStats {
     const { kv, kvBytes } = this.parts.model;
-    return { sequences: this.scheduler.counts, kv: { ...kv.stats(), bytes: kvBytes } };
+    const { counts: sequences, drafts } = this.scheduler;
+    return { sequences, kv: { ...kv.stats(), bytes: kvBytes }, drafts: { ...drafts } };
   }
 
   private promptOf(input: GenerationInput): Pick<GenerationRequest, "prompt" | "forced" | "pin"> {

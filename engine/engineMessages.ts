@@ -4,6 +4,9 @@ import type { EngineActivity, EngineOptions, EngineStats, GenerationInput } from
 import type { ModelSummary } from "./protocol/api.ts";
 import type { GenerationEvent } from "./scheduler/request.ts";
 
+/** Argument that starts the bundle as the engine's process, which hears its EngineWorkerData as the first message. */
+export const ENGINE_PROCESS = "engine-process";
+
 /** `workerData` of the engine's thread; tells the bundle's entry which thread it is. */
 export interface EngineWorkerData {
   role: "tidepool-engine";
@@ -38,7 +41,9 @@ export interface EngineEvent {
 }
 
 export type FromEngine =
-  | { type: "ready"; model: ModelSummary; notes: readonly string[] }
+  /** `onGpu`: weights and cache lie in the memory of a card. */
+  | { type: "ready"; model: ModelSummary; notes: readonly string[]; onGpu: boolean }
+  /** Nothing more follows. After `ready` with code `device`: the device was lost. */
   | { type: "failed"; code: EngineErrorCode; message: string }
   | { type: "events"; events: EngineEvent[] }
   /** Sent when the numbers change. */

@@ -14,6 +14,14 @@ export function greedyInput(prompt: GenerationInput["prompt"], maxTokens: number
   };
 }
 
+export interface Finished {
+  result: GenerationResult;
+  text: string;
+  nTokens: number;
+  /** Since the request was submitted. */
+  ms: number;
+}
+
 type Outcome = { result: GenerationResult } | { error: EngineError };
 
 /** An engine in this thread that does one request after the other. */
@@ -21,10 +29,12 @@ export class EngineRun {
   private readonly engine: Engine;
   private readonly outcomes: Outcome[] = [];
   private nTokens = 0;
+  private text = "";
   private nextId = 1;
 
   constructor(parts: EngineParts) {
     this.engine = new Engine(parts, (_, event) => {
+      if (event.type !== "error") this.text += event.text;
       if (event.type === "delta") this.nTokens += event.tokens.length;
       else
         this.outcomes.push(
@@ -35,9 +45,10 @@ export class EngineRun {
     });
   }
 
-  /** Runs a request to its end: its result, its tokens, and the milliseconds from submitting it. Throws the request's error. */
-  run(input: GenerationInput): { result: GenerationResult; nTokens: number; ms: number } {
+  /** Runs a request to its end. Throws the request's error. */
+  run(input: GenerationInput): Finished {
     this.nTokens = 0;
+    this.text = "";
     const startedAt = performance.now();
     this.engine.submit(this.nextId++, input);
     while (this.outcomes.length === 0 && this.engine.step());
@@ -46,7 +57,7 @@ export class EngineRun {
     if (outcome === undefined)
       throw new EngineError("internal", "expected the request to end, found the engine idle");
     if ("error" in outcome) throw outcome.error;
-    return { result: outcome.result, nTokens: this.nTokens, ms };
+    return { result: outcome.result, text: this.text, nTokens: this.nTokens, ms };
   }
 }
 

@@ -1,23 +1,51 @@
-/** The engine's thread: loads the model, then steps it; messages are read between steps. */
-import type { MessagePort } from "node:worker_threads";
+/** The engine's thread or process: loads the model, then steps it; messages are read between steps. */
+import { isMainThread } from "node:worker_threads";
 import { EngineError, messageOf } from "./base/errors.ts";
 import { Engine, loadEngineParts } from "./engine.ts";
 import type { EngineWorkerData, FromEngine, ToEngine } from "./engineMessages.ts";
 import { EventOutbox } from "./eventOutbox.ts";
 
-/** Runs until the port closes. A model that cannot be loaded is reported as `failed`, and the thread ends. */
-export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void {
+/** Messages to and from whoever started the engine: a MessagePort, or a process's channel (`processPort`). */
+export interface EnginePort {
+  postMessage(message: FromEngine): void;
+  on(event: "message", listener: (message: ToEngine) => void): unknown;
+  close(): void;
+}
+
+/** The channel of a process that was started as the engine. It ends with whoever started it. */
+export function runEngineProcess(): void {
+  // Ctrl-C goes to the whole group: the daemon decides, and lets requests end before.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);
+  process.once("disconnect", () => process.exit());
+  const port: EnginePort = {
+    postMessage: (message) => process.send?.(message),
+    on: (event, listener) => process.on(event, (message) => listener(message as ToEngine)),
+    close: () => process.disconnect(),
+  };
+  process.once("message", (data) => runEngineWorker(port, data as EngineWorkerData));
+}
+
+/**
+ * Runs until the port closes. A model that cannot be loaded, and a device that is lost, is reported as `failed`, and the
+ * engine ends: whoever started it ends what waits.
+ */
+export function runEngineWorker(port: EnginePort, data: EngineWorkerData): void {
   const tell = (message: FromEngine) => port.postMessage(message);
   const outbox = new EventOutbox((events) => tell({ type: "events", events }));
   let engine: Engine;
   let notes: readonly string[];
+  let onGpu: boolean;
+  const fail = (error: unknown) => {
+    tell({ type: "failed", code: codeOf(error), message: messageOf(error) });
+    port.close();
+  };
   try {
     const parts = loadEngineParts(data.options);
     notes = parts.notes;
+    onGpu = parts.backend.deviceMemory() !== undefined;
     engine = new Engine(parts, (id, event) => outbox.add(id, event));
   } catch (error) {
-    tell({ type: "failed", code: codeOf(error), message: messageOf(error) });
-    port.close();
+    fail(error);
     return;
   }
   let told = engine.activity;
@@ -33,7 +61,12 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
   };
   let isStepping = false;
   const step = () => {
-    isStepping = engine.step();
+    try {
+      isStepping = engine.step();
+    } catch (error) {
+      fail(error);
+      return;
+    }
     outbox.stepped(!isStepping);
     tellActivity();
     if (isStepping) setImmediate(step);
@@ -45,7 +78,7 @@ export function runEngineWorker(port: MessagePort, data: EngineWorkerData): void
     isStepping = true;
     setImmediate(step);
   });
-  tell({ type: "ready", model: engine.summary, notes });
+  tell({ type: "ready", model: engine.summary, notes, onGpu });
 }
 
 function handle(engine: Engine, message: ToEngine, tell: (message: FromEngine) => void): void {
@@ -74,7 +107,10 @@ function answer(engine: Engine, message: Extract<ToEngine, { type: "ask" }>): un
     case "detokenize":
       return engine.detokenize(message.value);
     case "stats":
-      return engine.stats();
+      // A thread's memory is counted with its process.
+      return process.send === undefined || !isMainThread
+        ? engine.stats()
+        : { ...engine.stats(), engineRssBytes: process.memoryUsage.rss() };
   }
 }
 

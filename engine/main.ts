@@ -8,8 +8,8 @@ import { runAttention } from "./bench/attentionBench.ts";
 import { BENCH_NAMES, runBench, runRandomLite } from "./bench/benchCommand.ts";
 import type { BenchReport } from "./bench/report.ts";
 import { runDoctor } from "./doctor/doctorCommand.ts";
-import type { EngineWorkerData } from "./engineMessages.ts";
-import { runEngineWorker } from "./engineWorker.ts";
+import { ENGINE_PROCESS, type EngineWorkerData } from "./engineMessages.ts";
+import { runEngineProcess, runEngineWorker } from "./engineWorker.ts";
 import { addModelCommands } from "./modelStore/modelsCommand.ts";
 import { resolveModel } from "./protocol/modelNames.ts";
 import { runDaemon, startFailure } from "./server/daemon.ts";
@@ -22,6 +22,7 @@ interface ModelOptions {
   model?: string;
   threads: number;
   device: (typeof DEVICES)[number];
+  drafts: "on" | "off";
 }
 
 const DEVICES = ["auto", "cpu", "cuda"] as const;
@@ -30,6 +31,7 @@ interface ServeOptions extends ModelOptions {
   listen?: string;
   tokenFile?: string;
   idleExit: number;
+  gpuIdle: number;
   context?: number;
 }
 
@@ -49,12 +51,13 @@ function wholeNumber(text: string): number {
 }
 
 /** What every command needs to know of the model. */
-function common({ model, threads, device }: ModelOptions) {
+function common({ model, threads, device, drafts }: ModelOptions) {
   return {
     version: packageJson.version,
     modelPath: resolveModel(model ?? process.env["TIDEPOOL_MODEL"] ?? bundledModel, bundledFolder),
     threads,
     device,
+    drafts: drafts !== "off",
   } as const;
 }
 
@@ -64,6 +67,7 @@ async function serve(options: ServeOptions): Promise<void> {
     script,
     ...common(options),
     idleExitMs: options.idleExit * 1000,
+    gpuIdleMs: options.gpuIdle * 1000,
     print: (line) => process.stdout.write(`${line}\n`),
     ...(listen === undefined ? {} : { listen }),
     ...(tokenFile === undefined ? {} : { tokenFile }),
@@ -110,6 +114,14 @@ function addCommand(program: Command, name: string, description: string): Comman
       )
         .choices(DEVICES)
         .default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--drafts <on|off>",
+        "guess tokens that repeat what stands before, where that is faster; the answers are the same",
+      )
+        .choices(["on", "off"])
+        .default("on"),
     );
 }
 
@@ -124,6 +136,12 @@ function engineProgram(): Command {
     .option("--listen <host:port>", "also serve on a TCP address, with a bearer token")
     .option("--token-file <file>", "where the token is; made when missing")
     .option("--idle-exit <seconds>", "exit so long after the last client left", wholeNumber, 300)
+    .option(
+      "--gpu-idle <seconds>",
+      "give the GPU back so long after the last request; the next one loads the model again; 0: never",
+      wholeNumber,
+      600,
+    )
     .option("--context <tokens>", "smaller context than the model's", wholeNumber)
     .action(serve);
   addCommand(program, "bench", "measure speed beside the machine's own limits")
@@ -162,7 +180,9 @@ function reportFailure(error: unknown): void {
   process.exitCode = isUse ? 2 : 1;
 }
 
-if (isMainThread) {
+if (isMainThread && process.argv[2] === ENGINE_PROCESS && process.send !== undefined) {
+  runEngineProcess();
+} else if (isMainThread) {
   engineProgram().parseAsync().catch(reportFailure);
 } else if (parentPort !== null) {
   runEngineWorker(parentPort, workerData as EngineWorkerData);

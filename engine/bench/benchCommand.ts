@@ -3,6 +3,7 @@ import { EngineError } from "../base/errors.ts";
 import type { DeviceWish } from "../model/loadModel.ts";
 import { type BenchOptions, BenchSession } from "./benchSession.ts";
 import { decodeBench } from "./decodeBench.ts";
+import { draftsBench } from "./draftsBench.ts";
 import { fimBench } from "./fimBench.ts";
 import { formatReport } from "./formatReport.ts";
 import { withPeer } from "./peer.ts";
@@ -13,7 +14,7 @@ import type { BenchReport } from "./report.ts";
 const BENCHES: Record<
   BenchReport["bench"],
   (session: BenchSession) => BenchReport | Promise<BenchReport>
-> = { fim: fimBench, decode: decodeBench, prefill: prefillBench };
+> = { fim: fimBench, decode: decodeBench, prefill: prefillBench, drafts: draftsBench };
 
 export const BENCH_NAMES = Object.keys(BENCHES) as BenchReport["bench"][];
 
@@ -60,6 +61,11 @@ export function runRandomLite(
 ): string {
   if (device === "cpu")
     throw new EngineError("unsupported", "expected --device cuda with --random-lite, found cpu");
+  if (bench === "drafts")
+    throw new EngineError(
+      "unsupported",
+      "expected a trained model to draft for, found random weights",
+    );
   if (peer !== undefined && bench === "fim")
     throw new EngineError("unsupported", "expected --peer with decode or prefill, found fim");
   const sizes = quick ? QUICK_SIZES : LITE_SIZES;

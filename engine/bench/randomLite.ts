@@ -75,8 +75,11 @@ export interface RandomLiteRow {
   peer?: { tokensPerS: number; ratio: number };
 }
 
+/** What random weights can tell: how right a guess is needs trained ones. */
+export type RandomLiteBench = Exclude<BenchReport["bench"], "drafts">;
+
 export interface RandomLiteReport {
-  bench: BenchReport["bench"];
+  bench: RandomLiteBench;
   version: string;
   types: RandomTypes;
   device: string;
@@ -100,7 +103,7 @@ export function measuredLimits(backend: Backend): CardLimits {
 
 /** Measures `bench` on the GPU. Throws `device` where there is none, `out_of_memory` where the model does not fit. */
 export function randomLiteBench(
-  bench: BenchReport["bench"],
+  bench: RandomLiteBench,
   options: RandomLiteOptions,
 ): RandomLiteReport {
   const { version, types, config = LITE_CONFIG, sizes = LITE_SIZES } = options;

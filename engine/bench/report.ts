@@ -55,7 +55,7 @@ export interface StepOp {
 }
 
 export interface BenchReport {
-  bench: "decode" | "prefill" | "fim";
+  bench: "decode" | "prefill" | "fim" | "drafts";
   version: string;
   machine: BenchMachine;
   model: { id: string; path: string; contextLength: number };

@@ -35,6 +35,8 @@ export class FusedModel implements Model {
   readonly kvBytes: number;
   readonly maxStepTokens: number;
   readonly maxStepSequences = FUSED_STEP.sequences;
+  /** The native step gives one row of logits per sequence. */
+  readonly maxStepDrafts = 0;
   /** The native model, for measurements. */
   readonly handle: ModelHandle;
   private readonly backend: Backend;

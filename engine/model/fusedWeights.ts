@@ -12,6 +12,15 @@ import { TensorUpload } from "./tensorUpload.ts";
 /** Types of matrices that the fused kernels multiply with; vectors and routers are F32. */
 const FUSED_TYPES: readonly TensorTypeName[] = ["Q4_K", "Q5_0", "Q6_K", "Q8_0", "BF16"];
 
+/** Types of down projections, routed and shared, that have a kernel together (`for_down_types` of decode/experts.cu). */
+const DOWN_TYPES: readonly (readonly [TensorTypeName, TensorTypeName])[] = [
+  ["Q5_0", "Q4_K"],
+  ["Q8_0", "Q6_K"],
+  ["Q5_0", "Q5_0"],
+  ["Q8_0", "Q8_0"],
+  ["BF16", "BF16"],
+];
+
 /** What the native side needs to know of a model of this shape. */
 export function fusedParams(c: MlaMoeConfig, nBlocks: number, chunk: number): FusedModelParams {
   const { nLayers, nDenseLayers, hidden, vocab, nHeads, nopeDim, ropeDim, vDim } = c;
@@ -43,6 +52,25 @@ export function fusedObstacle(
     const isSmall = name.endsWith("norm.weight") || name.endsWith("ffn_gate_inp.weight");
     if (!isSmall && !FUSED_TYPES.includes(type))
       return `the fused kernels take ${FUSED_TYPES.join(", ")}, found ${name} of ${type}`;
+  }
+  return mixObstacle(gguf, config);
+}
+
+/** The first layer whose types are mixed as no kernel takes them; tensors that are missing are found later. */
+function mixObstacle({ tensors }: GgufFile, c: MlaMoeConfig): string | undefined {
+  for (let layer = 0; layer < c.nLayers; layer++) {
+    const typeOf = (part: string) => tensors.get(`blk.${layer}.${part}.weight`)?.type;
+    const isDense = layer < c.nDenseLayers;
+    for (const kind of isDense ? [""] : ["_exps", "_shexp"]) {
+      const [gate, up] = [typeOf(`ffn_gate${kind}`), typeOf(`ffn_up${kind}`)];
+      if (gate !== up)
+        return `layer ${layer}: the fused kernels take gate and up of one type, found ffn_gate${kind} of ${gate} and ffn_up${kind} of ${up}`;
+    }
+    const shared = typeOf(isDense ? "ffn_down" : "ffn_down_shexp");
+    const routed = isDense ? shared : typeOf("ffn_down_exps");
+    const hasKernel = DOWN_TYPES.some(([r, s]) => r === routed && s === shared);
+    if (!hasKernel && routed !== undefined && shared !== undefined)
+      return `layer ${layer}: no fused kernel for down weights of types ${routed} (experts) and ${shared} (shared)`;
   }
   return undefined;
 }

@@ -28,7 +28,7 @@ export interface Placement {
 }
 
 /** Weights below this are left to the CPU by `auto`: it is quick with them, and the GPU stays free for others. */
-const SMALL_MODEL_BYTES = 256 * 1024 * 1024;
+export const SMALL_MODEL_BYTES = 256 * 1024 * 1024;
 
 /** Opens the device for `gguf`. Throws `device` or `out_of_memory` when it is asked for by name and does not do. */
 export function placeModel(gguf: GgufFile, options: LoadOptions): Placement {

@@ -16,8 +16,11 @@ import {
   type QueryWeights,
   uploadMlaMoeWeights,
 } from "./mlaMoeWeights.ts";
-import type { Model, StepLogits, StepPart } from "./model.ts";
+import { type Model, nLogitsOf, type StepLogits, type StepPart } from "./model.ts";
 import { parseMlaMoeConfig } from "./parseConfig.ts";
+
+/** Drafts of a step: each takes a row of logits. Longer ones pay nowhere that was measured. */
+const MOST_DRAFTS = 32;
 
 export interface MlaMoeOptions {
   /** Context to offer; the file's own when it is smaller, and as much of that as memory holds when this is missing. */
@@ -49,6 +52,7 @@ export class MlaMoeModel implements Model {
   readonly kvBytes: number;
   readonly maxStepTokens: number;
   readonly maxStepSequences: number;
+  readonly maxStepDrafts = MOST_DRAFTS;
   private readonly backend: Backend;
   private readonly config: MlaMoeConfig;
   private readonly weights: MlaMoeWeights;
@@ -86,7 +90,8 @@ export class MlaMoeModel implements Model {
     this.kv = new PagedKv(nBlocks, (dst, src) => backend.copyBlock(this.cache, dst, src));
     this.rope = backend.createRope(config.invFreq);
     this.batch = backend.createBatch();
-    this.act = allocActivations(backend, config, this.maxStepTokens, this.maxStepSequences);
+    const nRows = this.maxStepSequences + this.maxStepDrafts;
+    this.act = allocActivations(backend, config, this.maxStepTokens, nRows);
     const { nHeads, nopeDim, vDim, softmaxScale } = config;
     this.heads = { nHeads, nopeDim, vDim, softmaxScale };
     this.nsa = config.nsa && { ...this.heads, ...config.nsa };
@@ -97,13 +102,17 @@ export class MlaMoeModel implements Model {
     const tokens = Int32Array.from(parts.flatMap((part) => part.tokens));
     this.setBatch(parts);
     backend.embed(act.x, weights.embedding, tokens);
-    for (const [index, layer] of weights.layers.entries()) {
-      this.attention(layer, index, tokens.length);
-      this.feedForward(layer, tokens.length);
-    }
     const rows = wantedRows(parts);
+    for (const [index, layer] of weights.layers.entries()) {
+      // Behind the last layer's cache rows only the rows whose logits are wanted are computed.
+      const isLast = index === weights.layers.length - 1;
+      this.store(layer, index, tokens.length);
+      if (isLast && rows.length === 0) break;
+      this.attention(layer, index, tokens.length);
+      if (isLast) backend.gatherRows(act.last, act.x, rows, config.hidden);
+      this.feedForward(layer, isLast ? act.last : act.x, isLast ? rows.length : tokens.length);
+    }
     if (rows.length > 0) {
-      backend.gatherRows(act.last, act.x, rows, config.hidden);
       backend.rmsnorm(
         act.lastNormed,
         act.last,
@@ -124,15 +133,20 @@ export class MlaMoeModel implements Model {
     };
   }
 
-  /** x += attention(rms(x)). */
-  private attention(layer: LayerWeights, index: number, n: number): void {
-    const { backend, act, config } = this;
+  /** normed = rms(x), and its rows in the cache. */
+  private store(layer: LayerWeights, index: number, n: number): void {
+    const { backend, act, config, cache, batch } = this;
     backend.rmsnorm(act.normed, act.x, layer.attnNorm, n, config.hidden, config.eps);
-    this.queries(layer.q, n);
     backend.linear(act.kvA, act.normed, layer.kvA, n);
     const phi = layer.sparse?.phi ?? null;
+    backend.mlaStore(cache, index, batch, act.kvA, layer.kvANorm, phi, config.eps);
+  }
+
+  /** x += attention(normed), whose rows are stored. */
+  private attention(layer: LayerWeights, index: number, n: number): void {
+    const { backend, act } = this;
+    this.queries(layer.q, n);
     const at = [this.cache, index, this.batch] as const;
-    backend.mlaStore(...at, act.kvA, layer.kvANorm, phi, config.eps);
     if (layer.sparse === undefined || this.nsa === undefined) {
       backend.mlaAttention(act.heads, act.q, ...at, layer.kvB, this.heads);
     } else {
@@ -155,13 +169,13 @@ export class MlaMoeModel implements Model {
     backend.linear(act.q, act.queryLatent, q.b, n);
   }
 
-  /** x += feedforward(rms(x)): dense in the first layers, experts in the rest. */
-  private feedForward(layer: LayerWeights, n: number): void {
+  /** x (n, hidden) += feedforward(rms(x)): dense in the first layers, experts in the rest. */
+  private feedForward(layer: LayerWeights, x: BufferHandle, n: number): void {
     const { backend, act, config } = this;
-    backend.rmsnorm(act.normed, act.x, layer.ffnNorm, n, config.hidden, config.eps);
+    backend.rmsnorm(act.normed, x, layer.ffnNorm, n, config.hidden, config.eps);
     if (layer.ffn.kind === "dense") {
       const { gate, up, down } = layer.ffn.weights;
-      backend.ffnSwiglu(act.x, act.normed, gate, up, down, n);
+      backend.ffnSwiglu(x, act.normed, gate, up, down, n);
       return;
     }
     const { router, routerBias, gate, up, down, shared } = layer.ffn.weights;
@@ -171,7 +185,7 @@ export class MlaMoeModel implements Model {
       ...(routerBias && { routerBias }),
       ...(shared && { shared }),
     };
-    backend.moe(act.x, act.normed, params, n);
+    backend.moe(x, act.normed, params, n);
   }
 
   private setBatch(parts: readonly StepPart[]): void {
@@ -188,13 +202,13 @@ export class MlaMoeModel implements Model {
   }
 }
 
-/** Index of the last new token of each part that wants logits. */
+/** Indices of the new tokens whose logits are wanted: the last of a part that wants any, and those before its drafts. */
 function wantedRows(parts: readonly StepPart[]): Int32Array {
   const rows: number[] = [];
   let end = 0;
   for (const part of parts) {
     end += part.tokens.length;
-    if (part.wantsLogits) rows.push(end - 1);
+    for (let left = nLogitsOf(part); left > 0; left--) rows.push(end - left);
   }
   return Int32Array.from(rows);
 }

@@ -7,12 +7,24 @@ export interface StepPart {
   readonly tokens: readonly number[];
   /** Whether the logits after the last of `tokens` are wanted. */
   readonly wantsLogits: boolean;
+  /** Of `tokens`, how many at the end are only a guess, 0 when missing: logits are wanted before each of them as well. */
+  readonly nDrafts?: number;
 }
 
-/** Logits of the parts that wanted them, in order; valid until the next step. */
+/** Rows of logits that a part gets: after its last token that is sure, and after each draft. */
+export function nLogitsOf({ wantsLogits, nDrafts = 0 }: StepPart): number {
+  return wantsLogits ? nDrafts + 1 : 0;
+}
+
+/** Most likely token of each row (ties: the lowest id) and its natural-log probability. */
+export interface GreedyChoices {
+  ids: Int32Array;
+  logProbs: Float32Array;
+}
+
+/** Logits of the parts that wanted them (`nLogitsOf` rows each), in order; valid until the next step. */
 export interface StepLogits {
-  /** Most likely token of each row (ties: the lowest id) and its natural-log probability. */
-  greedy(): { ids: Int32Array; logProbs: Float32Array };
+  greedy(): GreedyChoices;
   /** Raw logits of one row (vocab). */
   row(index: number): Float32Array;
 }
@@ -26,6 +38,8 @@ export interface Model {
   /** Most tokens, and most sequences, that one step may compute. */
   readonly maxStepTokens: number;
   readonly maxStepSequences: number;
+  /** Most drafts of all parts of a step; 0 when a step gives one row of logits per sequence. */
+  readonly maxStepDrafts: number;
   /** Computes a step. Blocks for all tokens must be reserved; the caller commits the tokens afterwards. */
   forward(parts: readonly StepPart[]): StepLogits;
 }

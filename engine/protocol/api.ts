@@ -15,9 +15,11 @@ export interface Health {
   version: string;
   protocol: number;
   pid: number;
-  /** Why, when `status` is `failed`. */
+  /** Why, when `status` is `failed`; and of an engine that lost its device: what happened. */
   reason?: string;
   model?: ModelSummary;
+  /** When the memory of the GPU was given back: `released`, or `reloading` for a request that waits. Missing otherwise. */
+  weights?: "released" | "reloading";
 }
 
 export interface ModelSummary {
@@ -140,6 +142,9 @@ export interface PromptTimings {
 export interface InfillTimings extends PromptTimings {
   /** From the first token to the last. */
   predicted_ms: number;
+  /** Tokens that were guessed and verified several at a time, and how many of them were right (llama.cpp's names). */
+  draft_n?: number;
+  draft_n_accepted?: number;
 }
 
 /** Body of every error answer, and of an `error` event inside a stream. */
@@ -171,6 +176,8 @@ export interface EngineState {
     tokensPinned: number;
     bytes: number;
   };
+  /** Tokens that were guessed since the start, and how many of them were right. */
+  drafts: { drafted: number; accepted: number };
   memory: { rssBytes: number };
   requests: { accepted: number; finished: number; cancelled: number; failed: number };
 }

@@ -1,4 +1,5 @@
 /** One request on its way: its tokens, its text so far, and why it ended. Knows no model. */
+import { Drafter } from "../drafts/drafter.ts";
 import type { KvSequence } from "../kvcache/pagedKv.ts";
 import { seededRandom } from "../sampling/sampler.ts";
 import { StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -31,6 +32,8 @@ export class Generation {
   /** Prompt and generated tokens. */
   readonly tokens: number[];
   readonly random: () => number;
+  /** Tokens that were guessed and verified, and how many of them were right. */
+  readonly drafts = { drafted: 0, accepted: 0 };
   /** Rows in the cache while it runs. */
   sequence: KvSequence | undefined;
   private readonly order: number;
@@ -44,6 +47,7 @@ export class Generation {
   private cachedTokens = 0;
   private unforced: Uint8Array;
   private nReported = 0;
+  private copies: Drafter | undefined;
   private readonly contextLength: number;
 
   constructor(request: GenerationRequest, order: number, model: GenerationModel, now: number) {
@@ -63,6 +67,18 @@ export class Generation {
   /** Whether the first token of the answer is still to be chosen. */
   get isAtStart(): boolean {
     return this.nReported === 0;
+  }
+
+  /** Most tokens that may follow the next one. */
+  get nAfterNext(): number {
+    const left = this.request.maxTokens - this.nReported;
+    return Math.max(0, Math.min(left, this.contextLength - this.tokens.length) - 1);
+  }
+
+  /** Guesses from its own tokens. */
+  get drafter(): Drafter {
+    this.copies ??= new Drafter(this.tokens, this.ends);
+    return this.copies;
   }
 
   /** Bytes that the next tokens must begin with. */
@@ -126,7 +142,8 @@ export class Generation {
   }
 
   result(finish: FinishReason, now: number): GenerationResult {
-    return { finish, ...this.prompt(now), predictedMs: now - (this.firstTokenAt ?? now) };
+    const predictedMs = now - (this.firstTokenAt ?? now);
+    return { finish, ...this.prompt(now), predictedMs, drafts: { ...this.drafts } };
   }
 
   private get isFull(): boolean {

@@ -40,6 +40,13 @@ export type FinishReason = "eos" | "limit" | "word" | "cancelled";
 export interface GenerationResult extends PromptFigures {
   finish: FinishReason;
   predictedMs: number;
+  drafts: DraftCounts;
+}
+
+/** Tokens of the answer that were guessed and verified several at a time, and how many of them were right. */
+export interface DraftCounts {
+  drafted: number;
+  accepted: number;
 }
 
 /** Tokens of a prompt, how many of them were in the cache, and the time until the first token was chosen. */

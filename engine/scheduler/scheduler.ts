@@ -7,12 +7,19 @@
  */
 import { EngineError, messageOf } from "../base/errors.ts";
 import type { KvSequence } from "../kvcache/pagedKv.ts";
-import type { Model, StepPart } from "../model/model.ts";
+import { type GreedyChoices, type Model, nLogitsOf, type StepLogits } from "../model/model.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { ChunkSize } from "./chunkSize.ts";
+import { Drafting, type Work } from "./drafting.ts";
 import { Generation } from "./generation.ts";
 import { chooseVictim, planStep } from "./planStep.ts";
-import type { FinishReason, GenerationEvent, GenerationRequest } from "./request.ts";
+import type {
+  DraftCounts,
+  FinishReason,
+  GeneratedToken,
+  GenerationEvent,
+  GenerationRequest,
+} from "./request.ts";
 import { TokenChooser } from "./tokenChooser.ts";
 
 /** Requests beyond this are refused as `overloaded`. */
@@ -25,13 +32,25 @@ export interface SchedulerOptions {
   ends: ReadonlySet<number>;
   /** Hears every request's events. */
   onEvent: (id: number, event: GenerationEvent) => void;
+  /** Whether tokens may be guessed and verified several in a step; the answers are the same. Default true. */
+  drafts?: boolean;
   /** Milliseconds from a monotonic clock. */
   now?: () => number;
 }
 
-interface Work {
-  generation: Generation;
-  part: StepPart;
+/** A step's logits, and the first row that belongs to the generation in question. */
+interface Rows {
+  logits: StepLogits;
+  greedy: GreedyChoices;
+  row: number;
+}
+
+/** What a generation takes from a step. */
+interface Taken {
+  text: string;
+  tokens: GeneratedToken[];
+  nAccepted: number;
+  finish: FinishReason | undefined;
 }
 
 export class Scheduler {
@@ -39,6 +58,7 @@ export class Scheduler {
   private readonly now: () => number;
   private readonly chunk: ChunkSize;
   private readonly chooser: TokenChooser;
+  private readonly drafting: Drafting | undefined;
   private readonly live = new Map<number, Generation>();
   private readonly cancelled = new Set<number>();
   private nAccepted = 0;
@@ -48,12 +68,19 @@ export class Scheduler {
     this.now = options.now ?? (() => performance.now());
     this.chunk = new ChunkSize(options.model.maxStepTokens);
     this.chooser = new TokenChooser(options.tokenizer);
+    const { model, drafts = true } = options;
+    this.drafting = drafts && model.maxStepDrafts > 0 ? new Drafting(model) : undefined;
   }
 
   get counts(): { running: number; waiting: number } {
     let running = 0;
     for (const generation of this.live.values()) if (generation.sequence !== undefined) running++;
     return { running, waiting: this.live.size - running };
+  }
+
+  /** Of all requests so far. */
+  get drafts(): DraftCounts {
+    return this.drafting?.counts ?? { drafted: 0, accepted: 0 };
   }
 
   /** Tokens of the prompts that are computed in idle time, and how many of them are done; undefined when there are none. */
@@ -95,7 +122,7 @@ export class Scheduler {
     if (this.live.has(id)) this.cancelled.add(id);
   }
 
-  /** Does one step; false when there was nothing to do. */
+  /** Does one step; false when there was nothing to do. Throws `device` when the device failed: no later step succeeds. */
   step(): boolean {
     this.endCancelled();
     const work = this.prepare();
@@ -105,9 +132,12 @@ export class Scheduler {
     try {
       this.compute(work);
     } catch (error) {
+      if (EngineError.is(error, "device")) throw error;
       for (const { generation } of work) this.fail(generation, error);
     }
-    this.chunk.observe(nTokensOf(work), this.now() - startedAt);
+    const ms = this.now() - startedAt;
+    this.chunk.observe(nTokensOf(work), ms);
+    this.drafting?.observe(work, ms);
     return true;
   }
 
@@ -133,6 +163,7 @@ export class Scheduler {
       if (action.type === "admit") generation.admit(this.rowsFor(generation), this.now());
       else this.addWork(work, generation, action.nTokens);
     }
+    this.drafting?.addTo(work);
     return work;
   }
 
@@ -179,30 +210,53 @@ export class Scheduler {
   }
 
   private compute(work: readonly Work[]): void {
-    const { model } = this.options;
-    const logits = model.forward(work.map((w) => w.part));
-    for (const { generation, part } of work) {
-      model.kv.commit(part.sequence, part.tokens);
-      this.pinPrompt(generation);
+    const logits = this.options.model.forward(work.map((w) => w.part));
+    const greedy = work.some((w) => w.part.wantsLogits) ? logits.greedy() : undefined;
+    let row = 0;
+    for (const item of work) {
+      this.advance(item, greedy && { logits, greedy, row });
+      row += nLogitsOf(item.part);
     }
-    const sampled = work.filter((w) => w.part.wantsLogits);
-    const generations = sampled.map(({ generation }) => generation);
-    const choices = this.chooser.choose(generations, logits);
-    for (const [i, { generation }] of sampled.entries()) {
-      const token = choices[i];
-      if (token === undefined) continue;
-      const now = this.now();
-      const { text, token: reported, finish } = generation.accept(token, now);
-      const tokens = reported === undefined ? [] : [reported];
-      if (text !== "" || tokens.length > 0) {
-        const prompt = generation.prompt(now);
-        this.options.onEvent(generation.request.id, { type: "delta", text, tokens, prompt });
-      }
-      if (finish !== undefined) this.finish(generation, "", finish);
-    }
-    for (const { generation } of work) {
+  }
+
+  /** Takes what the step gives a generation: the rows of its tokens and, of its drafts, of those that were right. */
+  private advance(item: Work, rows: Rows | undefined): void {
+    const { generation, part } = item;
+    const { kv } = this.options.model;
+    const nSure = part.tokens.length - (part.nDrafts ?? 0);
+    const taken =
+      rows !== undefined && part.wantsLogits
+        ? this.take(generation, part.tokens.slice(nSure), rows)
+        : undefined;
+    kv.commit(part.sequence, part.tokens.slice(0, nSure + (taken?.nAccepted ?? 0)));
+    this.pinPrompt(generation);
+    if (taken === undefined) {
       if (generation.request.maxTokens === 0 && generation.view().nPending === 0)
         this.finish(generation, "", "limit");
+      return;
+    }
+    this.drafting?.verified(item, taken.nAccepted, taken.finish !== undefined);
+    const { text, tokens, finish } = taken;
+    if (text !== "" || tokens.length > 0) {
+      const prompt = generation.prompt(this.now());
+      this.options.onEvent(generation.request.id, { type: "delta", text, tokens, prompt });
+    }
+    if (finish !== undefined) this.finish(generation, "", finish);
+  }
+
+  /** Chooses tokens row by row as if each were a step of its own, up to the first that is not the draft's. */
+  private take(generation: Generation, drafts: readonly number[], rows: Rows): Taken {
+    const taken: Taken = { text: "", tokens: [], nAccepted: 0, finish: undefined };
+    for (;;) {
+      const draft = drafts[taken.nAccepted];
+      const { logits, greedy, row } = rows;
+      const token = this.chooser.choose(generation, logits, greedy, row + taken.nAccepted);
+      const { text, token: reported, finish } = generation.accept(token, this.now());
+      taken.text += text;
+      if (reported !== undefined) taken.tokens.push(reported);
+      taken.finish = finish;
+      if (finish !== undefined || token.id !== draft) return taken;
+      taken.nAccepted++;
     }
   }
 

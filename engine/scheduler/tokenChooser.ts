@@ -1,6 +1,6 @@
-/** The next token of each generation of a step, by its request's own rule. */
+/** The next token of a generation, by its request's own rule. */
 import { EngineError } from "../base/errors.ts";
-import type { StepLogits } from "../model/model.ts";
+import type { GreedyChoices, StepLogits } from "../model/model.ts";
 import { sampleToken, type TokenChoice, topTokens } from "../sampling/sampler.ts";
 import { TokenIndex } from "../tokenizer/tokenIndex.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -17,32 +17,30 @@ export class TokenChooser {
   }
 
   /**
-   * One token for each of `generations`, in order; the greedy ones in one native call.
+   * The token of `generation` by row `index` of `logits`, whose greedy choices are `greedy`.
    * The log-probability is that under the raw logits; while text is forced, given that the token agrees with it.
    * Throws `internal` when the logits are not finite.
    */
-  choose(generations: readonly Generation[], logits: StepLogits): GeneratedToken[] {
-    if (generations.length === 0) return [];
-    const greedy = logits.greedy();
-    return generations.map((generation, i) => {
-      const logProb = greedy.logProbs[i] ?? Number.NaN;
-      if (!Number.isFinite(logProb))
-        throw new EngineError(
-          "internal",
-          `expected finite logits, found log-probability ${logProb}`,
-        );
-      const { sampling, nTop } = generation.request;
-      const branch = generation.isAtStart ? (generation.request.branch ?? 0) : 0;
-      const row = () => logits.row(i);
-      const top = nTop > 0 ? topTokens(row(), nTop).map((choice) => this.written(choice)) : [];
-      if (generation.remaining.length > 0)
-        return { ...this.written(this.agreeing(generation.remaining, row(), branch)), top };
-      if (sampling.temperature > 0)
-        return { ...this.written(sampleToken(row(), sampling, generation.random)), top };
-      const ranked = branch > 0 ? topTokens(row(), branch + 1) : [];
-      const choice = ranked.at(-1) ?? { id: greedy.ids[i] ?? 0, logProb };
-      return { ...this.written(choice), top };
-    });
+  choose(
+    generation: Generation,
+    logits: StepLogits,
+    greedy: GreedyChoices,
+    index: number,
+  ): GeneratedToken {
+    const logProb = greedy.logProbs[index] ?? Number.NaN;
+    if (!Number.isFinite(logProb))
+      throw new EngineError("internal", `expected finite logits, found log-probability ${logProb}`);
+    const { sampling, nTop } = generation.request;
+    const branch = generation.isAtStart ? (generation.request.branch ?? 0) : 0;
+    const row = () => logits.row(index);
+    const top = nTop > 0 ? topTokens(row(), nTop).map((choice) => this.written(choice)) : [];
+    if (generation.remaining.length > 0)
+      return { ...this.written(this.agreeing(generation.remaining, row(), branch)), top };
+    if (sampling.temperature > 0)
+      return { ...this.written(sampleToken(row(), sampling, generation.random)), top };
+    const ranked = branch > 0 ? topTokens(row(), branch + 1) : [];
+    const choice = ranked.at(-1) ?? { id: greedy.ids[index] ?? 0, logProb };
+    return { ...this.written(choice), top };
   }
 
   /** The most likely token, or the one `branch` places behind it, of those with which `bytes` may begin. logits (vocab). */

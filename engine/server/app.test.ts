@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { GenerationInput } from "../engine.ts";
-import type { EngineHandle } from "../engineThread.ts";
+import type { EngineHandle } from "../hostedEngine.ts";
 import type { GenerationEvent } from "../scheduler/request.ts";
 import { App } from "./app.ts";
 
@@ -12,6 +12,7 @@ const result = {
   queueMs: 0,
   promptMs: 1,
   predictedMs: 2,
+  drafts: { drafted: 5, accepted: 3 },
 } as const;
 
 const prompt = { promptTokens: 9, cachedTokens: 8, queueMs: 2, promptMs: 1 };

@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
 import { Counter, Gauge, Registry } from "prom-client";
 import { EngineError } from "../base/errors.ts";
-import type { EngineHandle } from "../engineThread.ts";
+import type { EngineHandle } from "../hostedEngine.ts";
 import {
   type EngineEvents,
   type EngineState,
@@ -75,7 +75,7 @@ export class App {
   }
 
   health(): Health {
-    const { phase, model, reason } = this.options.engine.status;
+    const { phase, model, reason, weights } = this.options.engine.status;
     const health: Health = {
       status: this.isDraining ? "draining" : phase,
       version: this.options.version,
@@ -84,6 +84,7 @@ export class App {
     };
     if (reason !== undefined) health.reason = reason;
     if (model !== undefined) health.model = model;
+    if (weights !== undefined) health.weights = weights;
     return health;
   }
 
@@ -167,11 +168,11 @@ export class App {
   }
 
   private async state(): Promise<EngineState> {
-    const stats = await this.options.engine.stats();
+    const { engineRssBytes, ...stats } = await this.options.engine.stats();
     return {
       health: this.health(),
       ...stats,
-      memory: { rssBytes: process.memoryUsage.rss() },
+      memory: { rssBytes: process.memoryUsage.rss() + (engineRssBytes ?? 0) },
       requests: { ...this.generations.counts },
     };
   }
@@ -202,19 +203,27 @@ export class App {
     const registers = [registry];
     const gauge = (name: string, help: string, value: number) =>
       new Gauge({ name: `tidepool_${name}`, help, registers }).set(value);
-    for (const [name, value] of Object.entries<number>({ ...this.generations.counts })) {
-      const help = `Requests ${name} since the start`;
-      new Counter({ name: `tidepool_requests_${name}_total`, help, registers }).inc(value);
-    }
-    gauge("rss_bytes", "Resident memory", process.memoryUsage.rss());
+    const counter = (name: string, help: string, value: number) =>
+      new Counter({
+        name: `tidepool_${name}_total`,
+        help: `${help} since the start`,
+        registers,
+      }).inc(value);
+    for (const [name, value] of Object.entries<number>({ ...this.generations.counts }))
+      counter(`requests_${name}`, `Requests ${name}`, value);
     gauge("clients", "Clients that hold an event stream", this.nClients);
+    let rssBytes = process.memoryUsage.rss();
     if (this.options.engine.status.phase === "ready") {
-      const { kv, sequences } = await this.options.engine.stats();
+      const { kv, sequences, drafts, engineRssBytes = 0 } = await this.options.engine.stats();
+      counter("draft_tokens", "Tokens guessed", drafts.drafted);
+      counter("draft_tokens_accepted", "Tokens guessed right", drafts.accepted);
       for (const [name, value] of Object.entries<number>(sequences))
         gauge(`sequences_${name}`, `Sequences ${name}`, value);
       for (const [name, value] of Object.entries<number>(kv))
         gauge(`kv_${snakeCase(name)}`, `KV cache: ${name}`, value);
+      rssBytes += engineRssBytes;
     }
+    gauge("rss_bytes", "Resident memory", rssBytes);
     return registry;
   }
 }

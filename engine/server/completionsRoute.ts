@@ -1,6 +1,6 @@
 /** POST /v1/completions: OpenAI's form; with `suffix` the model's infilling layout is used. */
 import type { GenerationInput } from "../engine.ts";
-import type { FinishReason, GeneratedToken } from "../scheduler/request.ts";
+import type { DraftCounts, FinishReason, GeneratedToken } from "../scheduler/request.ts";
 import { eventStream } from "./eventStream.ts";
 import type { Generated, Generations } from "./generate.ts";
 import { errorBody } from "./httpErrors.ts";
@@ -110,5 +110,15 @@ function topLogprobs({ top }: GeneratedToken): Record<string, number> {
 function usageOf(all: readonly Generated[]) {
   const prompt_tokens = all[0]?.result.promptTokens ?? 0;
   const completion_tokens = all.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
+  const sum = (of: (drafts: DraftCounts) => number) =>
+    all.reduce((total, { result }) => total + of(result.drafts), 0);
+  return {
+    prompt_tokens,
+    completion_tokens,
+    total_tokens: prompt_tokens + completion_tokens,
+    completion_tokens_details: {
+      accepted_prediction_tokens: sum(({ accepted }) => accepted),
+      rejected_prediction_tokens: sum(({ drafted, accepted }) => drafted - accepted),
+    },
+  };
 }

@@ -3,7 +3,7 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import type { EngineOptions } from "../engine.ts";
-import { EngineThread } from "../engineThread.ts";
+import { HostedEngine } from "../hostedEngine.ts";
 import { type LockFile, PROTOCOL_VERSION } from "../protocol/api.ts";
 import { prepareRuntimeDir, readLock, resolveRuntimeDir, socketPath } from "../protocol/runtime.ts";
 import { App } from "./app.ts";
@@ -21,9 +21,12 @@ export interface DaemonOptions {
   threads: number;
   device: NonNullable<EngineOptions["device"]>;
   contextLength?: number;
+  drafts: boolean;
   listen?: string;
   tokenFile?: string;
   idleExitMs: number;
+  /** 0: never. */
+  gpuIdleMs: number;
   /** Writes a line for whoever started the daemon. */
   print: (line: string) => void;
 }
@@ -41,13 +44,18 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     options.print(`an engine already runs: pid ${other.pid}, socket ${other.socket}`);
     return 0;
   }
-  const { modelPath, threads, device, contextLength } = options;
-  const engine = new EngineThread(options.script, {
-    modelPath,
-    threads,
-    device,
-    ...(contextLength === undefined ? {} : { contextLength }),
-  });
+  const { modelPath, threads, device, contextLength, drafts } = options;
+  const engine = new HostedEngine(
+    options.script,
+    {
+      modelPath,
+      threads,
+      device,
+      drafts,
+      ...(contextLength === undefined ? {} : { contextLength }),
+    },
+    { gpuIdleMs: options.gpuIdleMs },
+  );
   try {
     return await serve(options, engine, dir, socket);
   } finally {
@@ -58,7 +66,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
 /** Opens the sockets, serves until a reason to stop comes up, and lets what runs end. */
 async function serve(
   options: DaemonOptions,
-  engine: EngineThread,
+  engine: HostedEngine,
   dir: string,
   socket: string,
 ): Promise<number> {
@@ -85,9 +93,13 @@ async function serve(
     watch = keepFindable(dir, lockOf(options, socket), listener.claim, stop);
     options.print(`tidepool engine ${options.version}: pid ${process.pid}, socket ${socket}`);
     const log = openLog(dir);
+    let told: readonly string[] = [];
     engine.onStatus((status) => {
       log.info(status, "engine");
-      for (const note of status.notes ?? []) options.print(note);
+      const { notes = told, phase, reason } = status;
+      if (notes !== told) for (const note of notes) options.print(note);
+      told = notes;
+      if (phase === "loading" && reason !== undefined) options.print(reason);
     });
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
     noteUse();

@@ -1,7 +1,7 @@
 /** Runs a generation for an HTTP request and counts how it ended. */
 import { EngineError } from "../base/errors.ts";
 import type { GenerationInput } from "../engine.ts";
-import type { EngineHandle } from "../engineThread.ts";
+import type { EngineHandle } from "../hostedEngine.ts";
 import type { GeneratedToken, GenerationEvent, GenerationResult } from "../scheduler/request.ts";
 
 export interface RequestCounts {

@@ -17,7 +17,8 @@ const wire: Record<EngineErrorCode, { status: HttpStatus; code: ErrorCode; retry
   bad_model: { status: 500, code: "internal", retryable: false },
   bad_argument: { status: 500, code: "internal", retryable: false },
   out_of_memory: { status: 503, code: "overloaded", retryable: true },
-  device: { status: 500, code: "internal", retryable: false },
+  // The engine starts again, on the CPU if need be.
+  device: { status: 500, code: "internal", retryable: true },
   environment: { status: 500, code: "internal", retryable: false },
 };
 

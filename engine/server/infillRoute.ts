@@ -130,6 +130,9 @@ function finalEvent(
     tokens_predicted: tokens.length,
     tokens_evaluated: r.promptTokens,
     tokens_cached: r.cachedTokens,
-    timings: { queue_ms: r.queueMs, prompt_ms: r.promptMs, predicted_ms: r.predictedMs },
+    timings: {
+      ...{ queue_ms: r.queueMs, prompt_ms: r.promptMs, predicted_ms: r.predictedMs },
+      ...{ draft_n: r.drafts.drafted, draft_n_accepted: r.drafts.accepted },
+    },
   };
 }

@@ -78,6 +78,12 @@ describe("bench", () => {
     expect(facts["fresh prompt tokens per keystroke, median"]).toBeLessThanOrEqual(8);
   });
 
+  test("drafts compares the same answers with and without", async () => {
+    const { rows, facts } = await benchReport("drafts");
+    expect(rows.map((row) => row.name)).toContain("completion, drafts on, a token");
+    expect(facts["completion: equal answers"]).toBe("1 of 1");
+  });
+
   test("prints a table, with prompts from the given files", async () => {
     const source = join(dir, "source.py");
     writeFileSync(source, "def area(width, height):\n    return width * height\n");

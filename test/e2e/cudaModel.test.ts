@@ -228,7 +228,7 @@ test("computes types that are mixed as no kernel takes them op by op", () => {
   const [gpu, cpu] = [load(file, "cuda"), load(file, "cpu")];
   expect(gpu.model).toBeInstanceOf(MlaMoeModel);
   expect(gpu.notes[0]).toBe(
-    "computed op by op, not by fused kernels: layer 1: no fused kernel for down weights of types 8 (experts) and 12 (shared)",
+    "computed op by op, not by fused kernels: layer 1: no fused kernel for down weights of types Q8_0 (experts) and Q4_K (shared)",
   );
   const tokens = prompt.slice(0, 3);
   expect(errorOf(fresh(gpu.model, tokens), fresh(cpu.model, tokens))).toBeLessThan(0.01);

@@ -53,5 +53,8 @@ int main() {
   }
   test_shape<EK_Q4_K>(2, 40, 512);
   test_shape<EK_Q5_0>(3, 16, 352);
+  /* Enough bytes for several threads, in shares that do not come out even. */
+  test_shape<EK_Q4_K>(3, 1201, 2048);
+  test_shape<EK_Q8_0>(1, 2003, 1056);
   return failures == 0 ? 0 : 1;
 }

@@ -1,9 +1,29 @@
 /* Packing on the host: file layout to planes.h. */
+#include <algorithm>
+#include <functional>
+#include <thread>
+#include <vector>
+
 #include "planes.h"
 
 namespace ek::cuda {
 
 namespace {
+
+/* Bytes of a file's tensor for which a thread more pays, and most threads: reading the file is the limit
+ * then. */
+constexpr size_t kBytesPerThread = size_t{1} << 20, kMostThreads = 16;
+
+/* Runs body(first, end) over ranges of rows, whose bytes are apart, in as many threads as pay. */
+void over_rows(size_t rows, size_t n_bytes, const std::function<void(size_t, size_t)>& body) {
+  const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  const size_t n = std::clamp<size_t>(n_bytes / kBytesPerThread, 1, std::min({cores, kMostThreads, rows}));
+  const size_t share = (rows + n - 1) / n;
+  std::vector<std::jthread> threads;
+  for (size_t first = share; first < rows; first += share)
+    threads.emplace_back([&body, first, end = std::min(rows, first + share)] { body(first, end); });
+  body(0, std::min(rows, share));
+}
 
 size_t round_256(size_t n) { return (n + 255) / 256 * 256; }
 
@@ -127,13 +147,13 @@ void pack_planes(const WeightShape& s, const uint8_t* data, uint8_t* out) {
   }
   std::memset(out, 0, packed_bytes(s));
   const size_t tile = tile_bytes(s.type, groups_of(s)), padded = static_cast<size_t>(stride_of(s));
-  for (size_t m = 0; m < n_matrices; m++) {
-    for (size_t r = 0; r < n_rows; r++) {
-      const size_t row = m * padded + r;
-      pack_row(s, data + (m * n_rows + r) * stride,
+  over_rows(n_matrices * n_rows, n_matrices * n_rows * stride, [&](size_t first, size_t end) {
+    for (size_t r = first; r < end; r++) {
+      const size_t row = r / n_rows * padded + r % n_rows;
+      pack_row(s, data + r * stride,
                {s.type, out + row / kChunkRows * tile, static_cast<int>(row % kChunkRows)});
     }
-  }
+  });
 }
 
 WeightView view_planes(const WeightShape& s, const uint8_t* base) {

@@ -1,6 +1,7 @@
 /* The CUDA runtime's functions that cuda/ calls: one device, whose work is done when a call returns. */
 #include <sys/mman.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -35,6 +36,20 @@ size_t device_bytes() {
   return mib == nullptr ? size_t{8} << 30 : std::strtoull(mib, nullptr, 10) << 20;
 }
 
+/* Launches until one fails and the device is lost, as EMULATED_GPU_FAIL_LAUNCH says; 0: never. */
+std::atomic<long long> until_lost = [] {
+  const char* n = std::getenv("EMULATED_GPU_FAIL_LAUNCH");
+  return n == nullptr ? 0ll : std::strtoll(n, nullptr, 10);
+}();
+/* What every call answers: an illegal address once the device is lost, as the driver does. */
+std::atomic<cudaError_t> health = cudaSuccess;
+
+/* Runs a kernel, unless this launch is the one that fails, or follows it. */
+void run_or_lose(const std::function<void()>& launch) {
+  if (until_lost > 0 && --until_lost == 0) health = cudaErrorIllegalAddress;
+  if (health == cudaSuccess) launch();
+}
+
 std::mutex mutex;
 std::map<void*, Allocation> allocations;
 size_t n_allocated = 0;
@@ -48,6 +63,7 @@ size_t slack(const Allocation& a) { return round_up(a.n_bytes, kAlignment) - a.n
 
 cudaError_t cudaMalloc(void** out, size_t n) {
   const std::lock_guard lock(mutex);
+  if (health != cudaSuccess) return health;
   if (n > device_bytes() || n_allocated + n > device_bytes()) return cudaErrorMemoryAllocation;
   Allocation a{nullptr, round_up(round_up(n, kAlignment), kPage) + kPage, n};
   a.pages = mmap(nullptr, a.n_pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -83,11 +99,11 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   const std::lock_guard lock(mutex);
   *total_bytes = device_bytes();
   *free_bytes = *total_bytes > n_allocated ? *total_bytes - n_allocated : 0;
-  return cudaSuccess;
+  return health;
 }
 cudaError_t cudaMemset(void* p, int value, size_t n) {
-  std::memset(p, value, n);
-  return cudaSuccess;
+  if (health == cudaSuccess) std::memset(p, value, n);
+  return health;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t stream) {
   if (stream == nullptr || stream->recording == nullptr) return cudaMemset(p, value, n);
@@ -95,8 +111,8 @@ cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t n, cudaMemcpyKind) {
-  std::memcpy(to, from, n);
-  return cudaSuccess;
+  if (health == cudaSuccess) std::memcpy(to, from, n);
+  return health;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t n, cudaMemcpyKind kind, cudaStream_t stream) {
   if (stream == nullptr || stream->recording == nullptr) return cudaMemcpy(to, from, n, kind);
@@ -111,12 +127,14 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
   return cudaSuccess;
 }
 
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return health; }
 const char* cudaGetErrorString(cudaError_t error) {
+  if (error == cudaErrorIllegalAddress) return "an illegal memory access was encountered";
   return error == cudaErrorInvalidConfiguration ? "invalid configuration argument"
                                                 : "error of the emulated runtime";
 }
 const char* cudaGetErrorName(cudaError_t error) {
+  if (error == cudaErrorIllegalAddress) return "cudaErrorIllegalAddress";
   return error == cudaErrorInvalidConfiguration ? "cudaErrorInvalidConfiguration" : "cudaError";
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -140,7 +158,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 232448;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return health; }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new EmulatedStream;
@@ -150,7 +168,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return health; }
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
   *event = new EmulatedEvent;
   return cudaSuccess;
@@ -183,8 +201,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsign
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
-  for (const std::function<void()>& launch : graph->launches) launch();
-  return cudaSuccess;
+  for (const std::function<void()>& launch : graph->launches) run_or_lose(launch);
+  return health;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
@@ -208,10 +226,10 @@ cudaError_t enqueue(const cudaLaunchConfig_t& c, std::function<void()> body) {
   if (c.dynamicSmemBytes > 232448) return cudaErrorInvalidValue;
   if (c.stream != nullptr && c.stream->recording != nullptr) {
     c.stream->recording->launches.emplace_back([shape, body] { run_grid(shape, body); });
-  } else {
-    run_grid(shape, body);
+    return cudaSuccess;
   }
-  return cudaSuccess;
+  run_or_lose([&] { run_grid(shape, body); });
+  return health;
 }
 
 }  // namespace emulation
