@@ -129,9 +129,9 @@ void test_case(ek::cuda::Device& d, const Case& c) {
         std::string(c.name) + ": logits leave the reference at step " + std::to_string(first_bad));
   std::printf("%s %s: largest error of %d steps %.3g of the deviation, %d tokens differ, %d router ties\n",
               first_bad < 0 ? "ok  " : "FAIL", c.name, c.n_steps, worst, differing, n_ties);
-  check(reference.worst_choice() <= kBlockTie,
-        std::string(c.name) + ": a block was left out that is better by " +
-            std::to_string(reference.worst_choice()));
+  check(reference.worst_choice() <= kBlockTie, std::string(c.name) +
+                                                   ": a block was left out that is better by " +
+                                                   std::to_string(reference.worst_choice()));
   check((reference.n_choices() > 0) == c.sparse, std::string(c.name) + ": selections where none should be");
   check(n_ties * 25 <= c.n_steps,
         std::string(c.name) + ": " + std::to_string(n_ties) + " steps pass as ties");

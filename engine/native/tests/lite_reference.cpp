@@ -27,7 +27,8 @@ HostMatrix read_matrix(const cuda::WeightView& w) {
   if (w.data == nullptr) return out;
   const WeightShape shape{w.type, w.n_matrices, w.n_rows, w.n_cols};
   std::vector<uint64_t> planes(cuda::packed_bytes(shape) / 8);
-  cuda::check(cudaMemcpy(planes.data(), w.data, planes.size() * 8, cudaMemcpyDeviceToHost), "reading weights");
+  cuda::check(cudaMemcpy(planes.data(), w.data, planes.size() * 8, cudaMemcpyDeviceToHost),
+              "reading weights");
   const cuda::WeightView host = cuda::view_planes(shape, reinterpret_cast<const uint8_t*>(planes.data()));
   for (int32_t i = 0; i < w.n_matrices * w.n_rows; i++) {
     const size_t r = host.row(i / w.n_rows, i % w.n_rows);

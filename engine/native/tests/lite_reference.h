@@ -46,8 +46,8 @@ class LiteReference {
   /* The last position's logits if those layers had chosen that other expert. */
   std::vector<double> step_with_runners_up(int32_t token, const std::vector<int32_t>& layers);
   /* Selections to take instead of its own, by layer and position: of steps, and of the first token of a tile.
-   * How much better a block was that they leave out is counted, so that blocks that are equal but for rounding
-   * do not matter. */
+   * How much better a block was that they leave out is counted, so that blocks that are equal but for
+   * rounding do not matter. */
   using Lists = std::function<std::vector<int32_t>(int32_t layer, int32_t position)>;
   void prescribe(Lists lists) { lists_ = std::move(lists); }
   /* At most, of the mass of the worst block that was chosen; infinite when a list has no proper form. */
@@ -78,7 +78,7 @@ class LiteReference {
   Lists lists_;
   double worst_choice_ = 0;
   int n_choices_ = 0;
-  std::vector<double> gaps_;       /* of the last token, by layer */
+  std::vector<double> gaps_;        /* of the last token, by layer */
   std::vector<int32_t> runners_up_; /* layers that take the runner-up */
 };
 

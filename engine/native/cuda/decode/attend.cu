@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
   allow_next_kernel();
-  /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what earlier
-   * steps stored; with a list also the query. */
+  /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what
+   * earlier steps stored; with a list also the query. */
   const int32_t t = b.state->position;
   const __nv_bfloat16* cache = b.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
   const auto rows_of = [&](int32_t block) { return cache + static_cast<size_t>(block) * 64 * kRow; };

@@ -29,7 +29,8 @@ struct Fragment {
   uint32_t super[2];
 };
 
-/* Of the 16 rows from `row` on, a multiple of 16. chunk, super: where they lie, in device or shared memory. */
+/* Of the 16 rows from `row` on, a multiple of 16. chunk, super: where they lie, in device or shared memory.
+ */
 template <ek_type F, class Load>
 __device__ Fragment<F> read_fragment(const uint8_t* chunk, const uint8_t* super, int lane, Load&& load16) {
   Fragment<F> f;
@@ -104,7 +105,8 @@ __device__ void unpack_pairs(const Fragment<F>& f, int r, int part, uint32_t (&p
   if constexpr (F == EK_BF16) {
     for (int p = 0; p < 4; p++) pair[p] = word_of(f.low[r][part], p);
   } else if constexpr (F == EK_Q8_0) {
-    /* Signed bytes as 2^23 + 128 + b; minus 2^23 + 128 it is a small integer, whose upper half is its bf16. */
+    /* Signed bytes as 2^23 + 128 + b; minus 2^23 + 128 it is a small integer, whose upper half is its bf16.
+     */
     const uint32_t even = word_of(f.low[r][part / 2], part % 2 * 2) ^ kSignBits;
     const uint32_t odd = word_of(f.low[r][part / 2], part % 2 * 2 + 1) ^ kSignBits;
     for (int p = 0; p < 4; p++) {

@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "../device/launch.h"
-#include "product.cuh"
 #include "lite.h"
+#include "product.cuh"
 
 namespace ek::cuda {
 
@@ -52,8 +52,8 @@ struct StepBuffers {
   float* router;        /* (n_experts) logits times the rms of the residual */
   float* router_out;    /* (layers, n_experts, heads * value) what the heads add to them */
   float* expert_weight; /* (top_k) of the chosen experts, the best first */
-  /* Gated hidden values, as experts_out takes them: of top_k experts, of the shared experts, of a dense layer;
-   * each padded with zeros to a multiple of 128. */
+  /* Gated hidden values, as experts_out takes them: of top_k experts, of the shared experts, of a dense
+   * layer; each padded with zeros to a multiple of 128. */
   Digits hidden_digits;
   Parts hidden_parts;
   int32_t expert_width, shared_width; /* of one expert, of the shared ones; a dense layer's follow */

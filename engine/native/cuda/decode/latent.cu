@@ -21,7 +21,8 @@ __device__ void store_row(const StepBuffers& b, const LiteLayer& layer, int32_t 
                           float eps) {
   __shared__ float shared[kWarps];
   constexpr int kPairs = kRow / 2, kOwn = (kPairs + kThreads - 1) / kThreads; /* of columns; of a thread */
-  const int32_t t = b.state->position, n = t % kPoolStride + 1; /* tokens of the pooled row, this one included */
+  const int32_t t = b.state->position,
+                n = t % kPoolStride + 1; /* tokens of the pooled row, this one included */
   const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block;
   const auto pair_at = [&](int i) { return static_cast<int>(threadIdx.x) + i * kThreads; };
   float2 v[kOwn], before[kOwn];
@@ -80,10 +81,11 @@ __device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t
   store_row(b, layer, n_blocks, layer_index, eps);
 }
 
-/* These kernels let the next one begin when the one before is done, not earlier: attention and scores load what
- * earlier steps stored, and need the step's state for that, before they wait. */
+/* These kernels let the next one begin when the one before is done, not earlier: attention and scores load
+ * what earlier steps stored, and need the step's state for that, before they wait. */
 
-/* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last two: store_step.
+/* W_UK transposed. Blocks 0 to kAbsorbBlocks - 1: a warp per 16 latent rows of a head. The last two:
+ * store_step.
  */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
@@ -153,12 +155,13 @@ constexpr int kCombineBlocks = kHeads * 4;
  * quarter. The blocks behind them route what was there before attention. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
-    combine_kernel(StepBuffers b, WeightView v_b, const float* router, const float* ffn_norm, int32_t n_experts,
-                   int32_t hidden) {
+    combine_kernel(StepBuffers b, WeightView v_b, const float* router, const float* ffn_norm,
+                   int32_t n_experts, int32_t hidden) {
   __shared__ uint4 memory[kStagedGroup];
   __shared__ float latent[kGroup];
   __shared__ float4 partial[kWarps][kGroup / 4];
-  static_assert(kLatent / 4 == kGroup && kSplits == kWarp * kWarps && kWarps == 8 && kValue == kWarps * kRows, "a group per block");
+  static_assert(kLatent / 4 == kGroup && kSplits == kWarp * kWarps && kWarps == 8 && kValue == kWarps * kRows,
+                "a group per block");
   allow_next_kernel();
   if (blockIdx.x >= kCombineBlocks) {
     const auto four = [](const float* from, int32_t c) { return *reinterpret_cast<const float4*>(from + c); };
@@ -195,13 +198,15 @@ __global__ void __launch_bounds__(kThreads)
   own /= warp_sum(total);
   const int n_rounds = kWarp - __clz(static_cast<int>(__ballot_sync(0xffffffffu, own != 0.0f)));
   float4 sum{0, 0, 0, 0};
-  const float* part = b.part + (static_cast<size_t>(warp) * kHeads + h) * kLatent + quarter * kGroup + lane * 4;
+  const float* part =
+      b.part + (static_cast<size_t>(warp) * kHeads + h) * kLatent + quarter * kGroup + lane * 4;
 #pragma unroll 8
   for (int i = 0; i < n_rounds; i++) {
     const float by = __shfl_sync(0xffffffffu, own, i);
-    const float4 v = by != 0.0f ? *reinterpret_cast<const float4*>(
-                                      part + static_cast<size_t>(i) * kWarps * kHeads * kLatent)
-                                : float4{0, 0, 0, 0};
+    const float4 v =
+        by != 0.0f
+            ? *reinterpret_cast<const float4*>(part + static_cast<size_t>(i) * kWarps * kHeads * kLatent)
+            : float4{0, 0, 0, 0};
     sum = {fmaf(by, v.x, sum.x), fmaf(by, v.y, sum.y), fmaf(by, v.z, sum.z), fmaf(by, v.w, sum.w)};
   }
   partial[warp][lane] = sum;
@@ -230,16 +235,17 @@ void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index) {
   const bool transposed = is_transposed(layer.k_b);
   for_decode_type(layer.k_b.type, [&]<ek_type F>() {
     launch_overlapped(s, "absorb", transposed ? absorb_kernel<F> : absorb_rows_kernel<F>,
-                      (transposed ? kAbsorbBlocks : kHeads * (kLatent / kGroup)) + kStepBlocks, kThreads, 0, s.b,
-                      layer, s.shape.n_blocks, layer_index, s.shape.eps, s.shape.softmax_scale);
+                      (transposed ? kAbsorbBlocks : kHeads * (kLatent / kGroup)) + kStepBlocks, kThreads, 0,
+                      s.b, layer, s.shape.n_blocks, layer_index, s.shape.eps, s.shape.softmax_scale);
   });
 }
 
 void launch_combine(const Step& s, const LiteLayer& layer) {
   for_decode_type(layer.v_b.type, [&]<ek_type F>() {
     launch_overlapped(s, "combine", combine_kernel<F>,
-                      kCombineBlocks + (layer.router == nullptr ? 0 : route_blocks(s.shape.n_experts)), kThreads,
-                      0, s.b, layer.v_b, layer.router, layer.ffn_norm, s.shape.n_experts, s.shape.hidden);
+                      kCombineBlocks + (layer.router == nullptr ? 0 : route_blocks(s.shape.n_experts)),
+                      kThreads, 0, s.b, layer.v_b, layer.router, layer.ffn_norm, s.shape.n_experts,
+                      s.shape.hidden);
   });
 }
 

@@ -287,7 +287,8 @@ std::vector<int32_t> LiteDecoder::step_list(int32_t layer) {
   int32_t n = 0;
   check(cudaMemcpy(&n, state_->b.n_listed + layer, sizeof n, cudaMemcpyDeviceToHost), "reading a list");
   std::vector<int32_t> out(static_cast<size_t>(n));
-  check(cudaMemcpy(out.data(), state_->b.lists + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks),
+  check(cudaMemcpy(out.data(),
+                   state_->b.lists + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks),
                    out.size() * sizeof(int32_t), cudaMemcpyDeviceToHost),
         "reading a list");
   return out;

@@ -27,8 +27,8 @@ struct Parts {
 
 /* A vector in fixed point: scale * (256 * high + low) of each 32 columns. */
 struct Digits {
-  /* (n_units / 8, 2, 8): the high bytes of 8 units, then the low ones; a unit's columns in the order 0 2 4 6 1
-   * 3 5 7. So the lanes of a warp meet all banks. */
+  /* (n_units / 8, 2, 8): the high bytes of 8 units, then the low ones; a unit's columns in the order 0 2 4 6
+   * 1 3 5 7. So the lanes of a warp meet all banks. */
   uint2* bytes;
   float2* scale; /* (n_units / 4): of 32 columns, and their sum */
 
@@ -272,7 +272,8 @@ struct TurnStream {
   template <class Copy, class Use>
   __device__ void take_turns(Copy&& copy, Use&& use) {
     prefetch(copy, kSlots);
-    for (; asked < kSlots; asked++) copy_async_commit(); /* so that a turn's group is always the kSlots-th last */
+    for (; asked < kSlots; asked++)
+      copy_async_commit(); /* so that a turn's group is always the kSlots-th last */
     int slot = 0;
     for (int32_t turn = 0; turn < n_turns; turn++) {
       copy_async_wait<kSlots - 1>();
@@ -330,8 +331,8 @@ struct RowStream {
     int32_t turn = first;
     stream.take_turns([&](int slot) { copy(slot); },
                       [&](int slot) {
-                        multiply_turn<F>(slots + slot * kTurnBytes<F>, x, turn,
-                                         is_whole<F>(turn, n_groups), lane, y);
+                        multiply_turn<F>(slots + slot * kTurnBytes<F>, x, turn, is_whole<F>(turn, n_groups),
+                                         lane, y);
                         turn += step;
                       });
   }

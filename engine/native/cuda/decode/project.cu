@@ -190,7 +190,8 @@ __global__ void __launch_bounds__(kThreads)
   /* What all layers turn their queries and keys by. */
   const int32_t position = b.state->position + (choose ? 1 : 0), pair = threadIdx.x;
   __syncthreads();
-  if (pair < kRope / 2) sincosf(static_cast<float>(position) * b.inv_freq[pair], &b.turn[pair].y, &b.turn[pair].x);
+  if (pair < kRope / 2)
+    sincosf(static_cast<float>(position) * b.inv_freq[pair], &b.turn[pair].y, &b.turn[pair].x);
   if (threadIdx.x > 0) return;
   b.state->position = position;
   b.state->block = b.blocks[min(position / 64, n_blocks - 1)];
@@ -219,9 +220,8 @@ void launch_project_out(const Step& s, const LiteLayer& layer, int32_t layer_ind
   for_decode_type(layer.out.type, [&]<ek_type F>() {
     launch_overlapped(s, "project_out", project_out_kernel<F>,
                       layer.out.n_rows / kRows + (layer.router == nullptr ? 0 : route_blocks(n_experts)),
-                      kThreads,
-                      (shared_bytes<F, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out, router_out,
-                      n_experts);
+                      kThreads, (shared_bytes<F, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out,
+                      router_out, n_experts);
   });
 }
 
@@ -235,8 +235,8 @@ void launch_head(const Step& s, const LiteWeights& w) {
 
 void launch_next(const Step& s, const LiteWeights& w, bool choose) {
   for_decode_type(w.embedding.type, [&]<ek_type F>() {
-    launch_overlapped(s, "next", next_kernel<F>, 1, kThreads, 0, s.b, w.embedding, s.shape.hidden, s.shape.n_blocks,
-                      choose);
+    launch_overlapped(s, "next", next_kernel<F>, 1, kThreads, 0, s.b, w.embedding, s.shape.hidden,
+                      s.shape.n_blocks, choose);
   });
 }
 

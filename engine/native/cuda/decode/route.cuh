@@ -1,7 +1,7 @@
-/* Routing of a decode step. The router's logits are R (norm x) / rms(x) with x = x_before + W_o heads, so they
- * need not wait for x: R diag(norm) x_before is computed beside attention, and R diag(norm) W_o, made once
- * (fold_router), meets the heads beside W_o. The factor 1 / rms changes no order, so the experts that are
- * chosen are known when the kernel begins that reads them. */
+/* Routing of a decode step. The router's logits are R (norm x) / rms(x) with x = x_before + W_o heads, so
+ * they need not wait for x: R diag(norm) x_before is computed beside attention, and R diag(norm) W_o, made
+ * once (fold_router), meets the heads beside W_o. The factor 1 / rms changes no order, so the experts that
+ * are chosen are known when the kernel begins that reads them. */
 #ifndef EK_CUDA_DECODE_ROUTE_CUH
 #define EK_CUDA_DECODE_ROUTE_CUH
 #include "kernels.h"
@@ -17,8 +17,9 @@ __device__ inline float4 times(const float4& a, const float4& b) {
   return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
 }
 
-/* The products of kRouted rows (n_experts, dim) with a vector, by block `block`. weight_at(row, c), vector_at(c):
- * four columns; the vector is there behind wait_for_kernel_before. store(expert, product) by one thread. */
+/* The products of kRouted rows (n_experts, dim) with a vector, by block `block`. weight_at(row, c),
+ * vector_at(c): four columns; the vector is there behind wait_for_kernel_before. store(expert, product) by
+ * one thread. */
 template <class WeightAt, class VectorAt, class Store>
 __device__ void route_rows(int32_t block, int32_t n_experts, int32_t dim, WeightAt&& weight_at,
                            VectorAt&& vector_at, Store&& store) {
@@ -52,8 +53,9 @@ __device__ void route_rows(int32_t block, int32_t n_experts, int32_t dim, Weight
 /* Blocks that route_rows needs. */
 inline int32_t route_blocks(int32_t n_experts) { return ceil_div(n_experts, kRouted); }
 
-/* The top_k experts with the largest of n logits in shared memory, the best first; of equal ones the lower index
- * is better. All threads of a block of kRouteThreads or more call, behind a barrier, and need one after it. */
+/* The top_k experts with the largest of n logits in shared memory, the best first; of equal ones the lower
+ * index is better. All threads of a block of kRouteThreads or more call, behind a barrier, and need one after
+ * it. */
 __device__ inline void rank_experts(const float* logit, int32_t n, int32_t top_k, int32_t* chosen) {
   const int quarter = threadIdx.x % 4;
   for (int32_t first = 0; first < n; first += kRouteThreads / 4) {
@@ -65,6 +67,17 @@ __device__ inline void rank_experts(const float* logit, int32_t n, int32_t top_k
     rank += __shfl_xor_sync(0xffffffffu, rank, 2);
     if (quarter == 0 && expert < n && rank < top_k) chosen[rank] = expert;
   }
+}
+
+/* The same of the logits that the output projection left: ends with a barrier. */
+__device__ inline void choose_experts(const float* router, int32_t n, int32_t top_k, float* logit,
+                                      int32_t* chosen) {
+  const int32_t i = threadIdx.x;
+  if (i < n) logit[i] = router[i];
+  if (i < top_k) chosen[i] = i; /* where a NaN has no rank */
+  __syncthreads();
+  rank_experts(logit, n, top_k, chosen);
+  __syncthreads();
 }
 
 }  // namespace ek::cuda

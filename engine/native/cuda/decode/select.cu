@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(kThreads) score_kernel(StepBuffers b, int32_t 
   score_group(
       dynamic_shared<uint4>(), b.query, group, t, b.scores,
       [&](int32_t row) {
-        return pooled + (static_cast<size_t>(block_of[row / 4 - group * kBlocksPerGroup]) * 4 + row % 4) * kRow;
+        return pooled +
+               (static_cast<size_t>(block_of[row / 4 - group * kBlocksPerGroup]) * 4 + row % 4) * kRow;
       },
       [] { wait_for_kernel_before(); });
 }

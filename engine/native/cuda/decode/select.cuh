@@ -17,8 +17,8 @@ static_assert(kColumnShares * kScoreRows == kWarps * 8 && kSharedColumns % 32 ==
               "a thread per head and block");
 
 /* Bytes of shared memory that score_group needs, and select_blocks with n_keys keys. */
-constexpr size_t kScoreShared = sizeof(__nv_bfloat16) * (kScoreRows + kHeads) * kPitch +
-                                sizeof(float) * kColumnShares * kHeads * kSPitch;
+constexpr size_t kScoreShared =
+    sizeof(__nv_bfloat16) * (kScoreRows + kHeads) * kPitch + sizeof(float) * kColumnShares * kHeads * kSPitch;
 constexpr size_t kFactorPitch = kHeads + 4; /* floats */
 inline size_t select_shared(int32_t n_keys) {
   return static_cast<size_t>(n_keys) * 9 + static_cast<size_t>(n_keys / kBlocksPerGroup) * kFactorPitch * 4;
@@ -128,7 +128,8 @@ __device__ uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
   n_keys = __reduce_add_sync(0xffffffffu, has ? warp_total[lane] : 0);
   if (n_keys <= top) return 1;
   uint64_t low = static_cast<uint64_t>(__reduce_min_sync(0xffffffffu, has ? least[lane] : 0xffffffffu)) << 32;
-  uint64_t span = (static_cast<uint64_t>(__reduce_max_sync(0xffffffffu, has ? most[lane] : 0)) << 32 | 0xffffffffu) - low;
+  uint64_t span =
+      (static_cast<uint64_t>(__reduce_max_sync(0xffffffffu, has ? most[lane] : 0)) << 32 | 0xffffffffu) - low;
   int shift = max(0, 64 - kBits - __clzll(static_cast<long long>(span)));
   for (int32_t wanted = top;;) {
     count[threadIdx.x] = 0;
@@ -219,8 +220,8 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
     const bool free = j >= 1 && j < last_free;
     marked[j] = !free;
     /* Of equal blocks the lower index has the larger key; no key of a block is 0. */
-    key[j] = free ? static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j))
-                  : 0;
+    key[j] =
+        free ? static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j)) : 0;
   }
   __syncthreads();
   const uint64_t least = top > 0 ? least_of_best<kSelectThreads>(key, n, top) : ~uint64_t{0};

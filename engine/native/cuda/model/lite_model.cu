@@ -100,10 +100,10 @@ ek_model_memory memory_of(const LiteShape& s, int32_t chunk) {
   const size_t per_token = hidden * 6 + query * 6 + kRow * 4 + value * 6 + heads * 8 + top_k * 16 +
                            widest * 2 + top_k * hidden * 4;
   const size_t segment = std::min<size_t>(8192, blocks * 64) * heads * (kNope + kValue) * 2;
-  const size_t decode = size_t{kSplits} * kHeads * (kLatent + 2) * 4 + static_cast<size_t>(s.vocab) * 4 +
-                        blocks * (4 + 4 + 64 + 16) +
-                        static_cast<size_t>(s.n_layers) *
-                            (blocks * 8 + static_cast<size_t>(s.n_experts) * value * 4);
+  const size_t decode =
+      size_t{kSplits} * kHeads * (kLatent + 2) * 4 + static_cast<size_t>(s.vocab) * 4 +
+      blocks * (4 + 4 + 64 + 16) +
+      static_cast<size_t>(s.n_layers) * (blocks * 8 + static_cast<size_t>(s.n_experts) * value * 4);
   const size_t tiles = static_cast<size_t>(most_query_tiles(chunk)),
                groups = static_cast<size_t>(score_groups(s));
   const size_t selection =

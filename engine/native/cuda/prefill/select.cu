@@ -84,14 +84,16 @@ __global__ void __launch_bounds__(kThreads)
                        int32_t first_tile) {
   const int32_t t = (first_tile + static_cast<int32_t>(blockIdx.y)) * kTileQueries, group = blockIdx.x;
   if (group * kScoreRows > t / kPoolStride) return;
-  score_group(dynamic_shared<uint4>(), b.tile_query + static_cast<size_t>(blockIdx.y) * kHeads * kRow, group,
-              t, tile_scores(b, blockIdx.y), [&](int32_t row) {
-                const size_t place =
-                    static_cast<size_t>(layer) * shape.n_blocks + static_cast<size_t>(cache.blocks[row / 4]);
-                return row == t / kPoolStride ? cache.cache + place * 64 * kRow
-                                              : cache.pooled + (place * 4 + row % 4) * kRow;
-              },
-              [] {});
+  score_group(
+      dynamic_shared<uint4>(), b.tile_query + static_cast<size_t>(blockIdx.y) * kHeads * kRow, group, t,
+      tile_scores(b, blockIdx.y),
+      [&](int32_t row) {
+        const size_t place =
+            static_cast<size_t>(layer) * shape.n_blocks + static_cast<size_t>(cache.blocks[row / 4]);
+        return row == t / kPoolStride ? cache.cache + place * 64 * kRow
+                                      : cache.pooled + (place * 4 + row % 4) * kRow;
+      },
+      [] {});
 }
 
 /* A block per tile: its list. */
@@ -99,8 +101,8 @@ __global__ void __launch_bounds__(kSelectThreads)
     select_first_kernel(ChunkBuffers b, StepBuffers cache, LiteShape shape, int32_t layer, int32_t first_tile,
                         int32_t n_keys) {
   const int32_t t = (first_tile + static_cast<int32_t>(blockIdx.x)) * kTileQueries;
-  const uint8_t* marked = select_blocks(tile_scores(b, blockIdx.x), t, shape.local, shape.top,
-                                        n_keys, dynamic_shared<uint64_t>());
+  const uint8_t* marked = select_blocks(tile_scores(b, blockIdx.x), t, shape.local, shape.top, n_keys,
+                                        dynamic_shared<uint64_t>());
   int32_t* list = cache.tile_list(shape, layer, t);
   visit_marked(marked, t / 64 + 1, [&](int32_t i, int32_t j) { list[i] = j; });
 }

@@ -40,8 +40,8 @@ struct RowPlace {
   }
   /* Byte `at` of piece `piece` of lane t. */
   uint8_t& low(size_t group, size_t piece, size_t t, size_t at) const {
-    return chunk(group)[low_offset(type, row, static_cast<int>(piece), static_cast<int>(t)) +
-                        static_cast<int>(at)];
+    return chunk(
+        group)[low_offset(type, row, static_cast<int>(piece), static_cast<int>(t)) + static_cast<int>(at)];
   }
 };
 
@@ -105,8 +105,8 @@ void pack_q6(const uint8_t* row, size_t index, const RowPlace& to) {
 void pack_bf16(const uint8_t* row, size_t n_cols, const RowPlace& to) {
   for (size_t col = 0; col < n_cols; col++) {
     const size_t i = col % 8;
-    std::memcpy(&to.low(col / kGroup, col % kGroup / 32, col % 32 / 8, (i % 4 * 2 + i / 4) * 2), row + col * 2,
-                2);
+    std::memcpy(&to.low(col / kGroup, col % kGroup / 32, col % 32 / 8, (i % 4 * 2 + i / 4) * 2),
+                row + col * 2, 2);
   }
 }
 

@@ -5,21 +5,17 @@
  * so that 16 rows are one piece of memory. A chunk has planes low, high and scale; two chunks of a type with
  * super-scales are followed by theirs.
  *
- * A row's 128 columns have 4 parts of 32 columns, a part 4 units of 8 columns. Unit t of every part belongs to
- * lane 4 g + t of the warp, which has rows g and g + 8. Bytes of a row:
+ * A row's 128 columns have 4 parts of 32 columns, a part 4 units of 8 columns. Unit t of every part belongs
+ * to lane 4 g + t of the warp, which has rows g and g + 8. Bytes of a row:
  *
  *   low, pieces of 16 bytes, each of one lane: [g + 8 or g][piece][g][t]
  *     Q4_0 Q5_0 Q4_K Q5_K Q6_K  64: words [t][part], nibble i of a word is column i of the unit
- *     Q8_0                     128: 8-byte units [part / 2][t][part % 2], signed, in the order 0 2 4 6 1 3 5 7
- *     BF16                     256: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7
- *   high, row by row
- *     Q5_0 Q5_K                 16: words [t]; bit 8 (i / 2) + 2 part + i % 2 is column i's fifth bit
- *     Q6_K                      32: words [t][part / 2]; bit 8 (i / 2) + 4 (part % 2) + 2 (i % 2) and the one
- *                                   above are column i's two high bits
- *   scale, row by row
- *     Q4_0 Q5_0 Q8_0             8: f16 [part]
- *     Q4_K Q5_K                  8: scale of parts 0 to 3, then their minimum, a byte each
- *     Q6_K                       8: signed scale of each 16 columns
+ *     Q8_0                     128: 8-byte units [part / 2][t][part % 2], signed, in the order 0 2 4 6 1 3 5
+ * 7 BF16                     256: 16-byte units [part][t], columns in the order 0 4 1 5 2 6 3 7 high, row by
+ * row Q5_0 Q5_K                 16: words [t]; bit 8 (i / 2) + 2 part + i % 2 is column i's fifth bit Q6_K
+ * 32: words [t][part / 2]; bit 8 (i / 2) + 4 (part % 2) + 2 (i % 2) and the one above are column i's two high
+ * bits scale, row by row Q4_0 Q5_0 Q8_0             8: f16 [part] Q4_K Q5_K                  8: scale of
+ * parts 0 to 3, then their minimum, a byte each Q6_K                       8: signed scale of each 16 columns
  *   super, of two chunks, row by row
  *     Q4_K Q5_K                  4: f16 d, dmin
  *     Q6_K                       2: f16 d
@@ -86,7 +82,8 @@ constexpr size_t super_offset(ek_type type, int32_t group) {
 }
 /* Bytes of 16 rows. */
 constexpr size_t tile_bytes(ek_type type, int32_t n_groups) {
-  return plane_sizes(type).super == 0 ? chunk_offset(type, n_groups) : chunk_offset(type, (n_groups + 1) / 2 * 2);
+  return plane_sizes(type).super == 0 ? chunk_offset(type, n_groups)
+                                      : chunk_offset(type, (n_groups + 1) / 2 * 2);
 }
 
 /* Where 16 bytes of row i of a chunk lie in it: piece 0, 1 … of lane t of the row. */
