@@ -139,11 +139,6 @@ const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*
   return worker->exchange(site, words, n, finish);
 }
 int lane() { return worker->current_index() % kLanes; }
-void pause() {
-  worker->pause();
-  std::this_thread::yield();
-}
-
 void require_shared_16(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) fail("an address of shared memory is no multiple of 16");
   if (!worker->is_shared(p, 16)) fail("an address is outside of shared memory");

@@ -1,10 +1,10 @@
 /* Runs CUDA kernels on the CPU, for tests on machines without a GPU: the sources of cuda/ compiled as plain
  * C++.
  *
- * Every thread of a block is a fiber. It runs until it must wait for others: at a barrier, at an operation of
- * its warp, or in a loop that polls memory. Blocks begin in ascending order on as many threads of the CPU as
- * there are; within a block the order of warps and lanes changes from launch to launch, so that a missing
- * barrier gives other bits in a second run.
+ * Every thread of a block is a fiber. It runs until it must wait for others: at a barrier, or at an operation
+ * of its warp. Blocks begin in ascending order on as many threads of the CPU as there are; within a block the
+ * order of warps and lanes changes from launch to launch, so that a missing barrier gives other bits in a
+ * second run.
  *
  * What is found beyond wrong results: threads of a block at different barriers, threads that wait for ever,
  * shared memory that is read before it is written (it begins as NaN), copies that nobody waited for (they
@@ -60,8 +60,6 @@ void sync_block(const Site& site);
  * holds until the lane's next operation but one. */
 const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&) = nullptr);
 int lane();
-/* Lets other threads run; for loops that poll. */
-void pause();
 
 /* Copies of 16 bytes to shared memory that take place when they are waited for. */
 void copy_later(void* to, const void* from, bool valid);

@@ -173,17 +173,6 @@ const Exchange& Worker::exchange(const Site& site, const uint32_t* words, int n,
   return e;
 }
 
-void Worker::pause() {
-  make_waiting(State::kPaused);
-  switch_out();
-}
-
-void Worker::wake_paused() {
-  for (int i = 0; i < n_threads_; i++) {
-    if (fibers_[static_cast<size_t>(i)].state == State::kPaused) make_ready(i);
-  }
-}
-
 bool Worker::run_warp(int index) {
   Warp& warp = warps_[index];
   const bool any = warp.ready != 0;
@@ -263,12 +252,7 @@ void Worker::run_block(const GridShape& shape, uint3 block, const std::function<
   while (alive_ > 0) {
     bool any = false;
     for (int k = 0; k < n_warps_; k++) any |= run_warp(turn % 2 == 0 ? k : n_warps_ - 1 - k);
-    if (!any && alive_ > 0) {
-      wake_paused();
-      bool woken = false;
-      for (int k = 0; k < n_warps_; k++) woken |= warps_[k].ready != 0;
-      if (!woken) report_stuck();
-    }
+    if (!any && alive_ > 0) report_stuck();
   }
 }
 

@@ -11,7 +11,7 @@ namespace emulation {
 constexpr int kMostThreads = 1024;
 constexpr size_t kStackBytes = 128 * 1024, kMostShared = 232448;
 
-enum class State : uint8_t { kReady, kAtBarrier, kInWarp, kPaused, kDone };
+enum class State : uint8_t { kReady, kAtBarrier, kInWarp, kDone };
 
 struct Copy {
   void* to;
@@ -52,7 +52,6 @@ class Worker {
 
   void sync_block(const Site& site);
   const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&));
-  void pause();
   Fiber& current() { return fibers_[static_cast<size_t>(current_)]; }
   int current_index() const { return current_; }
   uint8_t* dynamic_shared() const { return shared_end_ - (shape_.shared + 15) / 16 * 16; }
@@ -70,7 +69,6 @@ class Worker {
   void become(int thread);
   /* Runs the ready lanes of a warp until all wait; returns whether there was one. */
   bool run_warp(int index);
-  void wake_paused();
   void release_barrier();
   [[noreturn]] void report_stuck() const;
 
