@@ -63,6 +63,19 @@ async function atRest(daemon: Daemon): Promise<Level> {
   return { state, nHandles: readdirSync(`/proc/${daemon.child.pid}/fd`).length };
 }
 
+/**
+ * MiB that the process has grown by at least: the garbage of a moment is up to 20 MiB, but what leaks stays through
+ * more requests. (1000 requests of 2000 tokens and their buffers would take far more.)
+ */
+async function leastGrowth(daemon: Daemon, from: number, first: Level): Promise<number> {
+  let least = first.state.memory.rssBytes - from;
+  for (let round = 0; round < 4 && least >= 24 * 2 ** 20; round++) {
+    await cancelMany(daemon, 200);
+    least = Math.min(least, (await atRest(daemon)).state.memory.rssBytes - from);
+  }
+  return least / 2 ** 20;
+}
+
 describe.each<[string, number, number, () => Promise<Daemon>]>([
   ["tidepool-mini on the CPU", 1000, 800, () => started(["--model", mini, "--context", "2048"])],
   ["the emulated GPU", 60, 20, () => started(["--device", "cuda"], emulatedGpu())],
@@ -81,9 +94,7 @@ describe.each<[string, number, number, () => Promise<Daemon>]>([
     expect(after.state.kv.blocksUsed).toBe(0);
     expect(after.state.kv.tokensPinned).toBe(0);
     expect(after.nHandles).toBeLessThanOrEqual(before.nHandles + 1);
-    // 1000 requests of 2000 tokens and their buffers would take far more.
-    const grownMiB = (after.state.memory.rssBytes - before.state.memory.rssBytes) / 2 ** 20;
-    expect(grownMiB).toBeLessThan(24);
+    expect(await leastGrowth(daemon, before.state.memory.rssBytes, after)).toBeLessThan(24);
   });
 });
 
