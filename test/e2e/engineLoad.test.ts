@@ -77,7 +77,7 @@ async function leastGrowth(daemon: Daemon, from: number, first: Level): Promise<
 }
 
 describe.each<[string, number, number, () => Promise<Daemon>]>([
-  ["tidepool-mini on the CPU", 1000, 800, () => started(["--model", mini, "--context", "2048"])],
+  ["tidepool-mini on the CPU", 1000, 1500, () => started(["--model", mini, "--context", "2048"])],
   ["the emulated GPU", 60, 20, () => started(["--device", "cuda"], emulatedGpu())],
 ])("%s", (_name, nRequests, nWarm, start) => {
   test(`${nRequests} cancelled requests leave no block, no stream and no memory`, async () => {
