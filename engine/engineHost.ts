@@ -67,6 +67,10 @@ function startThread(script: string, data: EngineWorkerData, listeners: HostList
   };
 }
 
+/** Settles when the process that was closed last has given back all it held. */
+let closing: Promise<unknown> = Promise.resolve();
+
+/** It loads nothing before the one that was closed is gone: the memory of a card is counted when loading begins. */
 function startProcess(
   script: string,
   data: EngineWorkerData,
@@ -84,13 +88,17 @@ function startProcess(
   });
   child.on("error", (error) => listeners.onEnd(`the engine's process: ${messageOf(error)}`));
   child.on("message", (message) => listeners.onMessage(message as FromEngine));
+  const free = closing;
   // A process that just ended cannot be sent to; that it ended is told by "close".
-  const send = (message: EngineWorkerData | ToEngine) => child.send(message, () => undefined);
+  const send = (message: EngineWorkerData | ToEngine) => {
+    void free.then(() => child.send(message, () => undefined));
+  };
   send(data);
   return {
     send,
     close: async () => {
       child.kill("SIGKILL");
+      closing = Promise.all([closing, ended]);
       if (child.exitCode === null && child.signalCode === null) await ended;
     },
   };

@@ -13,6 +13,7 @@
 
 #include "../cuda/nsa/measure.h"
 #include "../cuda/ops/ops.h"
+#include "arguments.h"
 
 namespace {
 
@@ -25,21 +26,17 @@ struct Options {
 
 Options parse(int argc, char** argv) {
   Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string name = argv[i];
-    const auto value = [&] {
-      EK_REQUIRE(i + 1 < argc, "%s needs a value", name.c_str());
-      return std::string(argv[++i]);
-    };
-    if (name == "--tokens") {
-      o.tokens.push_back(std::atoi(value().c_str()));
-    } else if (name == "--batch") {
-      o.batches.push_back(std::atoi(value().c_str()));
-    } else if (name == "--kernels") {
+  for (ek::bench::Arguments a(argc, argv); a.next();) {
+    if (a.is("--tokens")) {
+      o.tokens.push_back(a.number(1));
+    } else if (a.is("--batch")) {
+      o.batches.push_back(a.number(0));
+    } else if (a.is("--kernels")) {
       o.kernels = true;
-    } else {
-      EK_REQUIRE(name == "--json", "unknown option %s", name.c_str());
+    } else if (a.is("--json")) {
       o.json = true;
+    } else {
+      a.refuse();
     }
   }
   if (o.tokens.empty()) o.tokens = {8192, 16384, 32768, 65536};

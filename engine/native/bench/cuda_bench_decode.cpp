@@ -12,6 +12,7 @@
 
 #include "../cuda/decode/lite.h"
 #include "../cuda/ops/ops.h"
+#include "arguments.h"
 
 namespace {
 
@@ -26,28 +27,23 @@ struct Options {
 
 Options parse(int argc, char** argv) {
   Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string name = argv[i];
-    const auto value = [&] {
-      EK_REQUIRE(i + 1 < argc, "%s needs a value", name.c_str());
-      return std::string(argv[++i]);
-    };
-    if (name == "--types") {
-      o.types.push_back(value());
-    } else if (name == "--context") {
-      o.contexts.push_back(std::atoi(value().c_str()));
-    } else if (name == "--steps") {
-      o.steps = std::atoi(value().c_str());
-    } else if (name == "--kernels") {
+  for (ek::bench::Arguments a(argc, argv); a.next();) {
+    if (a.is("--types")) {
+      o.types.push_back(a.value());
+    } else if (a.is("--context")) {
+      o.contexts.push_back(a.number(0));
+    } else if (a.is("--steps")) {
+      o.steps = a.number(1);
+    } else if (a.is("--kernels")) {
       o.kernels = true;
-    } else {
-      EK_REQUIRE(name == "--json", "unknown option %s", name.c_str());
+    } else if (a.is("--json")) {
       o.json = true;
+    } else {
+      a.refuse();
     }
   }
   if (o.types.empty()) o.types = {"q4_k_m", "q8_0", "bf16"};
   if (o.contexts.empty()) o.contexts = {0, 4096, 16000, 32768, 131072};
-  EK_REQUIRE(o.steps > 0, "--steps must be positive, got %d", o.steps);
   return o;
 }
 

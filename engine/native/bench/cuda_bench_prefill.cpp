@@ -16,6 +16,7 @@
 
 #include "../cuda/ops/ops.h"
 #include "../cuda/prefill/prefill.h"
+#include "arguments.h"
 
 namespace {
 
@@ -30,31 +31,25 @@ struct Options {
 
 Options parse(int argc, char** argv) {
   Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string name = argv[i];
-    const auto value = [&] {
-      EK_REQUIRE(i + 1 < argc, "%s needs a value", name.c_str());
-      return std::string(argv[++i]);
-    };
-    if (name == "--types") {
-      o.types.push_back(value());
-    } else if (name == "--tokens") {
-      o.tokens.push_back(std::atoi(value().c_str()));
-      EK_REQUIRE(o.tokens.back() > 0, "--tokens must be positive, got %d", o.tokens.back());
-    } else if (name == "--chunk") {
-      o.chunk = std::atoi(value().c_str());
-      EK_REQUIRE(o.chunk > 0, "--chunk must be positive, got %d", o.chunk);
-    } else if (name == "--segment") {
-      o.segment = std::atoi(value().c_str());
-    } else if (name == "--dense") {
+  for (ek::bench::Arguments a(argc, argv); a.next();) {
+    if (a.is("--types")) {
+      o.types.push_back(a.value());
+    } else if (a.is("--tokens")) {
+      o.tokens.push_back(a.number(1));
+    } else if (a.is("--chunk")) {
+      o.chunk = a.number(1);
+    } else if (a.is("--segment")) {
+      o.segment = a.number(1);
+    } else if (a.is("--dense")) {
       o.dense = true;
-    } else if (name == "--fim") {
+    } else if (a.is("--fim")) {
       o.fim = true;
-    } else if (name == "--kernels") {
+    } else if (a.is("--kernels")) {
       o.kernels = true;
-    } else {
-      EK_REQUIRE(name == "--json", "unknown option %s", name.c_str());
+    } else if (a.is("--json")) {
       o.json = true;
+    } else {
+      a.refuse();
     }
   }
   if (o.types.empty()) o.types = {"q4_k_m"};
