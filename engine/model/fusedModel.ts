@@ -15,10 +15,13 @@ import type { GgufFile } from "../loader/gguf.ts";
 import { fusedParams, loadFusedModel } from "./fusedWeights.ts";
 import { cacheBlocks } from "./memoryPlan.ts";
 import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
-import type { Model, StepLogits, StepPart } from "./model.ts";
+import { type Model, nLogitsOf, type StepLogits, type StepPart } from "./model.ts";
 
-/** Most tokens of a step, and most sequences. Workspace grows with the first: 117 KB a token at the Lite's size. */
-export const FUSED_STEP = { tokens: 2048, sequences: 8 } as const;
+/**
+ * Most tokens of a step, most sequences, and most drafts: one token and its drafts are decoded together
+ * (`EK_DECODED`). Workspace grows with the first: 117 KB a token at the Lite's size.
+ */
+export const FUSED_STEP = { tokens: 2048, sequences: 8, drafts: 7 } as const;
 
 interface Parts {
   params: FusedModelParams;
@@ -35,8 +38,7 @@ export class FusedModel implements Model {
   readonly kvBytes: number;
   readonly maxStepTokens: number;
   readonly maxStepSequences = FUSED_STEP.sequences;
-  /** The native step gives one row of logits per sequence. */
-  readonly maxStepDrafts = 0;
+  readonly maxStepDrafts = FUSED_STEP.drafts;
   /** The native model, for measurements. */
   readonly handle: ModelHandle;
   private readonly backend: Backend;
@@ -55,7 +57,7 @@ export class FusedModel implements Model {
     this.kv = new PagedKv(nBlocks, (dst, src) =>
       backend.fusedModels.copyBlock(parts.model, dst, src),
     );
-    this.logits = backend.alloc(this.maxStepSequences * vocab * 4);
+    this.logits = backend.alloc((this.maxStepSequences + this.maxStepDrafts) * vocab * 4);
   }
 
   /**
@@ -103,7 +105,7 @@ export class FusedModel implements Model {
         parts.flatMap((part) => part.sequence.blocks.slice(0, nBlocks(part))),
       ),
       tokens: Int32Array.from(parts.flatMap((part) => part.tokens)),
-      wants: Uint8Array.from(parts, (part) => Number(part.wantsLogits)),
+      wants: Uint8Array.from(parts, nLogitsOf),
     };
     const { backend, vocab, logits } = this;
     backend.fusedModels.step(this.parts.model, step, logits);

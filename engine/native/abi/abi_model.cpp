@@ -94,11 +94,16 @@ int32_t check_step(const ek_model& model, const ek_batch& batch, const ek_model_
   for (int32_t i = 0; i < batch.n_tokens; i++)
     EK_REQUIRE(step.tokens[i] >= 0 && step.tokens[i] < p.vocab, "%s: token %d is %d, vocabulary has %d", kOp,
                i, step.tokens[i], p.vocab);
-  for (const ek::Sequence& s : batch.sequences)
+  int32_t n_wanted = 0;
+  for (int32_t i = 0; i < step.n_seqs; i++) {
+    const ek::Sequence& s = batch.sequences[static_cast<size_t>(i)];
     EK_REQUIRE(s.n_blocks <= p.n_blocks, "%s: a sequence has %d blocks, the cache %d", kOp, s.n_blocks,
                p.n_blocks);
-  return static_cast<int32_t>(
-      std::count_if(step.wants, step.wants + step.n_seqs, [](uint8_t wants) { return wants != 0; }));
+    EK_REQUIRE(step.wants[i] <= s.n_new, "%s: logits of %d tokens are wanted of sequence %d, it has %d", kOp,
+               step.wants[i], i, s.n_new);
+    n_wanted += step.wants[i];
+  }
+  return n_wanted;
 }
 
 }  // namespace
@@ -166,7 +171,7 @@ ek_status ek_model_step(ek_context* ctx, ek_model* model, const ek_model_step_pa
     if (!ctx->profiling) return ctx->backend->model_step(*model, args);
     const ek::ModelCost cost = ctx->backend->model_cost(*model, args);
     const bool reads = std::any_of(batch.sequences.begin(), batch.sequences.end(),
-                                   [](const ek::Sequence& s) { return s.n_new > 1; });
+                                   [](const ek::Sequence& s) { return s.n_new > EK_DECODED; });
     run_op(*ctx, reads ? "prefill" : "decode", cost.bytes, cost.flops,
            [&] { ctx->backend->model_step(*model, args); });
   });

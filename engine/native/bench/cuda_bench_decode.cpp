@@ -1,7 +1,9 @@
-/* Decode speed of the shape of DeepSeek-Coder-V2-Lite with random weights, batch 1.
+/* Decode speed of the shape of DeepSeek-Coder-V2-Lite with random weights.
  *
- *   cuda_bench_decode [--types q4_k_m|q8_0|bf16]… [--context N]… [--steps N] [--kernels] [--json]
+ *   cuda_bench_decode [--types q4_k_m|q8_0|bf16]… [--context N]… [--tokens N]… [--steps N] [--kernels]
+ * [--json]
  *
+ * --tokens: of a sequence that a step computes, as when drafts are checked; 1 unless said otherwise.
  * Prints per type and context tokens per second, the bytes that a token reads, their rate, and its share of
  * the copy rate that the card itself reached in this run. --kernels: microseconds of each kernel of a step,
  * without overlap. */
@@ -20,7 +22,7 @@ using namespace ek::cuda;
 
 struct Options {
   std::vector<std::string> types;
-  std::vector<int32_t> contexts;
+  std::vector<int32_t> contexts, tokens;
   int32_t steps = 300;
   bool kernels = false, json = false;
 };
@@ -32,6 +34,8 @@ Options parse(int argc, char** argv) {
       o.types.push_back(a.value());
     } else if (a.is("--context")) {
       o.contexts.push_back(a.number(0));
+    } else if (a.is("--tokens")) {
+      o.tokens.push_back(a.number(1));
     } else if (a.is("--steps")) {
       o.steps = a.number(1);
     } else if (a.is("--kernels")) {
@@ -44,23 +48,50 @@ Options parse(int argc, char** argv) {
   }
   if (o.types.empty()) o.types = {"q4_k_m", "q8_0", "bf16"};
   if (o.contexts.empty()) o.contexts = {0, 4096, 16000, 32768, 131072};
+  if (o.tokens.empty()) o.tokens = {1};
   return o;
 }
 
+/* Computes steps of n_tokens; of one token each on what the last one chose, with no word from the host. */
+void run_steps(LiteDecoder& decoder, int32_t context, int32_t n_tokens, int32_t steps) {
+  if (n_tokens == 1) return decoder.run(steps);
+  std::vector<StepToken> tokens;
+  for (int32_t i = 0; i < n_tokens; i++) tokens.push_back({i + 1, context + i, i > 0, true});
+  for (int32_t i = 0; i < steps; i++) decoder.step(tokens);
+}
+
 /* Best seconds per step of three rounds. */
-double seconds_per_step(Device& d, LiteDecoder& decoder, int32_t context, int32_t steps) {
+double seconds_per_step(Device& d, LiteDecoder& decoder, int32_t context, int32_t n_tokens, int32_t steps) {
   double best = 1e9;
   for (int round = 0; round < 3; round++) {
     decoder.set(1, context);
-    decoder.run(3);
+    run_steps(decoder, context, n_tokens, 3);
     d.wait();
     const auto begin = std::chrono::steady_clock::now();
-    decoder.run(steps);
+    run_steps(decoder, context, n_tokens, steps);
     d.wait();
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
     best = std::min(best, time.count() / steps);
   }
   return best;
+}
+
+/* One type, context and number of tokens. */
+void bench_steps(Device& d, LiteDecoder& decoder, const Options& o, const std::string& name, int32_t context,
+                 int32_t n_tokens, double copy_rate) {
+  const double seconds = seconds_per_step(d, decoder, context, n_tokens, o.steps);
+  const double bytes = decoder.weights.step_bytes + decoder.cache_bytes(context + o.steps / 2) * n_tokens;
+  const double rate = bytes / seconds * 1e-9;
+  int32_t bad = 0;
+  for (float x : decoder.logits(n_tokens - 1)) bad += !std::isfinite(x);
+  std::printf(o.json ? "{\"types\":\"%s\",\"context\":%d,\"tokensPerStep\":%d,\"tokensPerSecond\":%.1f,"
+                       "\"usPerStep\":%.1f,\"gbPerStep\":%.3f,\"gbPerSecond\":%.0f,\"percentOfCopy\":%.1f,"
+                       "\"logitsNotFinite\":%d}\n"
+                     : "%-7s @%-7d %d a step %8.1f tok/s  %8.1f us  %6.3f GB  %6.0f GB/s  %5.1f %% of copy  "
+                       "%d bad logits\n",
+              name.c_str(), context, n_tokens, n_tokens / seconds, seconds * 1e6, bytes * 1e-9, rate,
+              100 * rate / copy_rate, bad);
+  if (o.kernels) decoder.time_kernels(context, n_tokens);
 }
 
 void bench(Device& d, const Options& o, const std::string& name, double copy_rate) {
@@ -70,20 +101,7 @@ void bench(Device& d, const Options& o, const std::string& name, double copy_rat
   LiteDecoder decoder(d, shape, random_lite_weights(d, shape, lite_types(name), 1));
   decoder.fill_cache(shape.n_blocks * 64, 2);
   for (int32_t context : o.contexts) {
-    const double seconds = seconds_per_step(d, decoder, context, o.steps);
-    const double bytes = decoder.weights.step_bytes + decoder.cache_bytes(context + o.steps / 2);
-    const double rate = bytes / seconds * 1e-9;
-    const std::vector<float> logits = decoder.logits();
-    int32_t bad = 0;
-    for (float x : logits) bad += !std::isfinite(x);
-    std::printf(o.json ? "{\"types\":\"%s\",\"context\":%d,\"tokensPerSecond\":%.1f,\"usPerToken\":%.1f,"
-                         "\"gbPerToken\":%.3f,"
-                         "\"gbPerSecond\":%.0f,\"percentOfCopy\":%.1f,\"logitsNotFinite\":%d}\n"
-                       : "%-7s @%-7d %8.1f tok/s  %8.1f us  %6.3f GB/token  %6.0f GB/s  %5.1f %% of copy  %d "
-                         "bad logits\n",
-                name.c_str(), context, 1 / seconds, seconds * 1e6, bytes * 1e-9, rate, 100 * rate / copy_rate,
-                bad);
-    if (o.kernels) decoder.time_kernels(context);
+    for (int32_t n_tokens : o.tokens) bench_steps(d, decoder, o, name, context, n_tokens, copy_rate);
   }
 }
 

@@ -87,7 +87,7 @@ namespace ek {
 struct ModelStep {
   const std::vector<Sequence>& sequences;
   const int32_t* tokens; /* of all sequences, in order */
-  const uint8_t* wants;  /* (n_seqs) */
+  const uint8_t* wants;  /* (n_seqs) how many of the last tokens */
   float* logits;         /* (n_wanted, vocab), or null when none is wanted */
 };
 

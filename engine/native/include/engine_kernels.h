@@ -243,12 +243,14 @@ ek_status ek_model_create_random(ek_context* ctx, const ek_model_params* params,
 void ek_model_destroy(ek_model* model);
 ek_status ek_model_copy_block(ek_context* ctx, ek_model* model, int32_t dst_block, int32_t src_block);
 
-/* Sequences as in ek_batch_set. tokens: the new ones of all sequences, in order. wants[s] is not 0: the
- * logits behind the last token of sequence s become the next row of logits (n_wanted, vocab); NULL when none
- * is. A part of one token is decoded, with exact weights; a longer one is read by tensor cores, which round
- * weights to bf16. Within each way, what a token's row is depends on nothing but the tokens before it.
- * Sequences are computed one after the other. Returns when the step is done; after a failure the rows of its
- * new tokens are undefined, and all others as before. */
+/* Sequences as in ek_batch_set. tokens: the new ones of all sequences, in order. wants[s], at most n_new[s]:
+ * behind how many of its last tokens the logits are wanted; they become the next rows of logits (n_wanted,
+ * vocab); NULL when none is. Parts of at most EK_DECODED tokens are decoded together, with exact weights, and
+ * so are the last wants[s] tokens of a longer part if that is more than one; what is before them is read by
+ * tensor cores, which round weights to bf16, one sequence after the other. Within each way, what a token's
+ * row is depends on nothing but the tokens before it. Returns when the step is done; after a failure the rows
+ * of its new tokens are undefined, and all others as before. */
+#define EK_DECODED 8
 typedef struct {
   int32_t n_seqs;
   const int32_t *start, *n_new, *n_seq_blocks, *blocks, *tokens;

@@ -140,6 +140,60 @@ void test_case(ek::cuda::Device& d, const Case& c) {
   check(decoder.logits() == last, std::string(c.name) + ": a second run gives other bits");
 }
 
+/* What a token leaves: its logits, then the cache and pooled rows of all layers up to it. */
+std::vector<float> state_behind(LiteDecoder& decoder, int32_t position) {
+  std::vector<float> out;
+  for (int32_t layer = 0; layer < decoder.shape.n_layers; layer++) {
+    for (float x : decoder.cache_rows(layer, position + 1)) out.push_back(x);
+    for (float x : decoder.pooled_rows(layer, position / ek::cuda::kPoolStride + 1)) out.push_back(x);
+  }
+  return out;
+}
+
+/* Steps of several tokens against one token a step: the same bits. Positions go over the end of a pool, of a
+ * block, and, where attention is sparse, over dense_len. */
+void test_together(ek::cuda::Device& d, const char* name, const LiteTypes& types, bool sparse, int32_t first,
+                   const std::vector<int32_t>& groups) {
+  const LiteShape shape = small_shape(sparse);
+  LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, types, 6));
+  const auto token_at = [&](int32_t position) { return (position * 37 + 5) % shape.vocab; };
+  std::vector<std::vector<float>> alone;
+  std::vector<std::vector<float>> left;
+  int32_t position = first;
+  decoder.fill_cache(first, 9);
+  for (int32_t n : groups) {
+    for (int32_t i = 0; i < n; i++, position++) {
+      decoder.step({{token_at(position), position, false, true}});
+      alone.push_back(decoder.logits());
+    }
+    left.push_back(state_behind(decoder, position - 1));
+  }
+  decoder.fill_cache(first, 9);
+  position = first;
+  size_t n_different = 0, group = 0;
+  for (int32_t n : groups) {
+    std::vector<ek::cuda::StepToken> tokens;
+    for (int32_t i = 0; i < n; i++)
+      tokens.push_back({token_at(position + i), position + i, i > 0, i % 3 != 1 || i == n - 1});
+    decoder.step(tokens);
+    for (int32_t i = 0; i < n; i++) {
+      if (tokens[static_cast<size_t>(i)].wanted)
+        n_different += decoder.logits(i) != alone[static_cast<size_t>(position - first + i)];
+    }
+    position += n;
+    n_different += state_behind(decoder, position - 1) != left[group++];
+  }
+  check(n_different == 0, std::string(name) + ": " + std::to_string(n_different) +
+                              " of what tokens leave depends on the others of their step");
+  bool refused = false;
+  try {
+    decoder.step({{1, position, false, true}, {1, position + 2, true, true}});
+  } catch (const std::exception& e) {
+    refused = std::string(e.what()).find("continues nothing") != std::string::npos;
+  }
+  check(refused, std::string(name) + ": a token that follows none is refused");
+}
+
 }  // namespace
 
 int main() {
@@ -160,6 +214,10 @@ int main() {
                {"q4_k_m sparse, behind 254 rows", q4, 4, true, 254}};
     }
     for (const Case& c : cases) test_case(d, c);
+    test_together(d, "q4_k_m together", q4, false, 13, {5, 8});
+    test_together(d, "bf16 together, sparse", bf16, true, 124,
+                  kEmulated ? std::vector<int32_t>{2, 6} : std::vector<int32_t>{2, 8, 3, 8, 5});
+    if (!kEmulated) test_together(d, "q4_k_m together, sparse", q4, true, 300, {8, 7, 6, 5, 4, 3, 2});
   } catch (const std::exception& e) {
     check(false, e.what());
   }

@@ -39,10 +39,11 @@ ek_model_params params_with(const std::vector<float>& inv_freq) {
   return p;
 }
 
-/* One sequence's part of a step. */
+/* One sequence's part of a step, and behind how many of its tokens logits are wanted. */
 struct Part {
   int32_t start;
   std::vector<int32_t> tokens, blocks;
+  uint8_t wants = 1;
 };
 
 /* A model with its weights, and the logits of its last step. */
@@ -50,7 +51,7 @@ class Model {
  public:
   Model(ek_type main, bool transposed) : device_(EK_CUDA, nullptr, 0), main_(main), transposed_(transposed) {
     for (int i = 0; i < kRope / 2; i++) inv_freq_.push_back(std::pow(10000.0f, -2.0f * i / kRope));
-    must(ek_buffer_alloc(device_.ctx, size_t{8} * kVocab * 4, &logits_));
+    must(ek_buffer_alloc(device_.ctx, size_t{16} * kVocab * 4, &logits_));
     const ek_model_params params = params_with(inv_freq_);
     std::vector<ek_model_layer> layers{layer(true), layer(false)};
     const ek_model_weights weights{matrix(kVocab, kHidden), matrix(kVocab, kHidden), norm(kHidden),
@@ -73,7 +74,8 @@ class Model {
       blocks.insert(blocks.end(), p.blocks.begin(), p.blocks.end());
       tokens.insert(tokens.end(), p.tokens.begin(), p.tokens.end());
     }
-    const std::vector<uint8_t> wants(parts.size(), 1);
+    std::vector<uint8_t> wants;
+    for (const Part& p : parts) wants.push_back(p.wants);
     const ek_model_step_params step{static_cast<int32_t>(parts.size()),
                                     start.data(),
                                     n_new.data(),
@@ -83,10 +85,12 @@ class Model {
                                     wants.data()};
     return ek_model_step(device_.ctx, model_, &step, logits_);
   }
-  /* Logits behind each part, (parts, vocab). */
+  /* The wanted logits, (wanted, vocab). */
   std::vector<float> step(const std::vector<Part>& parts) {
     must(try_step(parts));
-    return device_.read(logits_, parts.size() * kVocab);
+    size_t n = 0;
+    for (const Part& p : parts) n += p.wants;
+    return device_.read(logits_, n * kVocab);
   }
   void copy_block(int32_t dst, int32_t src) { must(ek_model_copy_block(device_.ctx, model_, dst, src)); }
   ek_context* context() const { return device_.ctx; }
@@ -195,6 +199,38 @@ void test_sequences(Model& m) {
         "sequences of one step are as each alone");
 }
 
+/* Guesses of a sequence, beside another one: rows of logits as of one token a step. */
+void test_drafts(Model& m) {
+  const std::vector<int32_t> prompt = tokens_of(61, 5), guess{7, 8, 9, 10, 11}, other = tokens_of(30, 6);
+  m.step({{0, prompt, {3}}, {0, other, {5}}});
+  std::vector<float> alone;
+  const auto add = [&](const std::vector<float>& row) { alone.insert(alone.end(), row.begin(), row.end()); };
+  for (int i = 0; i < 5; i++) add(m.step({{61 + i, {guess[static_cast<size_t>(i)]}, {3, 2}}}));
+  add(m.step({{30, {4}, {5}}}));
+  m.step({{0, prompt, {3}}});
+  check(same(m.step({{61, guess, {3, 2}, 5}, {30, {4}, {5}}}), alone), "guesses are as decoded one by one");
+  std::vector<int32_t> tail(prompt.begin() + 40, prompt.end());
+  tail.insert(tail.end(), guess.begin(), guess.begin() + 2);
+  m.step({{0, {prompt.begin(), prompt.begin() + 40}, {6}}});
+  const std::vector<float> mixed = m.step({{40, tail, {6}, 3}}); /* 20 are read, 3 decoded */
+  m.step({{0, {prompt.begin(), prompt.begin() + 40}, {1}}, {40, {tail.begin(), tail.end() - 3}, {1}}});
+  const std::vector<float> apart = m.step({{60, {tail.end() - 3, tail.end()}, {1}, 3}});
+  check(same(mixed, apart), "a long part with guesses is read, then decoded");
+  check(m.step({{60, {tail.end() - 3, tail.end()}, {1}, 0}}).empty(), "a part may want no logits");
+}
+
+/* More tokens than a step takes at once. */
+void test_many(Model& m) {
+  std::vector<Part> parts;
+  std::vector<float> alone;
+  for (int i = 0; i < 3; i++) {
+    parts.push_back({0, tokens_of(4, 20 + i), {i}, static_cast<uint8_t>(i)});
+    const std::vector<float> rows = m.step({parts.back()});
+    alone.insert(alone.end(), rows.begin(), rows.end());
+  }
+  check(same(m.step(parts), alone), "12 tokens of three sequences are as each sequence alone");
+}
+
 /* W_UK in both layouts: the values are the same, the sums are not in the same order. */
 void test_layouts() {
   constexpr double kMost = 0.02;
@@ -217,6 +253,7 @@ void test_misuse(Model& m) {
   refused(m.try_step({{0, {1}, {kBlocks}}}), "block id 8");
   refused(m.try_step({{64, {1}, {0}}}), "needs 2 blocks");
   refused(m.try_step({}), "n_seqs");
+  refused(m.try_step({{0, {1, 2}, {0}, 3}}), "logits of 3 tokens are wanted of sequence 0, it has 2");
   std::vector<float> inv_freq(kRope / 2, 1);
   ek_model_memory memory{};
   const auto plan = [&](auto&& change) {
@@ -243,6 +280,8 @@ int main() {
     Model m(EK_Q8_0, false);
     test_blocks(m);
     test_sequences(m);
+    test_drafts(m);
+    test_many(m);
     test_misuse(m);
     test_layouts();
   } catch (const std::exception& e) {

@@ -1,4 +1,4 @@
-/* Absorbed latent attention of one token over the paged cache, split over the whole device. The 16 heads are
+/* Absorbed latent attention of a token over the paged cache, split over the whole device. The 16 heads are
  * the rows of one tensor-core tile; a tile of 64 cached rows serves as keys, and its first 512 columns as
  * values. */
 #include "kernels.h"
@@ -77,7 +77,7 @@ __device__ void add_values(const AttendShared& s, const __nv_bfloat16* tile, flo
   }
 }
 
-__device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4], const Running& run) {
+__device__ void store_part(const TokenBuffers& b, const float (&out)[kDims / 8][4], const Running& run) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   float* to = b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent + threadIdx.x / kWarp * kDims;
   for (int n = 0; n < kDims / 8; n++) {
@@ -89,18 +89,21 @@ __device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4
   b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = run.sum;
 }
 
-/* Block i of the grid has the i-th even share of the listed blocks. One tile is in shared memory, so that two
+/* Block (i, j) of the grid has the i-th even share of token j's blocks: those listed for it from position
+ * sparse_from on, before it all. One tile is in shared memory, so that two
  * blocks fit into a multiprocessor: one loads while the other computes. */
 __global__ void __launch_bounds__(kThreads, 2)
-    attend_kernel(StepBuffers b, int32_t n_blocks, int32_t layer, bool sparse) {
+    attend_kernel(StepBuffers all, int32_t n_blocks, int32_t layer, int32_t sparse_from) {
+  const TokenBuffers b = all.of_token(blockIdx.y);
   uint4* memory = dynamic_shared<uint4>();
   AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
   allow_next_kernel();
   /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what
    * earlier steps stored; with a list also the query. */
-  const int32_t t = b.state->position;
-  const __nv_bfloat16* cache = b.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
+  const int32_t t = b.state->position, first = b.state->first; /* rows before it were there before the step */
+  const bool sparse = t >= sparse_from;
+  const __nv_bfloat16* cache = all.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
   const auto rows_of = [&](int32_t block) { return cache + static_cast<size_t>(block) * 64 * kRow; };
   int32_t n = t / 64 + 1, share = 0, begin = 0, end = 0;
   const auto divide = [&] {
@@ -109,10 +112,12 @@ __global__ void __launch_bounds__(kThreads, 2)
     end = min(n, begin + share);
   };
   divide();
+  int32_t n_loaded = 0; /* rows of the first tile */
   if (sparse) {
     load_query(s.query, b.query);
   } else if (begin < end) {
-    load_rows(tile, rows_of(b.blocks[begin]), 0, begin == n - 1 ? t % 64 : kTileTokens);
+    n_loaded = min(max(first - begin * kTileTokens, 0), kTileTokens);
+    load_rows(tile, rows_of(b.blocks[begin]), 0, n_loaded);
   }
   wait_for_kernel_before();
   const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
@@ -129,8 +134,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (int32_t entry = begin; entry < end; entry++) {
     /* The last entry is the token's own block. */
     const int32_t n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
-    const bool loaded = !sparse && entry == begin; /* but for the token's own row */
-    load_rows(tile, rows_of(blocks[entry]), loaded ? (entry == n - 1 ? t % 64 : n_rows) : 0, n_rows);
+    load_rows(tile, rows_of(blocks[entry]), entry == begin ? n_loaded : 0, n_rows);
     copy_async_commit();
     if (n_rows < kTileTokens) clear_rows(tile, n_rows);
     if (!sparse && entry == begin) load_query(s.query, b.query);
@@ -151,8 +155,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
   constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch;
   static_assert(sizeof(AttendShared) % 16 == 0, "the tile behind it is aligned");
-  launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, kSplits, kThreads,
-                    sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index, sparse);
+  launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, {kSplits, s.n_tokens},
+                    kThreads, sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index,
+                    sparse ? s.shape.dense_len : INT32_MAX);
 }
 
 }  // namespace ek::cuda

@@ -10,7 +10,7 @@ constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 static_assert(kThreads == kRouteThreads, "experts are ranked by a block");
 
 /* The weights of the chosen experts, for the down product: softmax, not normalised again. One block. */
-__device__ void weigh_experts(const StepBuffers& b, const LiteShape& shape) {
+__device__ void weigh_experts(const TokenBuffers& b, const LiteShape& shape) {
   __shared__ float shared[kWarps], logit[kMostExperts];
   __shared__ int32_t chosen[kMostExperts];
   const int32_t i = threadIdx.x;
@@ -39,7 +39,7 @@ constexpr int kTiles = 2; /* of 16 hidden values, per block: two warps share the
 
 /* silu(gate) * up of the block's tiles from the sums of its warps (kWarps, kRows), as part `part` of what
  * experts_out reads. The first warp does it. */
-__device__ void store_gated(const StepBuffers& b, const float* sums, float factor, int32_t part,
+__device__ void store_gated(const TokenBuffers& b, const float* sums, float factor, int32_t part,
                             bool as_parts) {
   static_assert(kTiles * kRows == kWarp && kUnitsPerGroup / 4 == 4, "a lane per value, a part per block");
   __shared__ float hidden[kWarp];
@@ -62,7 +62,9 @@ __device__ void store_gated(const StepBuffers& b, const float* sums, float facto
  * each chosen expert. shared_first: where the shared experts' hidden values lie. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads, 3)
-    experts_in_kernel(StepBuffers b, LiteLayer layer, LiteShape shape, int32_t shared_first, bool as_parts) {
+    experts_in_kernel(StepBuffers all, LiteLayer layer, LiteShape shape, int32_t shared_first,
+                      bool as_parts) {
+  const TokenBuffers b = all.of_token(blockIdx.y);
   uint4* memory = dynamic_shared<uint4>();
   __shared__ float sums[kWarps * kRows], squares[kWarps], logit[kMostExperts];
   __shared__ int32_t chosen[kMostExperts];
@@ -105,7 +107,7 @@ __global__ void __launch_bounds__(kThreads, 3)
     sums[warp * kRows + lane / 4 + 8] = second;
   }
   __syncthreads();
-  const int32_t width = is_shared ? shared_first : k * b.expert_width;
+  const int32_t width = is_shared ? shared_first : k * all.expert_width;
   store_gated(b, sums, rms_factor<kThreads>(squares, shape.hidden, shape.eps),
               (width + (is_shared ? first_tile : first_routed % tiles) * kRows) / 32, as_parts);
 }
@@ -118,8 +120,8 @@ void launch_experts_in(const Step& s, const LiteLayer& layer) {
       layer.shared_gate.n_rows / kRows + (routed ? s.shape.top_k * (layer.gate.n_rows / kRows) : 0);
   for_decode_type(layer.shared_gate.type, [&]<ek_type F>() {
     launch_overlapped(
-        s, routed ? "experts_in" : "dense_in", experts_in_kernel<F>, tiles / kTiles + (routed ? 1 : 0),
-        kThreads,
+        s, routed ? "experts_in" : "dense_in", experts_in_kernel<F>,
+        {tiles / kTiles + (routed ? 1 : 0), s.n_tokens}, kThreads,
         staged_bytes<Staged<F>>(layer.shared_gate.n_groups) + size_t{kWarps} * kInSlots<F> * kTurnBytes<F>,
         s.b, layer, s.shape, s.shape.top_k * s.b.expert_width + (routed ? 0 : s.b.shared_width),
         layer.shared_down.type == EK_BF16);

@@ -99,8 +99,9 @@ struct DownTurns {
  * down weights, S: of the shared ones. */
 template <ek_type R, ek_type S, int kSlots>
 __global__ void __launch_bounds__(kOutThreads, 1)
-    experts_out_kernel(StepBuffers b, WeightView down, WeightView shared_down, int32_t n_experts,
+    experts_out_kernel(StepBuffers all, WeightView down, WeightView shared_down, int32_t n_experts,
                        int32_t n_routed, HiddenRange range) {
+  const TokenBuffers b = all.of_token(blockIdx.y);
   uint4* memory = dynamic_shared<uint4>();
   __shared__ float sums[kOutWarps][kRows], weight[kMostExperts], logit[kMostExperts];
   __shared__ int32_t expert[kMostExperts];
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   float y[2] = {};
   const Staged<S> shared_x = x.from(range.shared_at);
   stream.take_turns(copy, [&](int slot) {
-    turns.multiply_next(slot, x, shared_x, b.expert_width / kGroup, weight, lane, y);
+    turns.multiply_next(slot, x, shared_x, all.expert_width / kGroup, weight, lane, y);
   });
   const float first = quad_sum(y[0]), second = quad_sum(y[1]);
   if (lane % 4 == 0) {
@@ -155,8 +156,8 @@ void launch_out(const Step& s, const LiteLayer& layer) {
                slot = size_t{kOutWarps} * kOutSlotBytes<R, S>;
   const auto launch_with = [&]<int kSlots>() {
     launch_overlapped(s, routed ? "experts_out" : "dense_out", experts_out_kernel<R, S, kSlots>,
-                      s.shape.hidden / kRows, kOutThreads, vector + slot * kSlots, s.b, layer.down,
-                      layer.shared_down, s.shape.n_experts, routed ? s.shape.top_k : 0, range);
+                      {s.shape.hidden / kRows, s.n_tokens}, kOutThreads, vector + slot * kSlots, s.b,
+                      layer.down, layer.shared_down, s.shape.n_experts, routed ? s.shape.top_k : 0, range);
   };
   constexpr int kMany = kManySlots<R, S>;
   if (vector + slot * kMany + kStaticShared <= s.b.most_shared) {

@@ -15,54 +15,74 @@ __device__ __nv_bfloat162 turned(float2 v, float2 turn, float scale) {
   return __floats2bfloat162_rn((v.x * turn.x - v.y * turn.y) * scale, (v.x * turn.y + v.y * turn.x) * scale);
 }
 
-/* The cache row of the step's token and the pooled row that it belongs to. A thread has its columns of both
- * rows, so that the other rows of the pool load while this one is made. */
-__device__ void store_row(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks, int32_t layer_index,
-                          float eps) {
-  __shared__ float shared[kWarps];
-  constexpr int kPairs = kRow / 2, kOwn = (kPairs + kThreads - 1) / kThreads; /* of columns; of a thread */
-  const int32_t t = b.state->position,
-                n = t % kPoolStride + 1; /* tokens of the pooled row, this one included */
-  const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block;
-  const auto pair_at = [&](int i) { return static_cast<int>(threadIdx.x) + i * kThreads; };
-  float2 v[kOwn], before[kOwn];
-  float square = 0;
-  for (int i = 0; i < kOwn; i++) {
-    if (pair_at(i) >= kPairs) break;
-    v[i] = reinterpret_cast<const float2*>(b.kv_a)[pair_at(i)];
-    if (pair_at(i) < kLatent / 2) square += v[i].x * v[i].x + v[i].y * v[i].y;
-  }
-  __nv_bfloat162* row = reinterpret_cast<__nv_bfloat162*>(b.cache + (place * 64 + t % 64) * kRow);
-  for (int i = 0; i < kOwn; i++) {
-    before[i] = {0, 0};
-    if (pair_at(i) >= kPairs) break;
+/* A thread's pairs of columns of a row. */
+constexpr int kPairs = kRow / 2, kOwnPairs = (kPairs + kThreads - 1) / kThreads;
+struct OwnPairs {
+  float2 v[kOwnPairs];
+
+  static __device__ int at(int i) { return static_cast<int>(threadIdx.x) + i * kThreads; }
+};
+
+/* Sums of the rows before `row` in its pool, of which there are n. */
+__device__ OwnPairs sum_pool(const __nv_bfloat162* row, int32_t n) {
+  OwnPairs sum;
+  for (int i = 0; i < kOwnPairs; i++) {
+    sum.v[i] = {0, 0};
+    if (OwnPairs::at(i) >= kPairs) break;
 #pragma unroll
     for (int back = kPoolStride - 1; back > 0; back--) { /* all loads at once, sums from the first row on */
-      const __nv_bfloat162 other = back < n ? row[pair_at(i) - back * kPairs] : __nv_bfloat162{};
-      before[i].x += __bfloat162float(other.x);
-      before[i].y += __bfloat162float(other.y);
+      const __nv_bfloat162 other = back <= n ? row[OwnPairs::at(i) - back * kPairs] : __nv_bfloat162{};
+      sum.v[i].x += __bfloat162float(other.x);
+      sum.v[i].y += __bfloat162float(other.y);
     }
   }
-  const float scale = rsqrtf(block_sum<kThreads>(square, shared) / kLatent + eps);
-  __nv_bfloat162* pooled =
-      reinterpret_cast<__nv_bfloat162*>(b.pooled + (place * 4 + t % 64 / kPoolStride) * kRow);
-  for (int i = 0; i < kOwn; i++) {
-    const int pair = pair_at(i);
-    if (pair >= kPairs) break;
-    const float2 norm =
-        pair < kLatent / 2 ? reinterpret_cast<const float2*>(layer.kv_norm)[pair] : float2{0, 0};
-    const __nv_bfloat162 own = pair < kLatent / 2
-                                   ? __floats2bfloat162_rn(v[i].x * scale * norm.x, v[i].y * scale * norm.y)
-                                   : turned(v[i], b.turn[pair - kLatent / 2], 1.0f);
-    row[pair] = own;
-    const float tokens = static_cast<float>(n);
-    pooled[pair] = __floats2bfloat162_rn((before[i].x + __bfloat162float(own.x)) / tokens,
-                                         (before[i].y + __bfloat162float(own.y)) / tokens);
+  return sum;
+}
+
+/* The cache rows of a sequence's tokens in this step, from token `token` on, and the pooled rows that they
+ * belong to. A thread has its columns of all rows, so that the other rows of the first pool load while the
+ * first row is made. */
+__device__ void store_rows(const StepBuffers& all, int32_t token, const LiteLayer& layer, int32_t n_blocks,
+                           int32_t layer_index, float eps) {
+  __shared__ float shared[kWarps];
+  const StepState first = *all.of_token(token).state;
+  if (first.position != first.first) return; /* an earlier block stores it */
+  OwnPairs before;
+  for (int32_t j = 0; j < first.n_left; j++) {
+    const TokenBuffers b = all.of_token(token + j);
+    const int32_t t = first.position + j, in_pool = t % kPoolStride;
+    const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block;
+    OwnPairs own;
+    float square = 0;
+    for (int i = 0; i < kOwnPairs && OwnPairs::at(i) < kPairs; i++) {
+      own.v[i] = reinterpret_cast<const float2*>(b.kv_a)[OwnPairs::at(i)];
+      if (OwnPairs::at(i) < kLatent / 2) square += own.v[i].x * own.v[i].x + own.v[i].y * own.v[i].y;
+    }
+    __nv_bfloat162* row = reinterpret_cast<__nv_bfloat162*>(all.cache + (place * 64 + t % 64) * kRow);
+    if (j == 0 || in_pool == 0) before = sum_pool(row, in_pool);
+    const float scale = rsqrtf(block_sum<kThreads>(square, shared) / kLatent + eps);
+    __nv_bfloat162* pooled =
+        reinterpret_cast<__nv_bfloat162*>(all.pooled + (place * 4 + t % 64 / kPoolStride) * kRow);
+    const float tokens = static_cast<float>(in_pool + 1);
+    for (int i = 0; i < kOwnPairs && OwnPairs::at(i) < kPairs; i++) {
+      const int pair = OwnPairs::at(i);
+      const float2 norm =
+          pair < kLatent / 2 ? reinterpret_cast<const float2*>(layer.kv_norm)[pair] : float2{0, 0};
+      const __nv_bfloat162 made =
+          pair < kLatent / 2 ? __floats2bfloat162_rn(own.v[i].x * scale * norm.x, own.v[i].y * scale * norm.y)
+                             : turned(own.v[i], b.turn[pair - kLatent / 2], 1.0f);
+      row[pair] = made;
+      before.v[i].x += __bfloat162float(made.x);
+      before.v[i].y += __bfloat162float(made.y);
+      const __nv_bfloat162 mean = __floats2bfloat162_rn(before.v[i].x / tokens, before.v[i].y / tokens);
+      reinterpret_cast<__nv_bfloat162*>(b.own_pooled)[pair] = mean;
+      if (j == first.n_left - 1 || in_pool == kPoolStride - 1) pooled[pair] = mean;
+    }
   }
 }
 
 /* The rotary half of all queries. */
-__device__ void turn_queries(const StepBuffers& b, float softmax_scale) {
+__device__ void turn_queries(const TokenBuffers& b, float softmax_scale) {
   for (int i = threadIdx.x; i < kHeads * kRope / 2; i += kThreads) {
     const int h = i / (kRope / 2), pair = i % (kRope / 2);
     const float2 v = reinterpret_cast<const float2*>(b.q + h * (kNope + kRope) + kNope)[pair];
@@ -73,12 +93,12 @@ __device__ void turn_queries(const StepBuffers& b, float softmax_scale) {
 
 /* What the last two blocks of an absorbing kernel do. */
 constexpr int kStepBlocks = 2;
-__device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks,
+__device__ void store_step(const StepBuffers& all, const LiteLayer& layer, int32_t n_blocks,
                            int32_t layer_index, float eps, float softmax_scale) {
   wait_for_kernel_before();
   allow_next_kernel();
-  if (blockIdx.x + 1 < gridDim.x) return turn_queries(b, softmax_scale);
-  store_row(b, layer, n_blocks, layer_index, eps);
+  if (blockIdx.x + 1 < gridDim.x) return turn_queries(all.of_token(blockIdx.y), softmax_scale);
+  store_rows(all, blockIdx.y, layer, n_blocks, layer_index, eps);
 }
 
 /* These kernels let the next one begin when the one before is done, not earlier: attention and scores load
@@ -89,13 +109,14 @@ __device__ void store_step(const StepBuffers& b, const LiteLayer& layer, int32_t
  */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
-    absorb_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
+    absorb_kernel(StepBuffers all, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
                   float softmax_scale) {
   __shared__ uint4 memory[kStagedGroup];
   if (blockIdx.x >= kAbsorbBlocks) {
-    store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
+    store_step(all, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
   }
+  const TokenBuffers b = all.of_token(blockIdx.y);
   const int lane = threadIdx.x % kWarp, tile = blockIdx.x * kWarps + threadIdx.x / kWarp;
   const int h = tile / kTilesPerHead, row = tile % kTilesPerHead * kRows;
   const Fragment<F> f = load_fragment<F>(layer.k_b, layer.k_b.row(h, row), 0, lane);
@@ -119,14 +140,15 @@ constexpr int kSlices = kThreads / kUnitsPerGroup; /* of a head's plain rows */
  * the rows. The last two blocks: store_step. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
-    absorb_rows_kernel(StepBuffers b, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
+    absorb_rows_kernel(StepBuffers all, LiteLayer layer, int32_t n_blocks, int32_t layer_index, float eps,
                        float softmax_scale) {
   __shared__ float query[kNope], sums[kSlices][kGroup];
   constexpr int kGroups = kLatent / kGroup;
   if (blockIdx.x >= kHeads * kGroups) {
-    store_step(b, layer, n_blocks, layer_index, eps, softmax_scale);
+    store_step(all, layer, n_blocks, layer_index, eps, softmax_scale);
     return;
   }
+  const TokenBuffers b = all.of_token(blockIdx.y);
   const int h = blockIdx.x / kGroups, group = blockIdx.x % kGroups;
   const int unit = threadIdx.x % kUnitsPerGroup, slice = threadIdx.x / kUnitsPerGroup;
   wait_for_kernel_before();
@@ -155,13 +177,14 @@ constexpr int kCombineBlocks = kHeads * 4;
  * quarter. The blocks behind them route what was there before attention. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
-    combine_kernel(StepBuffers b, WeightView v_b, const float* router, const float* ffn_norm,
+    combine_kernel(StepBuffers all, WeightView v_b, const float* router, const float* ffn_norm,
                    int32_t n_experts, int32_t hidden) {
   __shared__ uint4 memory[kStagedGroup];
   __shared__ float latent[kGroup];
   __shared__ float4 partial[kWarps][kGroup / 4];
   static_assert(kLatent / 4 == kGroup && kSplits == kWarp * kWarps && kWarps == 8 && kValue == kWarps * kRows,
                 "a group per block");
+  const TokenBuffers b = all.of_token(blockIdx.y);
   allow_next_kernel();
   if (blockIdx.x >= kCombineBlocks) {
     const auto four = [](const float* from, int32_t c) { return *reinterpret_cast<const float4*>(from + c); };
@@ -235,17 +258,18 @@ void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index) {
   const bool transposed = is_transposed(layer.k_b);
   for_decode_type(layer.k_b.type, [&]<ek_type F>() {
     launch_overlapped(s, "absorb", transposed ? absorb_kernel<F> : absorb_rows_kernel<F>,
-                      (transposed ? kAbsorbBlocks : kHeads * (kLatent / kGroup)) + kStepBlocks, kThreads, 0,
-                      s.b, layer, s.shape.n_blocks, layer_index, s.shape.eps, s.shape.softmax_scale);
+                      {(transposed ? kAbsorbBlocks : kHeads * (kLatent / kGroup)) + kStepBlocks, s.n_tokens},
+                      kThreads, 0, s.b, layer, s.shape.n_blocks, layer_index, s.shape.eps,
+                      s.shape.softmax_scale);
   });
 }
 
 void launch_combine(const Step& s, const LiteLayer& layer) {
   for_decode_type(layer.v_b.type, [&]<ek_type F>() {
-    launch_overlapped(s, "combine", combine_kernel<F>,
-                      kCombineBlocks + (layer.router == nullptr ? 0 : route_blocks(s.shape.n_experts)),
-                      kThreads, 0, s.b, layer.v_b, layer.router, layer.ffn_norm, s.shape.n_experts,
-                      s.shape.hidden);
+    launch_overlapped(
+        s, "combine", combine_kernel<F>,
+        {kCombineBlocks + (layer.router == nullptr ? 0 : route_blocks(s.shape.n_experts)), s.n_tokens},
+        kThreads, 0, s.b, layer.v_b, layer.router, layer.ffn_norm, s.shape.n_experts, s.shape.hidden);
   });
 }
 

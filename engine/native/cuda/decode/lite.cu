@@ -10,19 +10,24 @@ namespace ek::cuda {
 struct LiteDecoder::State {
   std::vector<DeviceMemory> memory;
   StepBuffers b{};
-  int32_t position = 0;
-  cudaGraphExec_t graphs[2] = {};
+  int32_t position = 0;                                                 /* of the next run */
+  cudaGraphExec_t run_graphs[2] = {}, step_graphs[kMostTokens][2] = {}; /* dense, sparse */
 
   template <class T>
   T* take(size_t n) {
     memory.emplace_back(n * sizeof(T));
     check(cudaMemset(memory.back().as(), 0, memory.back().n_bytes()), "clearing memory");
+    check(cudaDeviceSynchronize(), "clearing memory"); /* other streams do not wait for it */
     return memory.back().as<T>();
   }
   ~State() {
-    for (cudaGraphExec_t graph : graphs) {
-      if (graph != nullptr) cudaGraphExecDestroy(graph);
-    }
+    const auto destroy = [](cudaGraphExec_t(&graphs)[2]) {
+      for (cudaGraphExec_t graph : graphs) {
+        if (graph != nullptr) cudaGraphExecDestroy(graph);
+      }
+    };
+    destroy(run_graphs);
+    for (auto& graphs : step_graphs) destroy(graphs);
   }
 };
 
@@ -54,6 +59,18 @@ namespace {
 
 int32_t padded(int32_t columns) { return ceil_div(columns, kGroup) * kGroup; }
 
+/* Where a token's buffers lie: bytes of them all. base may be null. */
+size_t place_buffers(TokenBuffers& b, const LiteShape& shape, uint8_t* base) {
+  constexpr size_t kAlign = 256;
+  size_t at = 0;
+  const auto place = [&](size_t n, auto*& pointer) {
+    pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(base + at);
+    at += (n * sizeof(*pointer) + kAlign - 1) / kAlign * kAlign;
+  };
+  visit_buffers(token_sizes(shape), place, b);
+  return at;
+}
+
 void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool sparse) {
   const bool selects = sparse && index >= s.shape.dense_layers;
   launch_project_in(s, layer);
@@ -68,6 +85,20 @@ void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool spa
 
 }  // namespace
 
+TokenSizes token_sizes(const LiteShape& s) {
+  const size_t columns =
+      static_cast<size_t>(s.top_k * padded(s.ff) + padded(s.shared_ff) + padded(s.dense_ff));
+  return {static_cast<size_t>(s.hidden),   static_cast<size_t>(s.n_experts),
+          static_cast<size_t>(s.top_k),    columns / 8,
+          static_cast<size_t>(s.vocab),    static_cast<size_t>(s.n_blocks),
+          static_cast<size_t>(s.n_layers), static_cast<size_t>(score_groups(s)) * kHeads};
+}
+
+size_t step_bytes(const LiteShape& shape) {
+  TokenBuffers none{};
+  return kMostTokens * place_buffers(none, shape, nullptr);
+}
+
 LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std::vector<float>& inv_freq)
     : shape(s), weights(std::move(w)), device_(d), state_(std::make_unique<State>()) {
   check_lite_shape(s);
@@ -80,53 +111,29 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, id),
         "asking for shared memory");
   b.most_shared = static_cast<size_t>(most_shared);
-  b.state = st.take<StepState>(1);
-  b.x = st.take<float>(static_cast<size_t>(s.hidden));
-  b.q = st.take<float>(kHeads * (kNope + kRope));
-  b.kv_a = st.take<float>(kRow);
-  b.query = st.take<__nv_bfloat16>(kHeads * kRow);
-  b.part = st.take<float>(size_t{kSplits} * kHeads * kLatent);
-  b.part_max = st.take<float>(kSplits * kHeads);
-  b.part_sum = st.take<float>(kSplits * kHeads);
-  b.heads_part = st.take<float>(4 * kHeads * kValue);
-  b.router_before = st.take<float>(static_cast<size_t>(s.n_experts));
-  b.router = st.take<float>(static_cast<size_t>(s.n_experts));
+  b.token_bytes = static_cast<uint32_t>(place_buffers(b, s, st.take<uint8_t>(step_bytes(s))));
+  b.scores.n_groups = score_groups(s);
+  b.expert_width = padded(s.ff);
+  b.shared_width = padded(s.shared_ff);
   const size_t folded = static_cast<size_t>(s.n_experts) * kHeads * kValue;
   b.router_out = st.take<float>(layers * folded);
   for (size_t i = 0; i < layers; i++) {
     const LiteLayer& layer = weights.layers[i];
     if (layer.router != nullptr) fold_router(d, s, layer, b.router_out + i * folded);
   }
-  b.expert_weight = st.take<float>(static_cast<size_t>(s.top_k));
-  b.expert_width = padded(s.ff);
-  b.shared_width = padded(s.shared_ff);
-  const size_t units =
-      static_cast<size_t>(s.top_k * b.expert_width + b.shared_width + padded(s.dense_ff)) / 8;
-  b.hidden_digits = {st.take<uint2>(units * 2), st.take<float2>(units / 4)};
-  b.hidden_parts = {st.take<uint4>(units), st.take<uint4>(units)};
-  b.logits = st.take<float>(static_cast<size_t>(s.vocab));
-  b.best = st.take<HeadBest>(kHeadBlocks);
-  b.lists = st.take<int32_t>(layers * blocks);
-  b.listed = st.take<int32_t>(layers * blocks);
-  b.n_listed = st.take<int32_t>(layers);
-  const int32_t groups = score_groups(s);
-  const size_t scores = static_cast<size_t>(groups) * kHeads;
-  b.scores = {st.take<float>(scores), st.take<float>(scores), st.take<float>(scores * (kScoreRows / 4)),
-              groups};
   const size_t rows = layers * blocks * 64;
   b.cache = st.take<__nv_bfloat16>(rows * kRow);
   b.pooled = st.take<__nv_bfloat16>(rows / kPoolStride * kRow);
   b.tile_lists = st.take<int32_t>(rows / 64 * static_cast<size_t>(s.most_listed()));
   std::vector<int32_t> identity(blocks);
   for (size_t i = 0; i < blocks; i++) identity[i] = static_cast<int32_t>(i);
-  b.blocks = st.take<int32_t>(blocks);
-  check(cudaMemcpy(b.blocks, identity.data(), blocks * 4, cudaMemcpyHostToDevice),
-        "uploading the block table");
+  for (int32_t i = 0; i < kMostTokens; i++)
+    check(cudaMemcpy(b.of_token(i).blocks, identity.data(), blocks * 4, cudaMemcpyHostToDevice),
+          "uploading the block table");
   float* frequencies = st.take<float>(kRope / 2);
   check(cudaMemcpy(frequencies, inv_freq.data(), kRope / 2 * sizeof(float), cudaMemcpyHostToDevice),
         "uploading rotary frequencies");
   b.inv_freq = frequencies;
-  b.turn = st.take<float2>(kRope / 2);
   check(cudaDeviceSynchronize(), "preparing the decoder"); /* its stream does not wait for the default one */
 }
 
@@ -138,10 +145,10 @@ void LiteDecoder::fill_cache(int32_t n_tokens, uint32_t seed) {
   fill_cache_rows(device_, shape, state_->b, n_tokens, seed + 77);
 }
 
-void LiteDecoder::set_blocks(const int32_t* blocks, int32_t n) {
+void LiteDecoder::set_blocks(int32_t index, const int32_t* blocks, int32_t n) {
   EK_REQUIRE(n <= shape.n_blocks, "a sequence has at most %d blocks, got %d", shape.n_blocks, n);
-  check(cudaMemcpyAsync(state_->b.blocks, blocks, static_cast<size_t>(n) * 4, cudaMemcpyHostToDevice,
-                        device_.stream),
+  check(cudaMemcpyAsync(state_->b.of_token(index).blocks, blocks, static_cast<size_t>(n) * 4,
+                        cudaMemcpyHostToDevice, device_.stream),
         "uploading the block table");
 }
 
@@ -161,35 +168,64 @@ void LiteDecoder::copy_block(int32_t dst, int32_t src) {
   copy(state_->b.tile_lists, static_cast<size_t>(shape.most_listed()) * sizeof(int32_t));
 }
 
-void LiteDecoder::copy_logits(float* to) {
-  check(cudaMemcpyAsync(to, state_->b.logits, static_cast<size_t>(shape.vocab) * 4, cudaMemcpyDeviceToDevice,
-                        device_.stream),
+void LiteDecoder::copy_logits(int32_t index, float* to) {
+  check(cudaMemcpyAsync(to, state_->b.of_token(index).logits, static_cast<size_t>(shape.vocab) * 4,
+                        cudaMemcpyDeviceToDevice, device_.stream),
         "copying logits");
 }
 
-void LiteDecoder::set(int32_t token, int32_t position) {
-  EK_REQUIRE(token >= 0 && token < shape.vocab && position >= 0 && position < shape.n_blocks * 64,
-             "token %d at %d is outside vocabulary %d or cache %d", token, position, shape.vocab,
-             shape.n_blocks * 64);
-  const StepState state{token, position, 0};
-  device_.wait();
-  check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
+void LiteDecoder::upload(const std::vector<StepToken>& tokens) {
+  const size_t n = tokens.size();
+  EK_REQUIRE(n > 0 && n <= kMostTokens, "a step has 1 to %d tokens, got %zu", kMostTokens, n);
+  std::vector<StepState> states;
+  for (size_t i = 0; i < n; i++) {
+    const StepToken& of = tokens[i];
+    EK_REQUIRE(
+        of.token >= 0 && of.token < shape.vocab && of.position >= 0 && of.position < shape.n_blocks * 64,
+        "token %d at %d is outside vocabulary %d or cache %d", of.token, of.position, shape.vocab,
+        shape.n_blocks * 64);
+    EK_REQUIRE(!of.continues || (i > 0 && of.position == tokens[i - 1].position + 1),
+               "token %zu of a step, at %d, continues nothing", i, of.position);
+    states.push_back(
+        {of.token, of.position, 0, of.continues ? states[i - 1].first : of.position, 1, of.wanted});
+  }
+  for (size_t i = n - 1; i > 0; i--) {
+    if (tokens[i].continues) states[i - 1].n_left = states[i].n_left + 1;
+  }
+  check(cudaMemcpy2DAsync(state_->b.state, state_->b.token_bytes, states.data(), sizeof(StepState),
+                          sizeof(StepState), n, cudaMemcpyHostToDevice, device_.stream),
         "setting the step");
-  device_.wait();
+}
+
+void LiteDecoder::step(const std::vector<StepToken>& tokens) {
+  require_alive();
+  upload(tokens);
+  const bool sparse = std::any_of(tokens.begin(), tokens.end(),
+                                  [&](const StepToken& t) { return t.position >= shape.dense_len; });
+  const int32_t n = static_cast<int32_t>(tokens.size());
+  cudaGraphExec_t& graph = state_->step_graphs[n - 1][sparse];
+  if (graph == nullptr) {
+    const Step s{device_.stream, shape, state_->b, n, {}};
+    graph = captured([&] {
+      launch_next(s, weights, false);
+      launch_layers(s, sparse);
+    });
+  }
+  check(cudaGraphLaunch(graph, device_.stream), "launching a step");
+}
+
+void LiteDecoder::set(int32_t token, int32_t position) {
+  upload({{token, position, false, true}});
   state_->position = position;
-  launch_next({device_.stream, shape, state_->b, {}}, weights, false);
+  launch_next({device_.stream, shape, state_->b, 1, {}}, weights, false);
 }
 
 void LiteDecoder::choose_after(const float* x, int32_t position) {
-  const StepState state{0, position, 0};
-  device_.wait();
-  check(cudaMemcpyAsync(state_->b.state, &state, sizeof state, cudaMemcpyHostToDevice, device_.stream),
-        "setting the step");
+  upload({{0, position, false, true}});
   check(cudaMemcpyAsync(state_->b.x, x, static_cast<size_t>(shape.hidden) * sizeof(float),
                         cudaMemcpyDeviceToDevice, device_.stream),
         "copying the residual");
-  device_.wait(); /* `state` ends here */
-  const Step s{device_.stream, shape, state_->b, {}};
+  const Step s{device_.stream, shape, state_->b, 1, {}};
   launch_head(s, weights);
   launch_next(s, weights, true);
   state_->position = position + 1;
@@ -197,28 +233,29 @@ void LiteDecoder::choose_after(const float* x, int32_t position) {
 
 const StepBuffers& LiteDecoder::buffers() const { return state_->b; }
 
-void LiteDecoder::launch_step(bool sparse) {
-  const Step s{device_.stream, shape, state_->b, {}};
+void LiteDecoder::launch_layers(const Step& s, bool sparse) {
   for (int32_t i = 0; i < shape.n_layers; i++)
     launch_layer(s, weights.layers[static_cast<size_t>(i)], i, sparse);
   launch_head(s, weights);
-  launch_next(s, weights, true);
 }
 
-void LiteDecoder::capture(bool sparse) {
+template <class Launch>
+cudaGraphExec_t LiteDecoder::captured(Launch&& launch) {
   cudaGraph_t graph = nullptr;
   check(cudaStreamBeginCapture(device_.stream, cudaStreamCaptureModeThreadLocal), "capturing a step");
   try {
-    launch_step(sparse);
+    launch();
   } catch (...) {
     cudaStreamEndCapture(device_.stream, &graph);
     if (graph != nullptr) cudaGraphDestroy(graph);
     throw;
   }
   check(cudaStreamEndCapture(device_.stream, &graph), "capturing a step");
-  const cudaError_t made = cudaGraphInstantiate(&state_->graphs[sparse], graph, 0);
+  cudaGraphExec_t out = nullptr;
+  const cudaError_t made = cudaGraphInstantiate(&out, graph, 0);
   cudaGraphDestroy(graph);
   check(made, "making the graph of a step");
+  return out;
 }
 
 void LiteDecoder::run(int32_t n_steps) {
@@ -228,16 +265,24 @@ void LiteDecoder::run(int32_t n_steps) {
              shape.n_blocks * 64);
   for (int32_t i = 0; i < n_steps; i++) {
     const bool sparse = state_->position >= shape.dense_len;
-    if (state_->graphs[sparse] == nullptr) capture(sparse);
-    check(cudaGraphLaunch(state_->graphs[sparse], device_.stream), "launching a step");
+    cudaGraphExec_t& graph = state_->run_graphs[sparse];
+    if (graph == nullptr) {
+      const Step s{device_.stream, shape, state_->b, 1, {}};
+      graph = captured([&] {
+        launch_layers(s, sparse);
+        launch_next(s, weights, true);
+      });
+    }
+    check(cudaGraphLaunch(graph, device_.stream), "launching a step");
     state_->position++;
   }
 }
 
-std::vector<float> LiteDecoder::logits() {
+std::vector<float> LiteDecoder::logits(int32_t index) {
   device_.wait();
   std::vector<float> out(static_cast<size_t>(shape.vocab));
-  check(cudaMemcpy(out.data(), state_->b.logits, out.size() * 4, cudaMemcpyDeviceToHost), "reading logits");
+  check(cudaMemcpy(out.data(), state_->b.of_token(index).logits, out.size() * 4, cudaMemcpyDeviceToHost),
+        "reading logits");
   return out;
 }
 
@@ -306,15 +351,15 @@ std::vector<int32_t> LiteDecoder::tile_list(int32_t layer, int32_t position) {
   return out;
 }
 
-void LiteDecoder::time_kernels(int32_t position) {
-  set(1, position);
+void LiteDecoder::time_kernels(int32_t position, int32_t n_tokens) {
+  std::vector<StepToken> tokens;
+  for (int32_t i = 0; i < n_tokens; i++) tokens.push_back({i + 1, position + i, i > 0, true});
+  step(tokens);
+  device_.wait();
   KernelTimes times(device_);
-  const Step s{device_.stream, shape, state_->b, [&](const char* name) { times.mark(name); }};
-  const bool sparse = position >= shape.dense_len;
-  for (int32_t i = 0; i < shape.n_layers; i++)
-    launch_layer(s, weights.layers[static_cast<size_t>(i)], i, sparse);
-  launch_head(s, weights);
-  launch_next(s, weights, true);
+  const Step s{device_.stream, shape, state_->b, n_tokens, [&](const char* name) { times.mark(name); }};
+  launch_next(s, weights, false);
+  launch_layers(s, position >= shape.dense_len);
   times.print();
 }
 

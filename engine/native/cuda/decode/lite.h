@@ -1,8 +1,9 @@
-/* Decoding one sequence at a time with a model of DeepSeek-Coder-V2-Lite's architecture: MLA in absorbed
+/* Decoding with a model of DeepSeek-Coder-V2-Lite's architecture: MLA in absorbed
  * form, a mixture of experts after a dense first layer, and training-free sparse attention above a length.
  *
- * A step is one CUDA graph: every shape is fixed, and position, token and chosen experts are read from device
- * memory. Seven kernels per layer, nine where attention is sparse. */
+ * A step computes up to kMostTokens tokens, of one sequence or several, and is one CUDA graph: every shape is
+ * fixed, and position, token and chosen experts are read from device memory. Seven kernels per layer, nine
+ * where attention is sparse. What is computed for a token does not depend on the others of its step. */
 #ifndef EK_CUDA_DECODE_LITE_H
 #define EK_CUDA_DECODE_LITE_H
 #include <functional>
@@ -20,7 +21,8 @@ constexpr int kRope = 64;
 constexpr int kRow = kLatent + kRope; /* elements of a cache row, bf16 */
 constexpr int kNope = 128;
 constexpr int kValue = 128;
-constexpr int kPoolStride = 16; /* tokens per pooled row */
+constexpr int kPoolStride = 16;         /* tokens per pooled row */
+constexpr int kMostTokens = EK_DECODED; /* of a step */
 /* Tokens of a prompt that share a selection, from a multiple of this on: that of the first. */
 constexpr int kTileQueries = 128;
 
@@ -86,6 +88,17 @@ void check_lite_types(const LiteWeights& weights);
 std::vector<float> lite_frequencies();
 
 struct StepBuffers;
+struct Step;
+
+/* Device memory of a decoder beside its cache and its folded routers, for kMostTokens tokens. */
+size_t step_bytes(const LiteShape& shape);
+
+/* A token to decode. */
+struct StepToken {
+  int32_t token, position;
+  bool continues; /* follows the token before it, of the same sequence */
+  bool wanted;    /* whether its logits are */
+};
 
 class LiteDecoder {
  public:
@@ -99,23 +112,27 @@ class LiteDecoder {
 
   /* Random cache rows for positions [0, n), and their pooled rows: as if n tokens had been read. */
   void fill_cache(int32_t n_tokens, uint32_t seed);
-  /* What is read next belongs to a sequence whose i-th 64 tokens lie in block blocks[i]. */
-  void set_blocks(const int32_t* blocks, int32_t n);
+  /* What token `index` of the next steps, or what is read next (index 0), belongs to: a sequence whose i-th
+   * 64 tokens lie in block blocks[i]. */
+  void set_blocks(int32_t index, const int32_t* blocks, int32_t n);
   /* Copies the rows and pooled rows of a block, in all layers. */
   void copy_block(int32_t dst, int32_t src);
-  /* The next step reads `token` at `position`. */
+  /* Computes 1 to kMostTokens tokens, and the logits of those that want them. */
+  void step(const std::vector<StepToken>& tokens);
+  /* The next run reads `token` at `position`. */
   void set(int32_t token, int32_t position);
   /* Logits and the next token from x (hidden, device), the residual behind the last layer at `position`. */
   void choose_after(const float* x, int32_t position);
   /* Runs n steps, each on the token that the one before chose. */
   void run(int32_t n_steps);
-  /* Copies the logits (vocab) of the last step on the device, in the order of the stream. */
-  void copy_logits(float* to);
-  /* Waits; logits (vocab) and the chosen token of the last step. */
-  std::vector<float> logits();
+  /* Copies the logits (vocab) of token `index` of the last step on the device, in the order of the stream. */
+  void copy_logits(int32_t index, float* to);
+  /* Waits; logits (vocab) of a token of the last step, and the token that the last run chose. */
+  std::vector<float> logits(int32_t index = 0);
   int32_t token();
-  /* Microseconds of each kernel of one step without the graph, with their names; for finding what is slow. */
-  void time_kernels(int32_t position);
+  /* Microseconds of each kernel of one step of n_tokens without the graph, with their names; for finding what
+   * is slow. */
+  void time_kernels(int32_t position, int32_t n_tokens);
 
   /* Bytes of cache that a step at `position` reads. */
   double cache_bytes(int32_t position) const;
@@ -136,9 +153,12 @@ class LiteDecoder {
 
  private:
   struct State;
-  /* Launches one step's kernels. sparse: with selection, for positions from dense_len on. */
-  void launch_step(bool sparse);
-  void capture(bool sparse);
+  void upload(const std::vector<StepToken>& tokens);
+  /* Launches the layers and the head. sparse: with selection, for positions from dense_len on. */
+  void launch_layers(const Step& s, bool sparse);
+  /* The graph of what `launch` launches. */
+  template <class Launch>
+  cudaGraphExec_t captured(Launch&& launch);
 
   Device& device_;
   std::unique_ptr<State> state_;

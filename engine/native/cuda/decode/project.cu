@@ -7,18 +7,38 @@ namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 
-/* Sums of the warps' shares of 16 rows; thread r < 16 gets row r. shared: kWarps x 16 floats. */
-__device__ float sum_over_warps(const float (&y)[2], float* shared) {
+/* Tokens whose products with a weight one block computes: of a step of one token one, otherwise up to this.
+ */
+constexpr int kMostTogether = 4;
+
+/* The tokens of a block: those from kMany blockIdx.y on. */
+template <int kMany>
+struct TokenGroup {
+  int32_t first, n;
+
+  __device__ explicit TokenGroup(int32_t n_tokens)
+      : first(kMany * static_cast<int32_t>(blockIdx.y)), n(min(kMany, n_tokens - first)) {}
+  __device__ uint32_t mask() const { return (1u << n) - 1; }
+};
+
+/* Sums of the warps' shares of 16 rows; thread 16 i + r, i < kMany, gets row r of token i. shared: kMany x
+ * kWarps x 16 floats. */
+template <int kMany>
+__device__ float sum_over_warps(const float (&y)[kMany][2], float* shared) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const float first = quad_sum(y[0]), second = quad_sum(y[1]);
-  if (lane % 4 == 0) {
-    shared[warp * kRows + lane / 4] = first;
-    shared[warp * kRows + lane / 4 + 8] = second;
+#pragma unroll
+  for (int i = 0; i < kMany; i++) {
+    const float first = quad_sum(y[i][0]), second = quad_sum(y[i][1]);
+    if (lane % 4 == 0) {
+      shared[(i * kWarps + warp) * kRows + lane / 4] = first;
+      shared[(i * kWarps + warp) * kRows + lane / 4 + 8] = second;
+    }
   }
   __syncthreads();
   float sum = 0;
-  if (threadIdx.x < kRows) {
-    for (int w = 0; w < kWarps; w++) sum += shared[w * kRows + threadIdx.x];
+  if (threadIdx.x < kMany * kRows) {
+    const float* of = shared + threadIdx.x / kRows * (kWarps * kRows) + threadIdx.x % kRows;
+    for (int w = 0; w < kWarps; w++) sum += of[w * kRows];
   }
   return sum;
 }
@@ -30,23 +50,25 @@ constexpr int kShareSlots = slots_for(kTurnBytes<F>, kWarps, F == EK_BF16 ? 2 : 
 template <ek_type F>
 constexpr int kHeadSlots = slots_for(kTurnBytes<F>, kWarps, 3);
 
-/* The slots of this warp, behind a staged vector in shared memory; and the bytes of both. */
-template <ek_type F, int kSlots>
+/* The slots of this warp, behind kMany staged vectors in shared memory; and the bytes of both. */
+template <ek_type F, int kMany, int kSlots>
 __device__ uint8_t* slots_of_warp(uint4* memory, int32_t n_groups) {
-  return reinterpret_cast<uint8_t*>(memory) + staged_bytes<Staged<F>>(n_groups) +
+  return reinterpret_cast<uint8_t*>(memory) + kMany * staged_bytes<Staged<F>>(n_groups) +
          threadIdx.x / kWarp * (kSlots * kTurnBytes<F>);
 }
-template <ek_type F, int kSlots>
+template <ek_type F, int kMany, int kSlots>
 size_t shared_bytes(int32_t n_groups) {
-  return staged_bytes<Staged<F>>(n_groups) + size_t{kWarps} * kSlots * kTurnBytes<F>;
+  return kMany * staged_bytes<Staged<F>>(n_groups) + size_t{kWarps} * kSlots * kTurnBytes<F>;
 }
 
 /* One block per 16 rows of q, then of kv_a; the warps share the columns. */
-template <ek_type F>
-__global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, WeightView q, WeightView kv_a,
-                                                              const float* norm, int32_t hidden, float eps) {
+template <ek_type F, int kMany>
+__global__ void __launch_bounds__(kThreads)
+    project_in_kernel(StepBuffers all, WeightView q, WeightView kv_a, const float* norm, int32_t hidden,
+                      float eps, int32_t n_tokens) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float shared[kWarps * kRows], squares[kWarps];
+  __shared__ float shared[kMany * kWarps * kRows], squares[kMany][kWarps];
+  const TokenGroup<kMany> tokens(n_tokens);
   const int32_t warp = threadIdx.x / kWarp;
   const int32_t q_tiles = q.n_rows / kRows, tile = blockIdx.x;
   const bool is_q = tile < q_tiles;
@@ -54,22 +76,26 @@ __global__ void __launch_bounds__(kThreads) project_in_kernel(StepBuffers b, Wei
   const int32_t row = (is_q ? tile : tile - q_tiles) * kRows;
   allow_next_kernel();
   RowStream<F, kShareSlots<F>> share(w, static_cast<size_t>(row), warp, kWarps,
-                                     slots_of_warp<F, kShareSlots<F>>(memory, w.n_groups));
+                                     slots_of_warp<F, kMany, kShareSlots<F>>(memory, w.n_groups));
   share.prefetch();
   const Eight own_norm = load_norm(norm, hidden);
   wait_for_kernel_before();
-  const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
-  stage_normed<kThreads>(x, b.x, norm, own_norm, hidden, w.n_groups, squares);
+  const StagedMany<F, kMany> x{reinterpret_cast<uint8_t*>(memory), w.n_groups, tokens.mask()};
+  for (int i = 0; i < tokens.n; i++)
+    stage_normed<kThreads>(x.at(i), all.of_token(tokens.first + i).x, norm, own_norm, hidden, w.n_groups,
+                           squares[i]);
   __syncthreads();
-  float y[2] = {};
+  float y[kMany][2] = {};
   share.multiply_all(x, y);
   const float sum = sum_over_warps(y, shared);
-  if (threadIdx.x < kRows)
-    (is_q ? b.q : b.kv_a)[row + threadIdx.x] = sum * rms_factor<kThreads>(squares, hidden, eps);
+  const int32_t i = threadIdx.x / kRows;
+  if (i >= tokens.n) return;
+  const TokenBuffers b = all.of_token(tokens.first + i);
+  (is_q ? b.q : b.kv_a)[row + threadIdx.x % kRows] = sum * rms_factor<kThreads>(squares[i], hidden, eps);
 }
 
 /* Four columns of all heads: combine wrote them as four sums. */
-__device__ float4 heads_at(const StepBuffers& b, int32_t column) {
+__device__ float4 heads_at(const TokenBuffers& b, int32_t column) {
   constexpr int32_t kWidth = kHeads * kValue;
   const auto quarter = [&](int32_t i) {
     return *reinterpret_cast<const float4*>(b.heads_part + i * kWidth + column);
@@ -80,96 +106,148 @@ __device__ float4 heads_at(const StepBuffers& b, int32_t column) {
 }
 
 /* One block per 16 rows of the output projection. The blocks behind them route. */
-template <ek_type F>
+template <ek_type F, int kMany>
 __global__ void __launch_bounds__(kThreads)
-    project_out_kernel(StepBuffers b, WeightView w, const float* router_out, int32_t n_experts) {
+    project_out_kernel(StepBuffers all, WeightView w, const float* router_out, int32_t n_experts,
+                       int32_t n_tokens) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float shared[kWarps * kRows];
+  __shared__ float shared[kMany * kWarps * kRows];
+  const TokenGroup<kMany> tokens(n_tokens);
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   allow_next_kernel();
   if (static_cast<int32_t>(blockIdx.x) >= w.n_rows / kRows) {
-    route_rows(
-        static_cast<int32_t>(blockIdx.x) - w.n_rows / kRows, n_experts, kHeads * kValue,
-        [&](int32_t of, int32_t c) {
-          return *reinterpret_cast<const float4*>(router_out + static_cast<size_t>(of) * kHeads * kValue + c);
-        },
-        [&](int32_t c) { return heads_at(b, c); },
-        [&](int32_t expert, float product) { b.router[expert] = b.router_before[expert] + product; });
+    for (int i = 0; i < tokens.n; i++) {
+      const TokenBuffers b = all.of_token(tokens.first + i);
+      if (i > 0) __syncthreads(); /* the shared memory of route_rows is used again */
+      route_rows(
+          static_cast<int32_t>(blockIdx.x) - w.n_rows / kRows, n_experts, kHeads * kValue,
+          [&](int32_t of, int32_t c) {
+            return *reinterpret_cast<const float4*>(router_out + static_cast<size_t>(of) * kHeads * kValue +
+                                                    c);
+          },
+          [&](int32_t c) { return heads_at(b, c); },
+          [&](int32_t expert, float product) { b.router[expert] = b.router_before[expert] + product; });
+    }
     return;
   }
   const int32_t row = blockIdx.x * kRows, n_units = w.n_groups * kUnitsPerGroup;
   RowStream<F, kShareSlots<F>> share(w, static_cast<size_t>(row), warp, kWarps,
-                                     slots_of_warp<F, kShareSlots<F>>(memory, w.n_groups));
+                                     slots_of_warp<F, kMany, kShareSlots<F>>(memory, w.n_groups));
   share.prefetch();
   wait_for_kernel_before();
-  const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
-  for (int32_t first = threadIdx.x - lane; first < n_units; first += kThreads) {
-    const int32_t unit = first + lane;
-    float v[8] = {};
-    if (unit < n_units) take_eight({heads_at(b, unit * 8), heads_at(b, unit * 8 + 4)}, v);
-    store_unit(x, unit, v, unit < n_units);
+  const StagedMany<F, kMany> x{reinterpret_cast<uint8_t*>(memory), w.n_groups, tokens.mask()};
+  for (int i = 0; i < tokens.n; i++) {
+    const TokenBuffers b = all.of_token(tokens.first + i);
+    for (int32_t first = threadIdx.x - lane; first < n_units; first += kThreads) {
+      const int32_t unit = first + lane;
+      float v[8] = {};
+      if (unit < n_units) take_eight({heads_at(b, unit * 8), heads_at(b, unit * 8 + 4)}, v);
+      store_unit(x.at(i), unit, v, unit < n_units);
+    }
   }
   __syncthreads();
-  float y[2] = {};
+  float y[kMany][2] = {};
   share.multiply_all(x, y);
   const float sum = sum_over_warps(y, shared);
-  if (threadIdx.x < kRows) b.x[row + threadIdx.x] += sum;
+  const int32_t i = threadIdx.x / kRows;
+  if (i < tokens.n) all.of_token(tokens.first + i).x[row + threadIdx.x % kRows] += sum;
+}
+
+/* Copies of a warp's tiles of 16 rows, first_tile, first_tile + step, … of a weight: its turns in order. */
+template <ek_type F>
+struct TileCopies {
+  int32_t n_groups, step, skip, next_turn = 0;
+  const uint8_t* next;
+
+  __device__ TileCopies(const WeightView& w, int32_t first_tile, int32_t tile_step)
+      : n_groups(w.n_groups),
+        step(tile_step),
+        skip(static_cast<int32_t>(tile_bytes(F, w.n_groups))),
+        next(tile_at<F>(w, static_cast<size_t>(first_tile) * kRows)) {}
+  __device__ void copy(uint8_t* slot) {
+    const bool whole = is_whole<F>(next_turn, n_groups);
+    copy_turn<F>(slot, next, whole, threadIdx.x % kWarp);
+    next += whole ? kTurnBytes<F> : chunk_bytes(F);
+    if (++next_turn < turns_of<F>(n_groups)) return;
+    next_turn = 0;
+    next += static_cast<size_t>(step - 1) * skip;
+  }
+};
+
+/* Tokens of the group whose logits are wanted: known since before the step. */
+template <int kMany>
+__device__ uint32_t wanted_of(const StepBuffers& all, const TokenGroup<kMany>& tokens) {
+  uint32_t mask = 0;
+  for (int i = 0; i < tokens.n; i++) mask |= (all.of_token(tokens.first + i).state->wanted != 0) << i;
+  return mask;
 }
 
 /* A warp per 16 rows of the vocabulary, in turns over the whole grid. Remembers each block's best token. */
-template <ek_type F>
-__global__ void __launch_bounds__(kThreads)
-    head_kernel(StepBuffers b, WeightView w, const float* norm, int32_t hidden, float eps) {
+template <ek_type F, int kMany>
+__global__ void __launch_bounds__(kThreads) head_kernel(StepBuffers all, WeightView w, const float* norm,
+                                                        int32_t hidden, float eps, int32_t n_tokens) {
   uint4* memory = dynamic_shared<uint4>();
-  __shared__ float squares[kWarps];
+  __shared__ float squares[kMany][kWarps];
   __shared__ Candidate shared_best[kWarps];
+  const TokenGroup<kMany> tokens(n_tokens);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int32_t n_tiles = w.n_rows / kRows, step = gridDim.x * kWarps;
-  const int32_t first_tile = blockIdx.x * kWarps + warp;
-  const int32_t turns = turns_of<F>(w.n_groups), skip = static_cast<int32_t>(tile_bytes(F, w.n_groups));
-  uint8_t* slots = slots_of_warp<F, kHeadSlots<F>>(memory, w.n_groups);
-  const uint8_t* next = tile_at<F>(w, static_cast<size_t>(first_tile) * kRows);
-  int32_t next_turn = 0, turn = 0, row = first_tile * kRows;
-  const auto copy = [&](int slot) {
-    const bool whole = is_whole<F>(next_turn, w.n_groups);
-    copy_turn<F>(slots + slot * kTurnBytes<F>, next, whole, lane);
-    next += whole ? kTurnBytes<F> : chunk_bytes(F);
-    if (++next_turn < turns) return;
-    next_turn = 0;
-    next += static_cast<size_t>(step - 1) * skip;
-  };
+  const int32_t step = gridDim.x * kWarps, first_tile = blockIdx.x * kWarps + warp;
+  const int32_t turns = turns_of<F>(w.n_groups);
+  uint8_t* slots = slots_of_warp<F, kMany, kHeadSlots<F>>(memory, w.n_groups);
+  TileCopies<F> copies(w, first_tile, step);
+  const auto copy = [&](int slot) { copies.copy(slots + slot * kTurnBytes<F>); };
   allow_next_kernel();
-  TurnStream<kHeadSlots<F>> stream{share_of(n_tiles, first_tile, step) * turns};
+  TurnStream<kHeadSlots<F>> stream{share_of(w.n_rows / kRows, first_tile, step) * turns};
   stream.prefetch(copy, kHeadSlots<F>);
   const Eight own_norm = load_norm(norm, hidden);
+  const StagedMany<F, kMany> x{reinterpret_cast<uint8_t*>(memory), w.n_groups, wanted_of(all, tokens)};
   wait_for_kernel_before();
-  const Staged<F> x = staged_in<Staged<F>>(memory, w.n_groups);
-  stage_normed<kThreads>(x, b.x, norm, own_norm, hidden, w.n_groups, squares);
+  if (x.mask == 0) return copy_async_wait<0>();
+  for (int i = 0; i < tokens.n; i++) {
+    if (x.has(i))
+      stage_normed<kThreads>(x.at(i), all.of_token(tokens.first + i).x, norm, own_norm, hidden, w.n_groups,
+                             squares[i]);
+  }
   __syncthreads();
-  const float factor = rms_factor<kThreads>(squares, hidden, eps);
-  Candidate best{0, -1};
-  float y[2] = {};
+  float factor[kMany], y[kMany][2] = {};
+  Candidate best[kMany];
+  for (int i = 0; i < kMany; i++) {
+    factor[i] = x.has(i) ? rms_factor<kThreads>(squares[i], hidden, eps) : 0.0f;
+    best[i] = {0, -1};
+  }
+  int32_t turn = 0, row = first_tile * kRows;
   stream.take_turns(copy, [&](int slot) {
     multiply_turn<F>(slots + slot * kTurnBytes<F>, x, turn, is_whole<F>(turn, w.n_groups), lane, y);
     if (++turn < turns) return;
-    for (int r = 0; r < 2; r++) {
-      const float logit = quad_sum(y[r]) * factor;
-      const int32_t id = row + lane / 4 + 8 * r;
-      if (lane % 4 == 0) b.logits[id] = logit;
-      if (lane % 4 == 0 && !isnan(logit)) best = better(best, {logit, id});
-      y[r] = 0;
+#pragma unroll
+    for (int i = 0; i < kMany; i++) {
+      float* logits = all.of_token(tokens.first + i).logits;
+      for (int r = 0; r < 2; r++) {
+        const float logit = quad_sum(y[i][r]) * factor[i];
+        const int32_t id = row + lane / 4 + 8 * r;
+        y[i][r] = 0;
+        if (lane % 4 > 0 || !x.has(i)) continue;
+        logits[id] = logit;
+        if (!isnan(logit)) best[i] = better(best[i], {logit, id});
+      }
     }
     turn = 0;
     row += step * kRows;
   });
-  best = block_best<kThreads>(best, shared_best);
-  if (threadIdx.x == 0) b.best[blockIdx.x] = {best.value, best.index};
+#pragma unroll
+  for (int i = 0; i < kMany; i++) {
+    const Candidate of_block = block_best<kThreads>(best[i], shared_best);
+    if (threadIdx.x == 0 && x.has(i))
+      all.of_token(tokens.first + i).best[blockIdx.x] = {of_block.value, of_block.index};
+  }
 }
 
-/* One block: the best of all blocks becomes the token, its embedding the residual of the next step. */
+/* One block per token: the embedding becomes the residual of the next step. choose: that of the best token of
+ * all blocks of the head, which then is the token, at the next position. */
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
-    next_kernel(StepBuffers b, WeightView embedding, int32_t hidden, int32_t n_blocks, bool choose) {
+    next_kernel(StepBuffers all, WeightView embedding, int32_t hidden, int32_t n_blocks, bool choose) {
+  const TokenBuffers b = all.of_token(blockIdx.y);
   __shared__ Candidate shared[kWarps];
   allow_next_kernel();
   wait_for_kernel_before();
@@ -191,10 +269,18 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t position = b.state->position + (choose ? 1 : 0), pair = threadIdx.x;
   __syncthreads();
   if (pair < kRope / 2)
-    sincosf(static_cast<float>(position) * b.inv_freq[pair], &b.turn[pair].y, &b.turn[pair].x);
+    sincosf(static_cast<float>(position) * all.inv_freq[pair], &b.turn[pair].y, &b.turn[pair].x);
   if (threadIdx.x > 0) return;
   b.state->position = position;
+  if (choose) b.state->first = position;
   b.state->block = b.blocks[min(position / 64, n_blocks - 1)];
+}
+
+/* Calls body with the number of tokens that a block takes together, and the groups that make. */
+template <class Body>
+void for_groups(int32_t n_tokens, Body&& body) {
+  if (n_tokens == 1) return body.template operator()<1>(1);
+  body.template operator()<kMostTogether>(ceil_div(n_tokens, kMostTogether));
 }
 
 }  // namespace
@@ -202,9 +288,12 @@ __global__ void __launch_bounds__(kThreads)
 void launch_project_in(const Step& s, const LiteLayer& layer) {
   const auto launch_both = [&](const WeightView& q, const WeightView& kv_a) {
     for_decode_type(q.n_rows > 0 ? q.type : kv_a.type, [&]<ek_type F>() {
-      launch_overlapped(s, "project_in", project_in_kernel<F>, (q.n_rows + kv_a.n_rows) / kRows, kThreads,
-                        (shared_bytes<F, kShareSlots<F>>(q.n_groups)), s.b, q, kv_a, layer.attn_norm,
-                        s.shape.hidden, s.shape.eps);
+      for_groups(s.n_tokens, [&]<int kMany>(int32_t n_groups) {
+        launch_overlapped(s, "project_in", project_in_kernel<F, kMany>,
+                          {(q.n_rows + kv_a.n_rows) / kRows, n_groups}, kThreads,
+                          (shared_bytes<F, kMany, kShareSlots<F>>(q.n_groups)), s.b, q, kv_a, layer.attn_norm,
+                          s.shape.hidden, s.shape.eps, s.n_tokens);
+      });
     });
   };
   if (layer.q.type == layer.kv_a.type) return launch_both(layer.q, layer.kv_a);
@@ -217,26 +306,30 @@ void launch_project_in(const Step& s, const LiteLayer& layer) {
 void launch_project_out(const Step& s, const LiteLayer& layer, int32_t layer_index) {
   const int32_t n_experts = s.shape.n_experts;
   const float* router_out = s.b.router_out + static_cast<size_t>(layer_index) * n_experts * kHeads * kValue;
+  const int32_t blocks = layer.out.n_rows / kRows + (layer.router == nullptr ? 0 : route_blocks(n_experts));
   for_decode_type(layer.out.type, [&]<ek_type F>() {
-    launch_overlapped(s, "project_out", project_out_kernel<F>,
-                      layer.out.n_rows / kRows + (layer.router == nullptr ? 0 : route_blocks(n_experts)),
-                      kThreads, (shared_bytes<F, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out,
-                      router_out, n_experts);
+    for_groups(s.n_tokens, [&]<int kMany>(int32_t n_groups) {
+      launch_overlapped(s, "project_out", project_out_kernel<F, kMany>, {blocks, n_groups}, kThreads,
+                        (shared_bytes<F, kMany, kShareSlots<F>>(layer.out.n_groups)), s.b, layer.out,
+                        router_out, n_experts, s.n_tokens);
+    });
   });
 }
 
 void launch_head(const Step& s, const LiteWeights& w) {
   for_decode_type(w.head.type, [&]<ek_type F>() {
-    launch_overlapped(s, "head", head_kernel<F>, kHeadBlocks, kThreads,
-                      (shared_bytes<F, kHeadSlots<F>>(w.head.n_groups)), s.b, w.head, w.norm, s.shape.hidden,
-                      s.shape.eps);
+    for_groups(s.n_tokens, [&]<int kMany>(int32_t n_groups) {
+      launch_overlapped(s, "head", head_kernel<F, kMany>, {kHeadBlocks, n_groups}, kThreads,
+                        (shared_bytes<F, kMany, kHeadSlots<F>>(w.head.n_groups)), s.b, w.head, w.norm,
+                        s.shape.hidden, s.shape.eps, s.n_tokens);
+    });
   });
 }
 
 void launch_next(const Step& s, const LiteWeights& w, bool choose) {
   for_decode_type(w.embedding.type, [&]<ek_type F>() {
-    launch_overlapped(s, "next", next_kernel<F>, 1, kThreads, 0, s.b, w.embedding, s.shape.hidden,
-                      s.shape.n_blocks, choose);
+    launch_overlapped(s, "next", next_kernel<F>, {1, s.n_tokens}, kThreads, 0, s.b, w.embedding,
+                      s.shape.hidden, s.shape.n_blocks, choose);
   });
 }
 

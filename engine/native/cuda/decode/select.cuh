@@ -27,24 +27,28 @@ inline size_t select_shared(int32_t n_keys) {
 inline int32_t select_keys(int32_t n_blocks) { return ceil_div(n_blocks, kBlocksPerGroup) * kBlocksPerGroup; }
 
 /* Scores of kScoreRows pooled rows with the token at t: per head their maximum and sum, and the mass of each
- * 64 tokens. row_of(i): where pooled row i lies, of those up to t. queries and the last pooled row are there
- * behind wait(). All kThreads threads of the block call. */
+ * 64 tokens. row_of(i): where pooled row i lies, of those up to t. queries and the pooled rows from `fresh`
+ * on, the last one at least, are there behind wait(). All kThreads threads of the block call. */
 template <class RowOf, class Wait>
 __device__ void score_group(uint4* memory, const __nv_bfloat16* queries, int32_t group, int32_t t,
-                            const ScoreSums& out, RowOf&& row_of, Wait&& wait) {
+                            int32_t fresh, const ScoreSums& out, RowOf&& row_of, Wait&& wait) {
   __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory);
   __nv_bfloat16* query = tile + kScoreRows * kPitch;
   float* score = reinterpret_cast<float*>(query + kHeads * kPitch);
   constexpr int kChunks = kRow / 8, kShare = kHeads * kSPitch;
   const int32_t first = group * kScoreRows, n = t / kPoolStride + 1;
-  const auto load = [&](int32_t row, int32_t chunk, bool valid) {
-    copy_async_16(tile + row * kPitch + chunk * 8, row_of(valid ? first + row : first) + chunk * 8, valid);
+  /* Chunks of rows; those of the group that are old, and that exist. */
+  const auto load = [&](int32_t begin, int32_t end, bool valid) {
+    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < end; i += kThreads) {
+      const int32_t row = i / kChunks, chunk = i % kChunks;
+      copy_async_16(tile + row * kPitch + chunk * 8, row_of(valid ? first + row : first) + chunk * 8, valid);
+    }
   };
-  for (int i = threadIdx.x; i < kScoreRows * kChunks; i += kThreads) {
-    if (first + i / kChunks != n - 1) load(i / kChunks, i % kChunks, first + i / kChunks < n);
-  }
+  const int32_t n_rows = min(n - first, kScoreRows), n_old = min(max(fresh - first, 0), n_rows);
+  load(0, n_old * kChunks, true);
+  load(n_rows * kChunks, kScoreRows * kChunks, false);
   wait();
-  if (n - 1 - first < kScoreRows && threadIdx.x < kChunks) load(n - 1 - first, threadIdx.x, true);
+  load(n_old * kChunks, n_rows * kChunks, true);
   load_query(query, queries);
   copy_async_commit();
   copy_async_wait<0>();
@@ -149,20 +153,39 @@ __device__ uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
 }
 
 /* factor (groups, kFactorPitch): what a group's mass of a head is worth in the softmax over all pooled rows.
- */
+ * A warp per head; its lanes hold the maxima and sums of 288 groups, so that all load at once (131 072 tokens
+ * have 257). */
 __device__ inline void head_factors(const ScoreSums& in, float* factor, int32_t n_groups) {
+  constexpr int kHeld = 9;
   const int h = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   if (h >= kHeads) return;
   const float *tops = in.top + h * in.n_groups, *sums = in.sum + h * in.n_groups;
-  float top = -INFINITY, sum = 0;
-#pragma unroll 4
-  for (int32_t c = lane; c < n_groups; c += kWarp) top = fmaxf(top, tops[c]);
+  float held_top[kHeld], held_sum[kHeld], top = -INFINITY, sum = 0;
+#pragma unroll
+  for (int i = 0; i < kHeld; i++) {
+    const int32_t c = lane + i * kWarp;
+    held_top[i] = c < n_groups ? tops[c] : -INFINITY;
+    held_sum[i] = c < n_groups ? sums[c] : 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < kHeld; i++) top = fmaxf(top, held_top[i]);
+  for (int32_t c = lane + kHeld * kWarp; c < n_groups; c += kWarp) top = fmaxf(top, tops[c]);
   top = warp_max(top);
-#pragma unroll 4
-  for (int32_t c = lane; c < n_groups; c += kWarp) sum += sums[c] * expf(tops[c] - top);
+#pragma unroll
+  for (int i = 0; i < kHeld; i++) {
+    held_top[i] = expf(held_top[i] - top);
+    sum = fmaf(held_sum[i], held_top[i], sum);
+  }
+  for (int32_t c = lane + kHeld * kWarp; c < n_groups; c += kWarp)
+    sum = fmaf(sums[c], expf(tops[c] - top), sum);
   sum = warp_sum(sum);
-#pragma unroll 4
-  for (int32_t c = lane; c < n_groups; c += kWarp) factor[c * kFactorPitch + h] = expf(tops[c] - top) / sum;
+#pragma unroll
+  for (int i = 0; i < kHeld; i++) {
+    const int32_t c = lane + i * kWarp;
+    if (c < n_groups) factor[c * kFactorPitch + h] = held_top[i] / sum;
+  }
+  for (int32_t c = lane + kHeld * kWarp; c < n_groups; c += kWarp)
+    factor[c * kFactorPitch + h] = expf(tops[c] - top) / sum;
 }
 
 /* Calls visit(i, j) for the i-th marked of n blocks, j, in ascending order, and returns how many there are,
@@ -200,29 +223,35 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
     return *reinterpret_cast<const float4*>(in.mass + static_cast<size_t>(min(i / 4, n - 1)) * kHeads +
                                             i % 4 * 4);
   };
-  constexpr int kEarly = 2;
+  constexpr int kEarly = 3;
   float4 early[kEarly];
   for (int turn = 0; turn < kEarly; turn++)
     early[turn] = mass_of(static_cast<int32_t>(threadIdx.x) + turn * kSelectThreads);
   head_factors(in, factor, (t / kPoolStride + kScoreRows) / kScoreRows);
   __syncthreads();
-  int turn = 0;
-#pragma unroll 4
-  for (int32_t i = threadIdx.x; i < (n * 4 + kWarp - 1) / kWarp * kWarp; i += kSelectThreads, turn++) {
+  const auto weigh = [&](int32_t i, const float4& m) {
     const int32_t j = min(i / 4, n - 1);
-    const float4 m = turn == 0 ? early[0] : turn == 1 ? early[1] : mass_of(i);
     const float4 f =
         *reinterpret_cast<const float4*>(factor + j / kBlocksPerGroup * kFactorPitch + i % 4 * 4);
     float p = (m.x * f.x + m.y * f.y) + (m.z * f.z + m.w * f.w);
     p += __shfl_xor_sync(0xffffffffu, p, 1);
     p += __shfl_xor_sync(0xffffffffu, p, 2);
-    if (i % 4 != 0 || i / 4 >= n) continue;
+    if (i % 4 != 0 || i / 4 >= n) return;
     const bool free = j >= 1 && j < last_free;
     marked[j] = !free;
     /* Of equal blocks the lower index has the larger key; no key of a block is 0. */
     key[j] =
         free ? static_cast<uint64_t>(__float_as_uint(p)) << 32 | (0xffffffffu - static_cast<uint32_t>(j)) : 0;
+  };
+  const int32_t end = (n * 4 + kWarp - 1) / kWarp * kWarp;
+#pragma unroll
+  for (int turn = 0; turn < kEarly; turn++) {
+    const int32_t i = static_cast<int32_t>(threadIdx.x) + turn * kSelectThreads;
+    if (i < end) weigh(i, early[turn]);
   }
+#pragma unroll 5
+  for (int32_t i = static_cast<int32_t>(threadIdx.x) + kEarly * kSelectThreads; i < end; i += kSelectThreads)
+    weigh(i, mass_of(i));
   __syncthreads();
   const uint64_t least = top > 0 ? least_of_best<kSelectThreads>(key, n, top) : ~uint64_t{0};
   for (int32_t j = threadIdx.x; j < n; j += kSelectThreads) {

@@ -100,10 +100,8 @@ ek_model_memory memory_of(const LiteShape& s, int32_t chunk) {
   const size_t per_token = hidden * 6 + query * 6 + kRow * 4 + value * 6 + heads * 8 + top_k * 16 +
                            widest * 2 + top_k * hidden * 4;
   const size_t segment = std::min<size_t>(8192, blocks * 64) * heads * (kNope + kValue) * 2;
-  const size_t decode =
-      size_t{kSplits} * kHeads * (kLatent + 2) * 4 + static_cast<size_t>(s.vocab) * 4 +
-      blocks * (4 + 4 + 64 + 16) +
-      static_cast<size_t>(s.n_layers) * (blocks * 8 + static_cast<size_t>(s.n_experts) * value * 4);
+  const size_t decode = step_bytes(s) + blocks * (64 + 16) +
+                        static_cast<size_t>(s.n_layers) * static_cast<size_t>(s.n_experts) * value * 4;
   const size_t tiles = static_cast<size_t>(most_query_tiles(chunk)),
                groups = static_cast<size_t>(score_groups(s));
   const size_t selection =
@@ -131,41 +129,78 @@ LiteModel::LiteModel(Device& d, const ek_model_params& p, LiteWeights weights)
       decoder_(d, shape_of(p), std::move(weights), {p.inv_freq, p.inv_freq + kRope / 2}),
       prefill_(d, decoder_, p.chunk) {}
 
-void LiteModel::use_blocks(const Sequence& s) {
+void LiteModel::use_blocks(int32_t index, const Sequence& s) {
+  std::vector<int32_t>& table = tables_[static_cast<size_t>(index)];
   const std::vector<int32_t> wanted(s.blocks, s.blocks + s.n_blocks);
-  if (wanted.size() <= table_.size() && std::equal(wanted.begin(), wanted.end(), table_.begin())) return;
-  table_.clear(); /* unknown, should the upload fail */
-  decoder_.set_blocks(wanted.data(), s.n_blocks);
-  table_ = wanted;
+  if (wanted.size() <= table.size() && std::equal(wanted.begin(), wanted.end(), table.begin())) return;
+  table.clear(); /* unknown, should the upload fail */
+  decoder_.set_blocks(index, wanted.data(), s.n_blocks);
+  table = wanted;
+}
+
+namespace {
+
+/* Tokens at the end of a sequence's part that are decoded: all of a short part, otherwise those whose logits
+ * are wanted, if there are several. */
+int32_t n_decoded(const Sequence& s, int32_t n_wanted) {
+  if (s.n_new <= kMostTokens) return s.n_new;
+  return n_wanted > 1 ? n_wanted : 0;
+}
+
+}  // namespace
+
+void LiteModel::decode(Pending& pending) {
+  if (pending.tokens.empty()) return;
+  decoder_.step(pending.tokens);
+  for (size_t i = 0; i < pending.tokens.size(); i++) {
+    if (pending.logits[i] != nullptr) decoder_.copy_logits(static_cast<int32_t>(i), pending.logits[i]);
+  }
+  pending = {};
 }
 
 void LiteModel::step(const ModelStep& step) {
   float* logits = step.logits;
+  const auto next_row = [&] {
+    float* row = logits;
+    logits += decoder_.shape.vocab;
+    return row;
+  };
+  Pending pending;
   for (size_t i = 0; i < step.sequences.size(); i++) {
     const Sequence& s = step.sequences[i];
     const int32_t* tokens = step.tokens + s.first_row;
-    const bool wants = step.wants[i] != 0;
-    use_blocks(s);
-    if (s.n_new == 1) {
-      decoder_.set(tokens[0], s.start);
-      decoder_.run(1);
-    } else {
-      prefill_.run(s.start, {tokens, tokens + s.n_new}, wants);
+    const int32_t n_wanted = step.wants[i], n_read = s.n_new - n_decoded(s, n_wanted);
+    if (n_read > 0) {
+      decode(pending); /* prefill's table is the first token's */
+      use_blocks(0, s);
+      const bool wants = n_read == s.n_new && n_wanted > 0;
+      prefill_.run(s.start, {tokens, tokens + n_read}, wants);
+      if (wants) decoder_.copy_logits(0, next_row());
     }
-    if (!wants) continue;
-    decoder_.copy_logits(logits);
-    logits += decoder_.shape.vocab;
+    for (int32_t j = n_read; j < s.n_new; j++) {
+      if (pending.tokens.size() == kMostTokens) decode(pending);
+      const bool wanted = j >= s.n_new - n_wanted;
+      use_blocks(static_cast<int32_t>(pending.tokens.size()), s);
+      pending.tokens.push_back({tokens[j], s.start + j, j > n_read && !pending.tokens.empty(), wanted});
+      pending.logits.push_back(wanted ? next_row() : nullptr);
+    }
   }
+  decode(pending);
   device_.wait();
 }
 
 ModelCost LiteModel::cost(const ModelStep& step) const {
   ModelCost sum{};
-  for (const Sequence& s : step.sequences) {
+  bool decodes = false;
+  for (size_t i = 0; i < step.sequences.size(); i++) {
+    const Sequence& s = step.sequences[i];
+    const int32_t n_read = s.n_new - n_decoded(s, step.wants[i]);
     sum.flops += prefill_.operations(s.start, s.n_new);
-    sum.bytes += s.n_new == 1 ? decoder_.weights.step_bytes + decoder_.cache_bytes(s.start)
-                              : weight_bytes(decoder_.shape, decoder_.weights, decoder_.shape.n_experts);
+    if (n_read > 0) sum.bytes += weight_bytes(decoder_.shape, decoder_.weights, decoder_.shape.n_experts);
+    for (int32_t j = n_read; j < s.n_new; j++) sum.bytes += decoder_.cache_bytes(s.start + j);
+    decodes = decodes || n_read < s.n_new;
   }
+  if (decodes) sum.bytes += decoder_.weights.step_bytes; /* of one token; others may choose other experts */
   return sum;
 }
 

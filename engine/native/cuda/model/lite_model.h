@@ -18,21 +18,29 @@ class LiteModel final : public Storage {
  public:
   LiteModel(Device& d, const ek_model_params& params, LiteWeights weights);
 
-  /* Computes the step, one sequence after the other, and waits for it. */
+  /* Computes the step and waits for it: short parts together, in fused steps of up to kMostTokens tokens,
+   * long ones one after the other. */
   void step(const ModelStep& step);
   ModelCost cost(const ModelStep& step) const;
   void copy_block(int32_t dst, int32_t src) { decoder_.copy_block(dst, src); }
   void fill_cache(int32_t n_tokens, uint32_t seed) { decoder_.fill_cache(n_tokens, seed); }
 
  private:
-  /* Gives the kernels the sequence's block table, unless they have it: while decoding it changes every 64
-   * tokens. */
-  void use_blocks(const Sequence& sequence);
+  /* Tokens that are decoded together, and where their logits go, or null. */
+  struct Pending {
+    std::vector<StepToken> tokens;
+    std::vector<float*> logits;
+  };
+  /* Computes them, and leaves none. */
+  void decode(Pending& pending);
+  /* Gives the kernels the block table for token `index` of a step, unless they have it: while decoding it
+   * changes every 64 tokens. */
+  void use_blocks(int32_t index, const Sequence& sequence);
 
   Device& device_;
   LiteDecoder decoder_;
   LitePrefill prefill_;
-  std::vector<int32_t> table_; /* on the device */
+  std::vector<int32_t> tables_[kMostTokens]; /* on the device */
 };
 
 }  // namespace ek::cuda

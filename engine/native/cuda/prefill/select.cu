@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads)
   if (group * kScoreRows > t / kPoolStride) return;
   score_group(
       dynamic_shared<uint4>(), b.tile_query + static_cast<size_t>(blockIdx.y) * kHeads * kRow, group, t,
-      tile_scores(b, blockIdx.y),
+      t / kPoolStride, tile_scores(b, blockIdx.y),
       [&](int32_t row) {
         const size_t place =
             static_cast<size_t>(layer) * shape.n_blocks + static_cast<size_t>(cache.blocks[row / 4]);
