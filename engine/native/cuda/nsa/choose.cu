@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kChooseThreads)
     __syncthreads();
   }
   const int32_t n = choose_blocks<kChooseThreads>(rule, t, key, list, [&](int32_t j) {
-    const int32_t tile = j / 16, place = j % 2 * 8 + j % 16 / 2;
+    const int32_t tile = j / 16, place = j % 4 * 4 + j % 16 / 4;
     float sum = 0;
 #pragma unroll
     for (int h = 0; h < kHeads; h++) {

@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     score_block(scores, s);
     float scale[2][2];
     weigh_block(scores, sums, scale);
+    join_totals(sums);
   }
   copy_async_wait<0>();
   __syncthreads();

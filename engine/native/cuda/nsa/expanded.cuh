@@ -71,7 +71,8 @@ __device__ WarpSeen warp_seen(const Range& range, const PrefillQueries& q, const
   return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
 }
 
-/* A lane's four queries: running maximum (times log2 e), sum, and weighted values as mma_bf16. */
+/* A lane's four queries: running maximum (times log2 e), sum (of the lane's rows until join_totals), and
+ * weighted values as mma_bf16. */
 struct QuerySums {
   float top[2][2], total[2][2];
   float out[2][kValue / 8][4];
@@ -115,30 +116,45 @@ __device__ inline void load_queries(const ExpandedShared& s, const PrefillQuerie
   });
 }
 
+/* Where the rows of a block lie in shared memory. place(row) is a permutation of the bits of a number below
+ * 64; row(n, lane): which row has column 2 * (lane % 4) of the n-th matrix of 8, the next one the column
+ * behind. */
+struct RowsInOrder {
+  static constexpr EK_HD int place(int row) { return row; }
+  static __device__ int row(int n, int lane) { return n * 8 + lane % 4 * 2; }
+};
+/* A lane has rows 0 and 1 of every fourth four rows in one matrix, and rows 2 and 3 in the next. */
+struct RowsByFours {
+  static constexpr EK_HD int place(int row) { return (row & 49) | (row & 2) << 2 | (row & 12) >> 1; }
+  static __device__ int row(int n, int lane) { return n / 2 * 16 + lane % 4 * 4 + n % 2 * 2; }
+};
+
 /* Begins to copy 64 rows of Chunks times 8 numbers from row `at` of `from` on; those from `end` on become
  * zeros and are not read. */
-template <int Chunks, int Pitch>
+template <class Order, int Chunks, int Pitch>
 __device__ void load_block(__nv_bfloat16* to, const __nv_bfloat16* from, size_t stride, int32_t at,
                            int32_t end) {
   constexpr int kRowsAtOnce = kQueryThreads / Chunks;
   const int first = static_cast<int>(threadIdx.x) / Chunks, chunk = static_cast<int>(threadIdx.x) % Chunks;
   const __nv_bfloat16* source = from + static_cast<size_t>(at + first) * stride + chunk * 8;
-  __nv_bfloat16* place = to + first * Pitch + chunk * 8;
+  __nv_bfloat16* place = to + Order::place(first) * Pitch + chunk * 8;
 #pragma unroll
   for (int row = 0; row < kBlockRows; row += kRowsAtOnce)
-    copy_async_16(place + row * Pitch, source + row * stride, at + first + row < end);
+    copy_async_16(place + Order::place(row) * Pitch, source + row * stride, at + first + row < end);
 }
 
-__device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                                 int head) {
-  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
-  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
+template <class Order = RowsInOrder>
+__device__ void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                          int head) {
+  load_block<Order, kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
+  load_block<Order, kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
   copy_async_commit();
 }
 
-__device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                                   int head) {
-  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
+template <class Order = RowsInOrder>
+__device__ void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                            int head) {
+  load_block<Order, kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
   copy_async_commit();
 }
 
@@ -168,7 +184,7 @@ __device__ inline void score_block(BlockScores& scores, const ExpandedShared& s)
 }
 
 /* Removes scores of rows that do not count. */
-template <class Range>
+template <class Order, class Range>
 __device__ void hide_rows(BlockScores& scores, const Range& range, const PrefillQueries& q,
                           const QueryTile& tile, int32_t at) {
   const int lane = threadIdx.x % kWarp;
@@ -180,7 +196,7 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const Prefill
 #pragma unroll
     for (int n = 0; n < kBlockRows / 8; n++) {
       for (int i = 0; i < 2; i++) {
-        const int row = n * 8 + lane % 4 * 2 + i;
+        const int row = Order::row(n, lane) + i;
         if (row < begin || row >= end) scores[r / 2][n][r % 2 * 2 + i] = -INFINITY;
       }
     }
@@ -201,18 +217,16 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
       top = fmaxf(sums.top[m][r], top * kLog2e);
       const float base = top == -INFINITY ? 0.0f : top;
-      scale[m][r] = exp2f(sums.top[m][r] - base);
+      scale[m][r] = exp2_approx(sums.top[m][r] - base);
       changes |= scale[m][r] != 1.0f;
 #pragma unroll
       for (int n = 0; n < kBlockRows / 8; n++) {
         for (int i = 0; i < 2; i++) {
           float& v = s[m][n][2 * r + i];
-          v = exp2f(fmaf(v, kLog2e, -base));
+          v = exp2_approx(fmaf(v, kLog2e, -base));
           sum += v;
         }
       }
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
       sums.top[m][r] = top;
       sums.total[m][r] = sums.total[m][r] * scale[m][r] + sum;
     }
@@ -223,6 +237,17 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
 #pragma unroll
     for (int n = 0; n < kValue / 8; n++) {
       for (int i = 0; i < 4; i++) sums.out[m][n][i] *= scale[m][i / 2];
+    }
+  }
+}
+
+/* Sums of a query's rows from those of its four lanes. */
+__device__ inline void join_totals(QuerySums& sums) {
+  for (int m = 0; m < 2; m++) {
+    for (int r = 0; r < 2; r++) {
+      float& total = sums.total[m][r];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
     }
   }
 }
@@ -259,32 +284,33 @@ struct BlocksInOrder {
 
 /* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
  * scale): called for each block that the warp does not leave out, before the values are added. */
-template <class Blocks, class Range, class Weighed>
+template <class Order = RowsInOrder, class Blocks, class Range, class Weighed>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
                               int32_t n, int32_t n_rows, const PrefillQueries& q, const QueryTile& tile,
                               const Range& range, QuerySums& sums, Weighed&& weighed) {
   const WarpSeen warp = warp_seen(range, q, tile);
-  if (n > 0) load_keys(s, rows, blocks.at(0), n_rows, tile.head);
+  if (n > 0) load_keys<Order>(s, rows, blocks.at(0), n_rows, tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
     const int32_t at = blocks.at(entry);
     const bool counts =
         blocks.counts(entry, tile.warp_at() / kBlockRows) && at < warp.last && at + kBlockRows > warp.first;
     copy_async_wait<0>();
     __syncthreads(); /* keys are here, and nobody needs the values before */
-    load_values(s, rows, at, n_rows, tile.head);
+    load_values<Order>(s, rows, at, n_rows, tile.head);
     BlockScores scores;
     if (counts) {
       score_block(scores, s);
-      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
+      if (at < warp.from || at + kBlockRows > warp.to) hide_rows<Order>(scores, range, q, tile, at);
       float scale[2][2];
       weigh_block(scores, sums, scale);
       weighed(entry, scores, scale);
     }
     copy_async_wait<0>();
     __syncthreads(); /* values are here, and nobody needs the keys */
-    if (entry + 1 < n) load_keys(s, rows, blocks.at(entry + 1), n_rows, tile.head);
+    if (entry + 1 < n) load_keys<Order>(s, rows, blocks.at(entry + 1), n_rows, tile.head);
     if (counts) add_values(sums, scores, s);
   }
+  join_totals(sums);
 }
 
 /* Stores the sums of a tile's queries; slot_of(row): of a query of the tile, negative for none. Goes through

@@ -66,33 +66,30 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 }
 
 /* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, …, for the lane's four
- * queries. A block has twice its rows 0 to 2, its row 3, and the row before it: lane 1 of four ends up with
- * the even blocks, lane 3 with the odd ones. carry: the row before the tile, in lane 1. */
+ * queries. A block has twice its rows 0 to 2, its row 3, and the row before it. The lane has every fourth
+ * block. carry: the row before the tile, in lane 0 of four. */
 __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
                            int32_t entry, const BlockScores& p, const QuerySums& sums,
                            const float (&scale)[2][2], float (&carry)[4], int32_t part_first) {
-  const int lane = threadIdx.x % 4;
+  const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int r = 0; r < 4; r++) {
-    float mass[8], before = carry[r] * scale[r / 2][r % 2];
+    const int m = r / 2, i = r % 2 * 2;
+    float mass[4], before = carry[r] * scale[m][r % 2];
 #pragma unroll
-    for (int n = 0; n < 8; n++) {
-      const float first = p[r / 2][n][r % 2 * 2], second = p[r / 2][n][r % 2 * 2 + 1];
-      const float own = 2 * first + (lane % 2 == 0 ? 2 : 1) * second;
-      const float both = own + __shfl_xor_sync(0xffffffffu, own, 1);
-      const float other = __shfl_xor_sync(0xffffffffu, second, 2);
-      mass[n] = both + (lane == 1 ? before : other);
+    for (int k = 0; k < 4; k++) {
+      const float last = p[m][2 * k + 1][i + 1];
+      const float other = __shfl_sync(0xffffffffu, last, (lane & 28) | (lane + 3) % 4);
+      mass[k] = 2 * (p[m][2 * k][i] + p[m][2 * k][i + 1] + p[m][2 * k + 1][i]) + last +
+                (lane % 4 == 0 ? before : other);
       before = other;
     }
     carry[r] = before;
     if (!is_new(q, tile.position(r))) continue;
     const size_t row =
         (static_cast<size_t>(tile.position(r) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
-    if (lane == 0) to.base[row] = sums.top[r / 2][r % 2] == -INFINITY ? 0.0f : sums.top[r / 2][r % 2];
-    if (lane % 2 == 0) continue;
-    float4* at = reinterpret_cast<float4*>(to.mass + row * 16 + lane / 2 * 8);
-    at[0] = {mass[0], mass[1], mass[2], mass[3]};
-    at[1] = {mass[4], mass[5], mass[6], mass[7]};
+    if (lane % 4 == 0) to.base[row] = sums.top[m][r % 2] == -INFINITY ? 0.0f : sums.top[m][r % 2];
+    *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0], mass[1], mass[2], mass[3]};
   }
 }
 
@@ -107,10 +104,11 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   QuerySums sums;
   clear(sums);
   float carry[4] = {};
-  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
-                PooledBefore{}, sums, [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
-                  store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
-                });
+  attend_blocks<RowsByFours>(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q,
+                             tile, PooledBefore{}, sums,
+                             [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
+                               store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
+                             });
   for (int r = 0; r < 4; r++) {
     if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
     const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
