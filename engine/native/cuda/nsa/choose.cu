@@ -16,25 +16,28 @@ __global__ void __launch_bounds__(kChooseThreads)
   uint64_t* key = dynamic_shared<uint64_t>();
   const size_t query = blockIdx.x;
   const int32_t t = first + static_cast<int32_t>(blockIdx.x);
-  const int32_t n_tiles = (pooled_visible(t) + 63) / 64;
-  float* factor = reinterpret_cast<float*>(key + t / 64 + 1);
-  if (t / 64 + 1 > rule.selected) {
+  const int32_t own = t / 64, n_tiles = (pooled_visible(t) + 63) / 64;
+  float* factor = reinterpret_cast<float*>(key + own + 1);
+  if (own + 1 > rule.selected) {
     for (int32_t i = threadIdx.x; i < n_tiles * kHeads; i += kChooseThreads) {
       const size_t row = query * kHeads + i % kHeads;
       factor[i] = exp2f(mass.base[row * mass.most_tiles + i / kHeads] - mass.top[row]) / mass.total[row];
     }
     __syncthreads();
-  }
-  const int32_t n = choose_blocks<kChooseThreads>(rule, t, key, list, [&](int32_t j) {
-    const int32_t tile = j / 16, place = j % 4 * 4 + j % 16 / 4;
-    float sum = 0;
+    for (int32_t j = threadIdx.x; j <= own; j += kChooseThreads) {
+      const int32_t tile = j / 16, place = j % 4 * 4 + j % 16 / 4;
+      float sum = 0;
+      if (!rule.is_forced(j, own)) {
 #pragma unroll
-    for (int h = 0; h < kHeads; h++) {
-      const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
-      sum += mass.mass[at * 16 + place] * factor[tile * kHeads + h];
+        for (int h = 0; h < kHeads; h++) {
+          const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
+          sum += mass.mass[at * 16 + place] * factor[tile * kHeads + h];
+        }
+      }
+      key[j] = block_key(rule, j, own, sum);
     }
-    return sum;
-  });
+  }
+  const int32_t n = list_best<kChooseThreads>(rule, t, key, list);
   for (int32_t i = threadIdx.x; i < n; i += kChooseThreads) lists[query * rule.selected + i] = list[i];
 }
 

@@ -34,8 +34,8 @@ struct AttendParts {
 
 /* Scores of the pooled rows, 64 in a tile, as selection needs them: relative to the tile's largest. */
 struct PooledScores {
-  float* top;   /* (n, tiles, heads) */
-  float* sum;   /* (n, tiles, heads) */
+  float* top;   /* (n, heads, tiles) */
+  float* sum;   /* (n, heads, tiles) */
   float* mass;  /* (n, tiles, 16, heads) of each 64 tokens, without what the row before the tile adds */
   float* carry; /* (n, tiles, heads) what the tile's last row adds to the next tile's first block */
   int32_t most_tiles;
@@ -75,7 +75,8 @@ class BatchAttention {
   int32_t n_, most_blocks_;
   NsaRule rule_;
   int stages_;
-  int32_t dense_parts_, pooled_parts_, selected_parts_, window_parts_;
+  int32_t dense_parts_, near_parts_, chosen_parts_; /* blocks per sequence */
+  int32_t chosen_begin_; /* first part of the chosen blocks, in a line of the cache of its own */
   DeviceMemory memory_;
   AttendParts parts_{};
   PooledScores scores_{};
