@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kSelectThreads) place_pairs_kernel(ChosenPairs
   int32_t n_pairs = 0, n_tiles = 0;
   for (int32_t j = begin; j < end; j++) {
     n_pairs += pairs.count[j];
-    n_tiles += (pairs.count[j] + kTileQueries - 1) / kTileQueries;
+    n_tiles += (pairs.count[j] + kPairTile - 1) / kPairTile;
   }
   int32_t pair = places_of(n_pairs).before;
   const Places tiles = places_of(n_tiles);
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kSelectThreads) place_pairs_kernel(ChosenPairs
     for (; pair < last; tile++) {
       pairs.tile_block[tile] = j;
       pairs.tile_first[tile] = pair;
-      pair = min(last, pair + kTileQueries);
+      pair = min(last, pair + kPairTile);
       pairs.tile_end[tile] = pair;
     }
   }

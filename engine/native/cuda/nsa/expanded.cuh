@@ -94,26 +94,17 @@ __device__ inline void clear(QuerySums& sums) {
 /* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
 using BlockScores = float[2][kBlockRows / 8][4];
 
-/* Begins to copy a tile's queries of one head; row_of(i): which of the run, negative for none, which becomes
- * zeros. */
-template <class RowOf>
-__device__ void load_query_rows(const ExpandedShared& s, const PrefillQueries& q, int head, RowOf&& row_of) {
+/* Begins to copy the tile's queries of its head; those outside of the run become zeros. */
+__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
   constexpr int kChunks = kKeyWidth / 8;
   for (int i = threadIdx.x; i < kTileQueries * kChunks; i += kQueryThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
-    const int32_t own = row_of(row);
-    const size_t r = own < 0 ? 0 : own;
-    copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
-                  q.query + (r * kHeads + head) * kKeyWidth + chunk * 8, own >= 0);
-  }
-}
-
-/* The same of the tile's positions; those outside of the run become zeros. */
-__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
-  load_query_rows(s, q, tile.head, [&](int row) {
     const int32_t position = tile.at + row;
-    return position < q.end ? position - q.first : -1;
-  });
+    const bool is_new = position >= q.first && position < q.end;
+    const size_t own = is_new ? position - q.first : 0;
+    copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
+                  q.query + (own * kHeads + tile.head) * kKeyWidth + chunk * 8, is_new);
+  }
 }
 
 /* Where the rows of a block lie in shared memory. place(row) is a permutation of the bits of a number below
@@ -203,9 +194,9 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const Prefill
   }
 }
 
-/* Scores become weights. scale[m][r]: of what was summed before, which this applies to the sums. Once a query
- * has seen much, its maximum rarely changes. */
-__device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
+/* Scores become weights, and maximum and sum grow by them. scale[m][r]: of what was summed before; returns
+ * whether one is not 1. */
+__device__ inline bool weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
   bool changes = false;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
@@ -231,6 +222,11 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
       sums.total[m][r] = sums.total[m][r] * scale[m][r] + sum;
     }
   }
+  return changes;
+}
+
+/* Applies the scale of what was summed before. Once a query has seen much, its maximum rarely changes. */
+__device__ inline void rescale(QuerySums& sums, bool changes, const float (&scale)[2][2]) {
   if (!__any_sync(0xffffffffu, changes)) return;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
@@ -302,7 +298,7 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
       score_block(scores, s);
       if (at < warp.from || at + kBlockRows > warp.to) hide_rows<Order>(scores, range, q, tile, at);
       float scale[2][2];
-      weigh_block(scores, sums, scale);
+      rescale(sums, weigh_block(scores, sums, scale), scale);
       weighed(entry, scores, scale);
     }
     copy_async_wait<0>();
@@ -311,38 +307,6 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
     if (counts) add_values(sums, scores, s);
   }
   join_totals(sums);
-}
-
-/* Stores the sums of a tile's queries; slot_of(row): of a query of the tile, negative for none. Goes through
- * the warp's own rows of the queries in shared memory, which are not needed any more. */
-template <class SlotOf>
-__device__ void store_slots(const ExpandedShared& s, const SelectedParts& parts, const QuerySums& sums,
-                            int head, SlotOf&& slot_of) {
-  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpQueries;
-  __syncwarp();
-#pragma unroll
-  for (int r = 0; r < 4; r++) {
-    const int row = first + r * 8 + lane / 4;
-    const int32_t slot = slot_of(row);
-#pragma unroll
-    for (int n = 0; n < kValue / 8; n++)
-      *reinterpret_cast<uint32_t*>(s.query + row * kExpandedPitch + n * 8 + lane % 4 * 2) =
-          pack_bf16(sums.out[r / 2][n][r % 2 * 2], sums.out[r / 2][n][r % 2 * 2 + 1]);
-    if (slot >= 0 && lane % 4 == 0)
-      parts.sums[static_cast<size_t>(slot) * kHeads + head] = {sums.top[r / 2][r % 2],
-                                                               sums.total[r / 2][r % 2]};
-  }
-  __syncwarp();
-  constexpr int kChunks = kValue / 8;
-#pragma unroll 4
-  for (int i = lane; i < kWarpQueries * kChunks; i += kWarp) {
-    const int row = first + i / kChunks, chunk = i % kChunks;
-    const int32_t slot = slot_of(row);
-    if (slot < 0) continue;
-    *reinterpret_cast<uint4*>(parts.values + (static_cast<size_t>(slot) * kHeads + head) * kValue +
-                              chunk * 8) =
-        *reinterpret_cast<const uint4*>(s.query + row * kExpandedPitch + chunk * 8);
-  }
 }
 
 }  // namespace ek::cuda
