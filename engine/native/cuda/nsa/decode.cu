@@ -1,7 +1,8 @@
 /* The kernels of BatchAttention. A block has one part of one sequence: a share of its tiles of 64 rows. What
- * every token attends to comes first, then the blocks that it chose, then all parts together. A kernel waits
- * for the one before, then lets the next one begin: so what one reads before it waits is of no kernel later
- * than the one before the last. */
+ * every token attends to comes first, then the blocks that it chose, then all parts together. near and chosen
+ * wait for the kernel before, and then let the next one begin: so that one may read, before it waits, what
+ * kernels before these two stored. Of the kernel before the call only the queries, gates and the newest rows
+ * may come. */
 #include "choose.cuh"
 #include "parts.cuh"
 
@@ -23,6 +24,8 @@ struct CachedTiles {
     return cache + (static_cast<size_t>(blocks[block(entry)]) * 64 + i) * kRow;
   }
   __device__ Bounds bounds(int32_t entry) const { return {0, min(kTileTokens, t + 1 - block(entry) * 64)}; }
+  /* The row of the tile that the kernel before may have stored, or -1. */
+  __device__ int32_t newest(int32_t entry) const { return block(entry) == t / 64 ? t % 64 : -1; }
 };
 
 /* The rows of NearTiles. */
@@ -51,15 +54,24 @@ struct NearRows {
     const int32_t at = block(tile) * 64, since = tile < near.window ? rule.window_begin(t) : 0;
     return {max(0, since - at), min(kTileTokens, t + 1 - at)};
   }
+  __device__ int32_t newest(int32_t tile) const {
+    if (tile >= near.pooled) return block(tile) == t / 64 ? t % 64 : -1;
+    return tile == near.pooled - 1 ? (pooled_visible(t) - 1) % kTileTokens : -1;
+  }
 };
 
 /* Attends to a share of the blocks, and stores the part. */
+template <class Ready>
 __device__ void attend_part(uint4* memory, int stages, const AttendParts& parts, int32_t sequence,
-                            int32_t part, const Share& share, const CachedTiles& tiles) {
-  if (share.begin >= share.end) return store_empty_part(parts, sequence, part);
+                            int32_t part, const Share& share, const CachedTiles& tiles, Ready&& ready) {
+  if (share.begin >= share.end) {
+    ready();
+    return store_empty_part(parts, sequence, part);
+  }
   RowSums sums;
   attend_rows(
-      memory, stages, share.begin, share.end, tiles, sums, [](int32_t, const float(&)[4]) {}, [](int32_t) {});
+      memory, stages, share.begin, share.end, tiles, sums, ready, [](int32_t, const float(&)[4]) {},
+      [](int32_t) {});
   store_part(parts, sequence, part, sums);
 }
 
@@ -67,12 +79,13 @@ __device__ void attend_part(uint4* memory, int stages, const AttendParts& parts,
 __global__ void __launch_bounds__(kThreads, 1) dense_kernel(DecodeBatch b, AttendParts parts, int stages) {
   uint4* memory = dynamic_shared<uint4>();
   allow_next_kernel();
-  wait_for_kernel_before();
   const Place place = place_of(b, blockIdx.y);
-  load_rows_query(memory, place.query);
   attend_part(memory, stages, parts, place.sequence, blockIdx.x,
               even_share(blockIdx.x, parts.n, place.t / 64 + 1),
-              CachedTiles{b.cache, place.blocks, nullptr, place.t});
+              CachedTiles{b.cache, place.blocks, nullptr, place.t}, [&] {
+                wait_for_kernel_before();
+                load_rows_query(memory, place.query);
+              });
 }
 
 /* What selection needs of a tile's scores; thread 16 h + i has the four rows that begin in block i. It is
@@ -106,17 +119,19 @@ struct SparseOp {
 /* The parts of NearTiles. grid (near_parts, sequences) */
 __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
   uint4* memory = dynamic_shared<uint4>();
-  wait_for_kernel_before();
-  allow_next_kernel();
   const Place place = place_of(op.b, blockIdx.y);
   const NearRows rows{op.b.cache, op.b.pooled, place.blocks, op.rule, place.t, NearTiles(op.rule, place.t)};
   const NearTiles& near = rows.near;
   const Share share = even_share(blockIdx.x, op.near_parts, near.all);
-  if (share.begin == share.end) return;
-  load_rows_query(memory, place.query);
+  if (share.begin == share.end) return wait_for_kernel_before();
   RowSums sums;
   attend_rows(
       memory, op.stages, share.begin, share.end, rows, sums,
+      [&] {
+        wait_for_kernel_before();
+        allow_next_kernel();
+        load_rows_query(memory, place.query);
+      },
       [&](int32_t tile, const float(&v)[4]) {
         if (tile < near.pooled) store_scores(op.scores, place.sequence, tile, v);
       },
@@ -227,7 +242,7 @@ __global__ void __launch_bounds__(kThreads, 1) chosen_kernel(SparseOp op) {
   /* The initial blocks lead the list, and the other forced ones end it. */
   const Share share = even_share(part, op.chosen_parts, max(0, n - op.rule.initial - op.rule.local));
   attend_part(memory, op.stages, op.parts, place.sequence, op.chosen_begin + part, share,
-              CachedTiles{op.b.cache, place.blocks, list + op.rule.initial, place.t});
+              CachedTiles{op.b.cache, place.blocks, list + op.rule.initial, place.t}, [] {});
 }
 
 }  // namespace

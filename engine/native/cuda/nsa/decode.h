@@ -11,8 +11,10 @@
 
 namespace ek::cuda {
 
-/* In device memory. A sequence's i-th 64 tokens lie in cache block blocks[i]; its pooled row i lies in the
- * block of its last token, as row (i + 1) % 4, and is key and, in its first kLatent numbers, value. */
+/* In device memory. The kernel just before a call may store the queries, the gates, and the last row and
+ * pooled row of each sequence; all else is there when it begins. A sequence's i-th 64 tokens lie in cache
+ * block blocks[i]; its pooled row i lies in the block of its last token, as row (i + 1) % 4, and is key and,
+ * in its first kLatent numbers, value. */
 struct DecodeBatch {
   int32_t n, most_blocks;      /* sequences; length of a block table */
   const int32_t* positions;    /* (n) of the new tokens, whose rows are in the cache */

@@ -42,10 +42,11 @@ __device__ inline void load_rows_query(uint4* memory, const __nv_bfloat16* query
     copy_async_16(s.query + i / kChunks * kPitch + i % kChunks * 8, query + i * 8, true);
 }
 
-/* Begins to copy a tile; rows that do not count become zeros. A warp has 8 rows, and asks for all of their
- * places at once. */
+/* Begins to copy a tile but its row `left_out`; rows that do not count become zeros. A warp has 8 rows, and
+ * asks for all of their places at once. */
 template <class Source>
-__device__ void load_rows_of(__nv_bfloat16* tile, const Source& source, int32_t entry) {
+__device__ void load_rows_of(__nv_bfloat16* tile, const Source& source, int32_t entry,
+                             int32_t left_out = -1) {
   constexpr int kWarpRows = kTileTokens / kWarps;
   const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpRows;
   const Bounds bounds = source.bounds(entry);
@@ -58,7 +59,7 @@ __device__ void load_rows_of(__nv_bfloat16* tile, const Source& source, int32_t 
 #pragma unroll
   for (int i = 0; i < kWarpRows; i++) {
     for (int chunk = 0; chunk < kRow / 8; chunk += kWarp) {
-      if (chunk + lane < kRow / 8)
+      if (chunk + lane < kRow / 8 && first + i != left_out)
         copy_async_16(to + i * kPitch + chunk * 8, from[i] + chunk * 8, is_valid(first + i));
     }
   }
@@ -148,17 +149,24 @@ __device__ inline void add_rows(const RowsShared& s, const __nv_bfloat16* tile, 
 }
 
 /* Goes through tiles [begin, end) of the source, begin < end. memory: kRowsShared bytes and `stages` tiles, 1
- * or 2; the copies of the queries have begun. All threads call scored(entry, v) with the scores of each tile,
- * as of weigh_rows, and added(entry) when it is summed. */
-template <class Source, class Scored, class Added>
+ * or 2. The first tile but its newest row is read before ready(), behind which the rest is there; ready has
+ * begun to copy the queries. All threads call scored(entry, v) with the scores of each tile, as of
+ * weigh_rows, and added(entry) when it is summed. */
+template <class Source, class Ready, class Scored, class Added>
 __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t end, const Source& source,
-                            RowSums& sums, Scored&& scored, Added&& added) {
+                            RowSums& sums, Ready&& ready, Scored&& scored, Added&& added) {
   RowsShared& s = *reinterpret_cast<RowsShared*>(memory);
   __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory) + kRowsShared / sizeof(__nv_bfloat16);
   const auto tile_of = [&](int32_t entry) {
     return tiles + (entry - begin) % stages * (kTileTokens * kPitch);
   };
-  load_rows_of(tile_of(begin), source, begin);
+  const int32_t newest = source.newest(begin);
+  load_rows_of(tile_of(begin), source, begin, newest);
+  ready();
+  if (newest >= 0 && threadIdx.x < kRow / 8)
+    copy_async_16(tiles + newest * kPitch + threadIdx.x * 8, source.row(begin, newest) + threadIdx.x * 8,
+                  true);
+  copy_async_commit();
   uint32_t q[kHalfSteps][4];
   for (int32_t entry = begin; entry < end; entry++) {
     copy_async_wait<0>();
