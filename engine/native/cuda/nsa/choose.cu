@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kChooseThreads = 128;
 
-/* One query per block. Shared: a key per block up to its own, and a factor per pooled tile and head. */
+/* One query per block. Shared: a key per block up to its own, and a factor per head and pooled tile. */
 __global__ void __launch_bounds__(kChooseThreads)
     select_queries_kernel(PooledMass mass, NsaRule rule, int32_t first, int32_t* lists) {
   __shared__ int32_t list[kMostSelected];
@@ -19,9 +19,11 @@ __global__ void __launch_bounds__(kChooseThreads)
   const int32_t own = t / 64, n_tiles = (pooled_visible(t) + 63) / 64;
   float* factor = reinterpret_cast<float*>(key + own + 1);
   if (own + 1 > rule.selected) {
-    for (int32_t i = threadIdx.x; i < n_tiles * kHeads; i += kChooseThreads) {
-      const size_t row = query * kHeads + i % kHeads;
-      factor[i] = exp2f(mass.base[row * mass.most_tiles + i / kHeads] - mass.top[row]) / mass.total[row];
+    for (int h = threadIdx.x / kWarp; h < kHeads; h += kChooseThreads / kWarp) {
+      const size_t row = query * kHeads + h;
+      const float top = mass.top[row], scale = 1.0f / mass.total[row];
+      for (int32_t tile = threadIdx.x % kWarp; tile < n_tiles; tile += kWarp)
+        factor[h * mass.most_tiles + tile] = exp2f(mass.base[row * mass.most_tiles + tile] - top) * scale;
     }
     __syncthreads();
     for (int32_t j = threadIdx.x; j <= own; j += kChooseThreads) {
@@ -31,7 +33,7 @@ __global__ void __launch_bounds__(kChooseThreads)
 #pragma unroll
         for (int h = 0; h < kHeads; h++) {
           const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
-          sum += mass.mass[at * 16 + place] * factor[tile * kHeads + h];
+          sum += mass.mass[at * 16 + place] * factor[h * mass.most_tiles + tile];
         }
       }
       key[j] = block_key(rule, j, own, sum);

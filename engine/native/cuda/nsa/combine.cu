@@ -43,6 +43,16 @@ __device__ Total weigh_parts(const AttendParts& parts, size_t sequence, int h, c
   return total;
 }
 
+/* sum += w times 4 columns. */
+__device__ void add_columns(float4& sum, float w, const float4& v) {
+  sum = {fmaf(w, v.x, sum.x), fmaf(w, v.y, sum.y), fmaf(w, v.z, sum.z), fmaf(w, v.w, sum.w)};
+}
+
+/* Of a part, the thread's 4 columns. */
+__device__ float4 columns_of(const float* from, int32_t part) {
+  return *reinterpret_cast<const float4*>(from + static_cast<size_t>(part) * kHeads * kLatent);
+}
+
 /* sum += factor times the weighted parts that the thread's group has, of 4 columns. */
 __device__ void add_parts(float4& sum, const float* from, const float* weight, const Share& range,
                           float factor) {
@@ -50,8 +60,7 @@ __device__ void add_parts(float4& sum, const float* from, const float* weight, c
   for (int32_t i = range.begin + static_cast<int32_t>(threadIdx.x) / kLanes; i < range.end; i += kGroups) {
     const float w = weight[i] * factor;
     if (w == 0) continue; /* a part without rows has no latents */
-    const float4 v = *reinterpret_cast<const float4*>(from + static_cast<size_t>(i) * kHeads * kLatent);
-    sum = {fmaf(w, v.x, sum.x), fmaf(w, v.y, sum.y), fmaf(w, v.z, sum.z), fmaf(w, v.w, sum.w)};
+    add_columns(sum, w, columns_of(from, i));
   }
 }
 
@@ -90,6 +99,13 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
     totals[2] = {-INFINITY, 0};
   }
   wait_for_kernel_before();
+  /* What a thread has of the first late parts loads while they are weighed. */
+  constexpr int kEarly = 2;
+  const int32_t first_late = op.late.begin + static_cast<int32_t>(threadIdx.x) / kLanes;
+  float4 early[kEarly];
+#pragma unroll
+  for (int e = 0; e < kEarly; e++)
+    early[e] = columns_of(from, min(first_late + e * kGroups, op.late.end - 1));
   if (warp == 0) {
     const Total total = weigh_parts(op.parts, sequence, h, op.late, weight);
     if (threadIdx.x == 0) totals[3] = total;
@@ -101,7 +117,13 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
   const float factor = gate / (forced * totals[2].sum + chosen * totals[3].sum);
   done = {fmaf(forced * factor, selected.x, done.x), fmaf(forced * factor, selected.y, done.y),
           fmaf(forced * factor, selected.z, done.z), fmaf(forced * factor, selected.w, done.w)};
-  add_parts(done, from, weight, op.late, chosen * factor);
+#pragma unroll
+  for (int e = 0; e < kEarly; e++) {
+    const int32_t i = first_late + e * kGroups;
+    const float w = i < op.late.end ? weight[i] * chosen * factor : 0.0f;
+    if (w != 0) add_columns(done, w, early[e]); /* a part without rows has no latents */
+  }
+  add_parts(done, from, weight, {op.late.begin + kEarly * kGroups, op.late.end}, chosen * factor);
   partial[threadIdx.x / kLanes][column] = done;
   __syncthreads();
   if (threadIdx.x >= kLanes) return;
