@@ -69,14 +69,16 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     const bool counts = pair < end;
     pair += kQueryWarps * kWarpQueries;
     const int32_t next = slot_at(pair);
-    BlockScores scores;
+    PackedWeights weights;
     QuerySums sums;
     clear(sums);
     if (counts) {
+      BlockScores scores;
       score_block(scores, s);
       float scale[2][2];
       weigh_block(scores, sums, scale);
       join_totals(sums);
+      pack_weights(weights, scores);
     }
     __syncwarp(); /* nobody needs the queries */
     if (pair < end) {
@@ -89,7 +91,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       __syncthreads(); /* values are here */
     }
     if (!counts) break;
-    add_values(sums, scores, s);
+    add_values(sums, weights, s);
     store_slots(parts, sums, head, slot);
     slot = next;
     copy_async_wait<0>();

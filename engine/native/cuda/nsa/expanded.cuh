@@ -248,22 +248,32 @@ __device__ inline void join_totals(QuerySums& sums) {
   }
 }
 
-__device__ inline void add_values(QuerySums& sums, const BlockScores& weights, const ExpandedShared& s) {
+/* Weights in bf16, of 16 rows each as left matrices: half of the registers while the next keys are asked for.
+ */
+using PackedWeights = uint32_t[kBlockRows / 16][2][4];
+
+__device__ inline void pack_weights(PackedWeights& p, const BlockScores& weights) {
+#pragma unroll
+  for (int k = 0; k < kBlockRows / 16; k++) {
+    for (int m = 0; m < 2; m++) {
+      for (int i = 0; i < 4; i++)
+        p[k][m][i] =
+            pack_bf16(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+    }
+  }
+}
+
+__device__ inline void add_values(QuerySums& sums, const PackedWeights& p, const ExpandedShared& s) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int k = 0; k < kBlockRows / 16; k++) {
-    uint32_t p[2][4];
-    for (int m = 0; m < 2; m++) {
-      for (int i = 0; i < 4; i++)
-        p[m][i] = pack_bf16(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
-    }
 #pragma unroll
     for (int n = 0; n < kValue / 8; n += 2) {
       uint32_t b[4];
       load_right_transposed<kValuesPitch>(b, s.value, n * 8, k * 16, lane);
       for (int m = 0; m < 2; m++) {
-        mma_bf16(sums.out[m][n], p[m][0], p[m][1], p[m][2], p[m][3], b[0], b[1]);
-        mma_bf16(sums.out[m][n + 1], p[m][0], p[m][1], p[m][2], p[m][3], b[2], b[3]);
+        mma_bf16(sums.out[m][n], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[0], b[1]);
+        mma_bf16(sums.out[m][n + 1], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[2], b[3]);
       }
     }
   }
@@ -293,18 +303,20 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
     copy_async_wait<0>();
     __syncthreads(); /* keys are here, and nobody needs the values before */
     load_values<Order>(s, rows, at, n_rows, tile.head);
-    BlockScores scores;
+    PackedWeights weights;
     if (counts) {
+      BlockScores scores;
       score_block(scores, s);
       if (at < warp.from || at + kBlockRows > warp.to) hide_rows<Order>(scores, range, q, tile, at);
       float scale[2][2];
       rescale(sums, weigh_block(scores, sums, scale), scale);
       weighed(entry, scores, scale);
+      pack_weights(weights, scores);
     }
     copy_async_wait<0>();
     __syncthreads(); /* values are here, and nobody needs the keys */
     if (entry + 1 < n) load_keys<Order>(s, rows, blocks.at(entry + 1), n_rows, tile.head);
-    if (counts) add_values(sums, scores, s);
+    if (counts) add_values(sums, weights, s);
   }
   join_totals(sums);
 }
