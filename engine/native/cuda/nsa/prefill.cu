@@ -31,6 +31,9 @@ __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const 
                            int32_t entry, const BlockScores& p, const QuerySums& sums,
                            const float (&scale)[2][2], float (&carry)[4], int32_t part_first) {
   const int lane = threadIdx.x % kWarp;
+  const ptrdiff_t step = ptrdiff_t{8} * kHeads * to.most_tiles; /* to the lane's next query */
+  const ptrdiff_t first =
+      (static_cast<ptrdiff_t>(tile.position(0) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
   for (int r = 0; r < 4; r++) {
     const int m = r / 2, i = r % 2 * 2;
@@ -45,8 +48,7 @@ __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const 
     }
     carry[r] = before;
     if (!is_new(q, tile.position(r))) continue;
-    const size_t row =
-        (static_cast<size_t>(tile.position(r) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
+    const ptrdiff_t row = first + r * step;
     if (lane % 4 == 0) to.base[row] = sums.top[m][r % 2] == -INFINITY ? 0.0f : sums.top[m][r % 2];
     *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0], mass[1], mass[2], mass[3]};
   }
