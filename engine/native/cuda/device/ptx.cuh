@@ -83,6 +83,13 @@ __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* 2 to the x within 2 units in the last place; below the normal range 0. */
+__device__ inline float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /* Lets the next kernel of the stream begin, and waits for the one before; nothing before sm_90. */
 __device__ inline void allow_next_kernel() {
 #if __CUDA_ARCH__ >= 900

@@ -9,32 +9,37 @@ namespace {
 
 constexpr int kChooseThreads = 128;
 
-/* One query per block. Shared: a key per block up to its own, and a factor per pooled tile and head. */
+/* One query per block. Shared: a key per block up to its own, and a factor per head and pooled tile. */
 __global__ void __launch_bounds__(kChooseThreads)
     select_queries_kernel(PooledMass mass, NsaRule rule, int32_t first, int32_t* lists) {
   __shared__ int32_t list[kMostSelected];
   uint64_t* key = dynamic_shared<uint64_t>();
   const size_t query = blockIdx.x;
   const int32_t t = first + static_cast<int32_t>(blockIdx.x);
-  const int32_t n_tiles = (pooled_visible(t) + 63) / 64;
-  float* factor = reinterpret_cast<float*>(key + t / 64 + 1);
-  if (t / 64 + 1 > rule.selected) {
-    for (int32_t i = threadIdx.x; i < n_tiles * kHeads; i += kChooseThreads) {
-      const size_t row = query * kHeads + i % kHeads;
-      factor[i] = exp2f(mass.base[row * mass.most_tiles + i / kHeads] - mass.top[row]) / mass.total[row];
+  const int32_t own = t / 64, n_tiles = (pooled_visible(t) + 63) / 64;
+  float* factor = reinterpret_cast<float*>(key + own + 1);
+  if (own + 1 > rule.selected) {
+    for (int h = threadIdx.x / kWarp; h < kHeads; h += kChooseThreads / kWarp) {
+      const size_t row = query * kHeads + h;
+      const float top = mass.top[row], scale = 1.0f / mass.total[row];
+      for (int32_t tile = threadIdx.x % kWarp; tile < n_tiles; tile += kWarp)
+        factor[h * mass.most_tiles + tile] = exp2f(mass.base[row * mass.most_tiles + tile] - top) * scale;
     }
     __syncthreads();
-  }
-  const int32_t n = choose_blocks<kChooseThreads>(rule, t, key, list, [&](int32_t j) {
-    const int32_t tile = j / 16, place = j % 2 * 8 + j % 16 / 2;
-    float sum = 0;
+    for (int32_t j = threadIdx.x; j <= own; j += kChooseThreads) {
+      const int32_t tile = j / 16, place = j % 4 * 4 + j % 16 / 4;
+      float sum = 0;
+      if (!rule.is_forced(j, own)) {
 #pragma unroll
-    for (int h = 0; h < kHeads; h++) {
-      const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
-      sum += mass.mass[at * 16 + place] * factor[tile * kHeads + h];
+        for (int h = 0; h < kHeads; h++) {
+          const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
+          sum += mass.mass[at * 16 + place] * factor[h * mass.most_tiles + tile];
+        }
+      }
+      key[j] = block_key(rule, j, own, sum);
     }
-    return sum;
-  });
+  }
+  const int32_t n = list_best<kChooseThreads>(rule, t, key, list);
   for (int32_t i = threadIdx.x; i < n; i += kChooseThreads) lists[query * rule.selected + i] = list[i];
 }
 
@@ -90,7 +95,7 @@ __global__ void __launch_bounds__(kSelectThreads) place_pairs_kernel(ChosenPairs
   int32_t n_pairs = 0, n_tiles = 0;
   for (int32_t j = begin; j < end; j++) {
     n_pairs += pairs.count[j];
-    n_tiles += (pairs.count[j] + kTileQueries - 1) / kTileQueries;
+    n_tiles += (pairs.count[j] + kPairTile - 1) / kPairTile;
   }
   int32_t pair = places_of(n_pairs).before;
   const Places tiles = places_of(n_tiles);
@@ -101,7 +106,7 @@ __global__ void __launch_bounds__(kSelectThreads) place_pairs_kernel(ChosenPairs
     for (; pair < last; tile++) {
       pairs.tile_block[tile] = j;
       pairs.tile_first[tile] = pair;
-      pair = min(last, pair + kTileQueries);
+      pair = min(last, pair + kPairTile);
       pairs.tile_end[tile] = pair;
     }
   }

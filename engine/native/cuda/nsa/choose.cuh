@@ -9,23 +9,24 @@ namespace ek::cuda {
 /* Below the normal range blocks tie, as in the reference; a mass that is no number loses to all others. */
 __device__ inline float comparable_mass(float mass) { return mass >= 1.17549435e-38f ? mass : 0.0f; }
 
-/* list (kMostSelected, shared) = the blocks of the token at t in ascending order; returns how many. mass(j):
- * of block j, asked once for each that competes. Of equal blocks the lower index wins. key: a number per
- * block up to the token's own. All Threads threads of the block call. */
-template <int Threads, class Mass>
-__device__ int32_t choose_blocks(const NsaRule& rule, int32_t t, uint64_t* key, int32_t* list, Mass&& mass) {
+/* What least_of_best compares blocks by: of equal masses the lower index wins, and 0 does not compete. */
+__device__ inline uint64_t block_key(const NsaRule& rule, int32_t block, int32_t own, float mass) {
+  if (rule.is_forced(block, own)) return 0;
+  return static_cast<uint64_t>(__float_as_uint(comparable_mass(mass))) << 32 |
+         (0xffffffffu - static_cast<uint32_t>(block));
+}
+
+/* list (kMostSelected, shared) = the blocks of the token at t in ascending order; returns how many. The
+ * caller has written key(j) of every block up to the token's own, if these are more than are selected. All
+ * Threads threads of the block call. */
+template <int Threads>
+__device__ int32_t list_best(const NsaRule& rule, int32_t t, const uint64_t* key, int32_t* list) {
   __shared__ int32_t found[kMostSelected], n_found;
   const int32_t own = t / 64, n = rule.n_selected(t);
   if (n == own + 1) {
     for (int32_t j = threadIdx.x; j < n; j += Threads) list[j] = j;
     __syncthreads();
     return n;
-  }
-  for (int32_t j = threadIdx.x; j <= own; j += Threads) {
-    const bool competes = !rule.is_forced(j, own);
-    key[j] = !competes ? 0
-                       : static_cast<uint64_t>(__float_as_uint(comparable_mass(mass(j)))) << 32 |
-                             (0xffffffffu - static_cast<uint32_t>(j));
   }
   if (threadIdx.x == 0) n_found = 0;
   __syncthreads();

@@ -1,78 +1,102 @@
 /* The blocks that queries chose: neighbours choose differently, so a block of the grid has one block of keys
- * and the queries that chose it, wherever they are. Every query and block gives a part of its own, and the
- * parts of a query are put together at the end (docs/decisions/0009). */
+ * and queries that chose it, wherever they are. Every query and block gives a part of its own, and the parts
+ * of a query are put together at the end (docs/decisions/0009).
+ *
+ * Keys and values are loaded once. Then a warp goes by itself through queries by 32, in its own rows of
+ * shared memory: the next ones arrive while the values of the last are summed. */
 #include "expanded.cuh"
 
 namespace ek::cuda {
 
 namespace {
 
-constexpr int kCombineThreads = 256, kCombineHeads = kCombineThreads / kWarp;
+/* Begins to copy the warp's 32 queries of a head, lane i's into row i; a negative slot: none, which becomes
+ * zeros. */
+__device__ void load_warp_queries(__nv_bfloat16* to, const PrefillQueries& q, int head, int32_t slot,
+                                  int32_t n_slots) {
+  constexpr int kChunks = kKeyWidth / 8;
+  const int lane = threadIdx.x % kWarp;
+  const int32_t own = slot < 0 ? -1 : slot / n_slots;
+#pragma unroll 4
+  for (int turn = 0; turn < kChunks; turn++) {
+    const int i = turn * kWarp + lane, row = i / kChunks, chunk = i % kChunks;
+    const int32_t query = __shfl_sync(0xffffffffu, own, row);
+    const size_t r = query < 0 ? 0 : query;
+    copy_async_16(to + row * kExpandedPitch + chunk * 8,
+                  q.query + (r * kHeads + head) * kKeyWidth + chunk * 8, query >= 0);
+  }
+  copy_async_commit();
+}
+
+/* Stores the sums of the warp's queries, whose slots its lanes have. */
+__device__ void store_slots(const SelectedParts& parts, const QuerySums& sums, int head, int32_t own_slot) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const int32_t slot = __shfl_sync(0xffffffffu, own_slot, r * 8 + lane / 4);
+    if (slot < 0) continue;
+    const size_t row = static_cast<size_t>(slot) * kHeads + head;
+    if (lane % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], sums.total[r / 2][r % 2]};
+    uint4* to = reinterpret_cast<uint4*>(parts.values + row * kValue) + lane % 4;
+#pragma unroll
+    for (int i = 0; i < kValue / 32; i++) {
+      uint32_t word[4];
+      for (int n = 0; n < 4; n++)
+        word[n] = pack_bf16(sums.out[r / 2][i * 4 + n][r % 2 * 2], sums.out[r / 2][i * 4 + n][r % 2 * 2 + 1]);
+      to[i * 4] = {word[0], word[1], word[2], word[3]};
+    }
+  }
+}
 
 /* grid (tiles of pairs, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
     attend_pairs_kernel(PrefillQueries q, ExpandedRows rows, ChosenPairs pairs, SelectedParts parts) {
-  __shared__ int32_t slot[kTileQueries], query[kTileQueries];
   const int32_t tile = blockIdx.x;
   if (tile >= *pairs.n_tiles) return;
   const ExpandedShared s = expanded_shared();
-  const int32_t first = pairs.tile_first[tile], n = pairs.tile_end[tile] - first, head = blockIdx.y;
-  const int32_t at = pairs.tile_block[tile] * kBlockRows;
-  for (int32_t i = threadIdx.x; i < kTileQueries; i += kQueryThreads) {
-    slot[i] = i < n ? pairs.pair[first + i] : -1;
-    query[i] = i < n ? slot[i] / parts.n : -1;
-  }
-  __syncthreads();
-  load_query_rows(s, q, head, [&](int row) { return query[row]; });
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, head = blockIdx.y;
+  const int32_t end = pairs.tile_end[tile], at = pairs.tile_block[tile] * kBlockRows;
+  __nv_bfloat16* queries = s.query + warp * kWarpQueries * kExpandedPitch;
+  int32_t pair = pairs.tile_first[tile] + warp * kWarpQueries;
+  const auto slot_at = [&](int32_t first) { return first + lane < end ? pairs.pair[first + lane] : -1; };
+  int32_t slot = slot_at(pair);
   load_keys(s, rows, at, at + kBlockRows, head);
+  load_warp_queries(queries, q, head, slot, parts.n);
   load_values(s, rows, at, at + kBlockRows, head);
   copy_async_wait<1>();
   __syncthreads();
-  const bool counts = static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries < n;
-  BlockScores scores;
-  QuerySums sums;
-  clear(sums);
-  if (counts) {
-    score_block(scores, s);
-    float scale[2][2];
-    weigh_block(scores, sums, scale);
+  for (bool is_first = true; is_first || pair < end; is_first = false) {
+    const bool counts = pair < end;
+    pair += kQueryWarps * kWarpQueries;
+    const int32_t next = slot_at(pair);
+    PackedWeights weights;
+    QuerySums sums;
+    clear(sums);
+    if (counts) {
+      BlockScores scores;
+      score_block(scores, s);
+      float scale[2][2];
+      weigh_block(scores, sums, scale);
+      join_totals(sums);
+      pack_weights(weights, scores);
+    }
+    __syncwarp(); /* nobody needs the queries */
+    if (pair < end) {
+      load_warp_queries(queries, q, head, next, parts.n);
+    } else {
+      copy_async_commit();
+    }
+    if (is_first) {
+      copy_async_wait<1>();
+      __syncthreads(); /* values are here */
+    }
+    if (!counts) break;
+    add_values(sums, weights, s);
+    store_slots(parts, sums, head, slot);
+    slot = next;
+    copy_async_wait<0>();
+    __syncwarp();
   }
-  copy_async_wait<0>();
-  __syncthreads();
-  if (!counts) return;
-  add_values(sums, scores, s);
-  store_slots(s, parts, sums, head, [&](int row) { return slot[row]; });
-}
-
-/* A warp per query and head, a lane per 4 values. grid (queries, heads in groups) */
-__global__ void __launch_bounds__(kCombineThreads)
-    combine_slots_kernel(PrefillQueries q, NsaRule rule, SelectedParts parts, const float* before) {
-  const int lane = threadIdx.x % kWarp;
-  const size_t query = blockIdx.x, head = blockIdx.y * kCombineHeads + threadIdx.x / kWarp;
-  const int32_t t = q.first + static_cast<int32_t>(blockIdx.x), own = t / kBlockRows;
-  const int32_t chosen = rule.n_selected(t) - min(own + 1, rule.initial + rule.local);
-  /* Slot i of those that have something: the chosen ones, then the forced one. */
-  const auto row_of = [&](int32_t i) {
-    return (query * parts.n + (i < chosen ? i : parts.n - 1)) * kHeads + head;
-  };
-  float top = -INFINITY, total = 0;
-  for (int32_t i = 0; i <= chosen; i++) top = fmaxf(top, parts.sums[row_of(i)].x);
-  float4 sum = {0, 0, 0, 0};
-#pragma unroll 4
-  for (int32_t i = 0; i <= chosen; i++) {
-    const float2 part = parts.sums[row_of(i)];
-    const uint2 v = *reinterpret_cast<const uint2*>(parts.values + row_of(i) * kValue + lane * 4);
-    const float w = exp2f(part.x - top);
-    total = fmaf(w, part.y, total);
-    sum = {fmaf(w, bf16_value(v.x & 0xffff), sum.x), fmaf(w, bf16_value(v.x >> 16), sum.y),
-           fmaf(w, bf16_value(v.y & 0xffff), sum.z), fmaf(w, bf16_value(v.y >> 16), sum.w)};
-  }
-  const size_t row = query * kHeads + head, at = row * kValue + lane * 4;
-  const float scale = 1.0f / (1.0f + expf(-q.gates[row * 3 + 1])) / total;
-  const float4 other = *reinterpret_cast<const float4*>(before + at);
-  *reinterpret_cast<uint2*>(q.out + at) = {
-      pack_bf16(fmaf(scale, sum.x, other.x), fmaf(scale, sum.y, other.y)),
-      pack_bf16(fmaf(scale, sum.z, other.z), fmaf(scale, sum.w, other.w))};
 }
 
 }  // namespace
@@ -81,12 +105,6 @@ void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const Exp
                          const ChosenPairs& pairs, const SelectedParts& parts) {
   launch(stream, "attend_pairs", {{pairs.most_tiles, kHeads}, kQueryThreads, kExpandedShared},
          attend_pairs_kernel, q, rows, pairs, parts);
-}
-
-void launch_combine_slots(cudaStream_t stream, const PrefillQueries& q, const NsaRule& rule,
-                          const SelectedParts& parts, const float* sums) {
-  launch(stream, "combine_slots", {{q.end - q.first, kHeads / kCombineHeads}, kCombineThreads},
-         combine_slots_kernel, q, rule, parts, sums);
 }
 
 }  // namespace ek::cuda

@@ -11,8 +11,10 @@
 
 namespace ek::cuda {
 
-/* In device memory. A sequence's i-th 64 tokens lie in cache block blocks[i]; its pooled row i lies in the
- * block of its last token, as row (i + 1) % 4, and is key and, in its first kLatent numbers, value. */
+/* In device memory. The kernel just before a call may store the queries, the gates, and the last row and
+ * pooled row of each sequence; all else is there when it begins. A sequence's i-th 64 tokens lie in cache
+ * block blocks[i]; its pooled row i lies in the block of its last token, as row (i + 1) % 4, and is key and,
+ * in its first kLatent numbers, value. */
 struct DecodeBatch {
   int32_t n, most_blocks;      /* sequences; length of a block table */
   const int32_t* positions;    /* (n) of the new tokens, whose rows are in the cache */
@@ -34,8 +36,8 @@ struct AttendParts {
 
 /* Scores of the pooled rows, 64 in a tile, as selection needs them: relative to the tile's largest. */
 struct PooledScores {
-  float* top;   /* (n, tiles, heads) */
-  float* sum;   /* (n, tiles, heads) */
+  float* top;   /* (n, heads, tiles) */
+  float* sum;   /* (n, heads, tiles) */
   float* mass;  /* (n, tiles, 16, heads) of each 64 tokens, without what the row before the tile adds */
   float* carry; /* (n, tiles, heads) what the tile's last row adds to the next tile's first block */
   int32_t most_tiles;
@@ -75,7 +77,8 @@ class BatchAttention {
   int32_t n_, most_blocks_;
   NsaRule rule_;
   int stages_;
-  int32_t dense_parts_, pooled_parts_, selected_parts_, window_parts_;
+  int32_t dense_parts_, near_parts_, chosen_parts_; /* blocks per sequence */
+  int32_t chosen_begin_; /* first part of the chosen blocks, in a line of the cache of its own */
   DeviceMemory memory_;
   AttendParts parts_{};
   PooledScores scores_{};

@@ -71,7 +71,8 @@ __device__ WarpSeen warp_seen(const Range& range, const PrefillQueries& q, const
   return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
 }
 
-/* A lane's four queries: running maximum (times log2 e), sum, and weighted values as mma_bf16. */
+/* A lane's four queries: running maximum (times log2 e), sum (of the lane's rows until join_totals), and
+ * weighted values as mma_bf16. */
 struct QuerySums {
   float top[2][2], total[2][2];
   float out[2][kValue / 8][4];
@@ -93,52 +94,58 @@ __device__ inline void clear(QuerySums& sums) {
 /* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
 using BlockScores = float[2][kBlockRows / 8][4];
 
-/* Begins to copy a tile's queries of one head; row_of(i): which of the run, negative for none, which becomes
- * zeros. */
-template <class RowOf>
-__device__ void load_query_rows(const ExpandedShared& s, const PrefillQueries& q, int head, RowOf&& row_of) {
+/* Begins to copy the tile's queries of its head; those outside of the run become zeros. */
+__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
   constexpr int kChunks = kKeyWidth / 8;
   for (int i = threadIdx.x; i < kTileQueries * kChunks; i += kQueryThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
-    const int32_t own = row_of(row);
-    const size_t r = own < 0 ? 0 : own;
+    const int32_t position = tile.at + row;
+    const bool is_new = position >= q.first && position < q.end;
+    const size_t own = is_new ? position - q.first : 0;
     copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
-                  q.query + (r * kHeads + head) * kKeyWidth + chunk * 8, own >= 0);
+                  q.query + (own * kHeads + tile.head) * kKeyWidth + chunk * 8, is_new);
   }
 }
 
-/* The same of the tile's positions; those outside of the run become zeros. */
-__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
-  load_query_rows(s, q, tile.head, [&](int row) {
-    const int32_t position = tile.at + row;
-    return position < q.end ? position - q.first : -1;
-  });
-}
+/* Where the rows of a block lie in shared memory. place(row) is a permutation of the bits of a number below
+ * 64; row(n, lane): which row has column 2 * (lane % 4) of the n-th matrix of 8, the next one the column
+ * behind. */
+struct RowsInOrder {
+  static constexpr EK_HD int place(int row) { return row; }
+  static __device__ int row(int n, int lane) { return n * 8 + lane % 4 * 2; }
+};
+/* A lane has rows 0 and 1 of every fourth four rows in one matrix, and rows 2 and 3 in the next. */
+struct RowsByFours {
+  static constexpr EK_HD int place(int row) { return (row & 49) | (row & 2) << 2 | (row & 12) >> 1; }
+  static __device__ int row(int n, int lane) { return n / 2 * 16 + lane % 4 * 4 + n % 2 * 2; }
+};
 
 /* Begins to copy 64 rows of Chunks times 8 numbers from row `at` of `from` on; those from `end` on become
  * zeros and are not read. */
-template <int Chunks, int Pitch>
+template <class Order, int Chunks, int Pitch>
 __device__ void load_block(__nv_bfloat16* to, const __nv_bfloat16* from, size_t stride, int32_t at,
                            int32_t end) {
   constexpr int kRowsAtOnce = kQueryThreads / Chunks;
   const int first = static_cast<int>(threadIdx.x) / Chunks, chunk = static_cast<int>(threadIdx.x) % Chunks;
   const __nv_bfloat16* source = from + static_cast<size_t>(at + first) * stride + chunk * 8;
-  __nv_bfloat16* place = to + first * Pitch + chunk * 8;
+  __nv_bfloat16* place = to + Order::place(first) * Pitch + chunk * 8;
 #pragma unroll
   for (int row = 0; row < kBlockRows; row += kRowsAtOnce)
-    copy_async_16(place + row * Pitch, source + row * stride, at + first + row < end);
+    copy_async_16(place + Order::place(row) * Pitch, source + row * stride, at + first + row < end);
 }
 
-__device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                                 int head) {
-  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
-  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
+template <class Order = RowsInOrder>
+__device__ void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                          int head) {
+  load_block<Order, kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
+  load_block<Order, kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
   copy_async_commit();
 }
 
-__device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                                   int head) {
-  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
+template <class Order = RowsInOrder>
+__device__ void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                            int head) {
+  load_block<Order, kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
   copy_async_commit();
 }
 
@@ -168,7 +175,7 @@ __device__ inline void score_block(BlockScores& scores, const ExpandedShared& s)
 }
 
 /* Removes scores of rows that do not count. */
-template <class Range>
+template <class Order, class Range>
 __device__ void hide_rows(BlockScores& scores, const Range& range, const PrefillQueries& q,
                           const QueryTile& tile, int32_t at) {
   const int lane = threadIdx.x % kWarp;
@@ -180,16 +187,16 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const Prefill
 #pragma unroll
     for (int n = 0; n < kBlockRows / 8; n++) {
       for (int i = 0; i < 2; i++) {
-        const int row = n * 8 + lane % 4 * 2 + i;
+        const int row = Order::row(n, lane) + i;
         if (row < begin || row >= end) scores[r / 2][n][r % 2 * 2 + i] = -INFINITY;
       }
     }
   }
 }
 
-/* Scores become weights. scale[m][r]: of what was summed before, which this applies to the sums. Once a query
- * has seen much, its maximum rarely changes. */
-__device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
+/* Scores become weights, and maximum and sum grow by them. scale[m][r]: of what was summed before; returns
+ * whether one is not 1. */
+__device__ inline bool weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
   bool changes = false;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
@@ -201,22 +208,25 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
       top = fmaxf(sums.top[m][r], top * kLog2e);
       const float base = top == -INFINITY ? 0.0f : top;
-      scale[m][r] = exp2f(sums.top[m][r] - base);
+      scale[m][r] = exp2_approx(sums.top[m][r] - base);
       changes |= scale[m][r] != 1.0f;
 #pragma unroll
       for (int n = 0; n < kBlockRows / 8; n++) {
         for (int i = 0; i < 2; i++) {
           float& v = s[m][n][2 * r + i];
-          v = exp2f(fmaf(v, kLog2e, -base));
+          v = exp2_approx(fmaf(v, kLog2e, -base));
           sum += v;
         }
       }
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
       sums.top[m][r] = top;
       sums.total[m][r] = sums.total[m][r] * scale[m][r] + sum;
     }
   }
+  return changes;
+}
+
+/* Applies the scale of what was summed before. Once a query has seen much, its maximum rarely changes. */
+__device__ inline void rescale(QuerySums& sums, bool changes, const float (&scale)[2][2]) {
   if (!__any_sync(0xffffffffu, changes)) return;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
@@ -227,22 +237,43 @@ __device__ inline void weigh_block(BlockScores& s, QuerySums& sums, float (&scal
   }
 }
 
-__device__ inline void add_values(QuerySums& sums, const BlockScores& weights, const ExpandedShared& s) {
+/* Sums of a query's rows from those of its four lanes. */
+__device__ inline void join_totals(QuerySums& sums) {
+  for (int m = 0; m < 2; m++) {
+    for (int r = 0; r < 2; r++) {
+      float& total = sums.total[m][r];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
+    }
+  }
+}
+
+/* Weights in bf16, of 16 rows each as left matrices: half of the registers while the next keys are asked for.
+ */
+using PackedWeights = uint32_t[kBlockRows / 16][2][4];
+
+__device__ inline void pack_weights(PackedWeights& p, const BlockScores& weights) {
+#pragma unroll
+  for (int k = 0; k < kBlockRows / 16; k++) {
+    for (int m = 0; m < 2; m++) {
+      for (int i = 0; i < 4; i++)
+        p[k][m][i] =
+            pack_bf16(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+    }
+  }
+}
+
+__device__ inline void add_values(QuerySums& sums, const PackedWeights& p, const ExpandedShared& s) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int k = 0; k < kBlockRows / 16; k++) {
-    uint32_t p[2][4];
-    for (int m = 0; m < 2; m++) {
-      for (int i = 0; i < 4; i++)
-        p[m][i] = pack_bf16(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
-    }
 #pragma unroll
     for (int n = 0; n < kValue / 8; n += 2) {
       uint32_t b[4];
       load_right_transposed<kValuesPitch>(b, s.value, n * 8, k * 16, lane);
       for (int m = 0; m < 2; m++) {
-        mma_bf16(sums.out[m][n], p[m][0], p[m][1], p[m][2], p[m][3], b[0], b[1]);
-        mma_bf16(sums.out[m][n + 1], p[m][0], p[m][1], p[m][2], p[m][3], b[2], b[3]);
+        mma_bf16(sums.out[m][n], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[0], b[1]);
+        mma_bf16(sums.out[m][n + 1], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[2], b[3]);
       }
     }
   }
@@ -259,64 +290,35 @@ struct BlocksInOrder {
 
 /* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
  * scale): called for each block that the warp does not leave out, before the values are added. */
-template <class Blocks, class Range, class Weighed>
+template <class Order = RowsInOrder, class Blocks, class Range, class Weighed>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
                               int32_t n, int32_t n_rows, const PrefillQueries& q, const QueryTile& tile,
                               const Range& range, QuerySums& sums, Weighed&& weighed) {
   const WarpSeen warp = warp_seen(range, q, tile);
-  if (n > 0) load_keys(s, rows, blocks.at(0), n_rows, tile.head);
+  if (n > 0) load_keys<Order>(s, rows, blocks.at(0), n_rows, tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
     const int32_t at = blocks.at(entry);
     const bool counts =
         blocks.counts(entry, tile.warp_at() / kBlockRows) && at < warp.last && at + kBlockRows > warp.first;
     copy_async_wait<0>();
     __syncthreads(); /* keys are here, and nobody needs the values before */
-    load_values(s, rows, at, n_rows, tile.head);
-    BlockScores scores;
+    load_values<Order>(s, rows, at, n_rows, tile.head);
+    PackedWeights weights;
     if (counts) {
+      BlockScores scores;
       score_block(scores, s);
-      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
+      if (at < warp.from || at + kBlockRows > warp.to) hide_rows<Order>(scores, range, q, tile, at);
       float scale[2][2];
-      weigh_block(scores, sums, scale);
+      rescale(sums, weigh_block(scores, sums, scale), scale);
       weighed(entry, scores, scale);
+      pack_weights(weights, scores);
     }
     copy_async_wait<0>();
     __syncthreads(); /* values are here, and nobody needs the keys */
-    if (entry + 1 < n) load_keys(s, rows, blocks.at(entry + 1), n_rows, tile.head);
-    if (counts) add_values(sums, scores, s);
+    if (entry + 1 < n) load_keys<Order>(s, rows, blocks.at(entry + 1), n_rows, tile.head);
+    if (counts) add_values(sums, weights, s);
   }
-}
-
-/* Stores the sums of a tile's queries; slot_of(row): of a query of the tile, negative for none. Goes through
- * the warp's own rows of the queries in shared memory, which are not needed any more. */
-template <class SlotOf>
-__device__ void store_slots(const ExpandedShared& s, const SelectedParts& parts, const QuerySums& sums,
-                            int head, SlotOf&& slot_of) {
-  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpQueries;
-  __syncwarp();
-#pragma unroll
-  for (int r = 0; r < 4; r++) {
-    const int row = first + r * 8 + lane / 4;
-    const int32_t slot = slot_of(row);
-#pragma unroll
-    for (int n = 0; n < kValue / 8; n++)
-      *reinterpret_cast<uint32_t*>(s.query + row * kExpandedPitch + n * 8 + lane % 4 * 2) =
-          pack_bf16(sums.out[r / 2][n][r % 2 * 2], sums.out[r / 2][n][r % 2 * 2 + 1]);
-    if (slot >= 0 && lane % 4 == 0)
-      parts.sums[static_cast<size_t>(slot) * kHeads + head] = {sums.top[r / 2][r % 2],
-                                                               sums.total[r / 2][r % 2]};
-  }
-  __syncwarp();
-  constexpr int kChunks = kValue / 8;
-#pragma unroll 4
-  for (int i = lane; i < kWarpQueries * kChunks; i += kWarp) {
-    const int row = first + i / kChunks, chunk = i % kChunks;
-    const int32_t slot = slot_of(row);
-    if (slot < 0) continue;
-    *reinterpret_cast<uint4*>(parts.values + (static_cast<size_t>(slot) * kHeads + head) * kValue +
-                              chunk * 8) =
-        *reinterpret_cast<const uint4*>(s.query + row * kExpandedPitch + chunk * 8);
-  }
+  join_totals(sums);
 }
 
 }  // namespace ek::cuda

@@ -1,52 +1,10 @@
 /* The kernels of PrefillAttention: a block per head and tile of 128 queries. Tiles of a head come next to
  * each other, so that its keys and values stay in L2; the last tiles have the most rows and come first. */
-#include "expanded.cuh"
-#include "prefill_kernels.h"
+#include "queries.cuh"
 
 namespace ek::cuda {
 
 namespace {
-
-__device__ QueryTile query_tile(const PrefillQueries& q) {
-  const int32_t from_end = blockIdx.x;
-  return {((q.end - 1) / kTileQueries - from_end) * kTileQueries, static_cast<int32_t>(blockIdx.y)};
-}
-
-__device__ bool is_new(const PrefillQueries& q, int32_t position) {
-  return position >= q.first && position < q.end;
-}
-
-/* The last query of the tile. */
-__device__ int32_t last_of(const PrefillQueries& q, const QueryTile& tile) {
-  return min(q.end, tile.at + kTileQueries) - 1;
-}
-
-__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-/* Weight of a branch of the lane's query r; 0 where it saw nothing. */
-__device__ float gate_over_total(const PrefillQueries& q, const QueryTile& tile, const QuerySums& sums, int r,
-                                 int branch) {
-  const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
-  const float total = sums.total[r / 2][r % 2];
-  return total == 0 ? 0.0f : sigmoid(q.gates[row * 3 + branch]) / total;
-}
-
-/* Calls store(r, element, first, second) for each pair of weighted values of the lane, times factor(r).
- * element: of (n, heads, value). */
-template <class Factor, class Store>
-__device__ void for_each_pair(const PrefillQueries& q, const QueryTile& tile, const QuerySums& sums,
-                              Factor&& factor, Store&& store) {
-  for (int r = 0; r < 4; r++) {
-    const int32_t position = tile.position(r);
-    if (!is_new(q, position)) continue;
-    const float f = factor(r);
-    const size_t at =
-        (static_cast<size_t>(position - q.first) * kHeads + tile.head) * kValue + threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int n = 0; n < kValue / 8; n++)
-      store(at + n * 8, f * sums.out[r / 2][n][r % 2 * 2], f * sums.out[r / 2][n][r % 2 * 2 + 1]);
-  }
-}
 
 /* grid (tiles, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
@@ -59,47 +17,47 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   attend_blocks(s, rows, BlocksInOrder{0}, last_of(q, tile) / kBlockRows + 1, q.end, q, tile, RowsBefore{},
                 sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
   for_each_pair(
-      q, tile, sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
-      [&](size_t at, float first, float second) {
-        *reinterpret_cast<uint32_t*>(q.out + at) = pack_bf16(first, second);
+      sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
+      [&](int r, int i, float first, float second) {
+        if (__nv_bfloat16* to = out_of(q, tile, r))
+          *reinterpret_cast<uint32_t*>(to + i * 8) = pack_bf16(first, second);
       });
 }
 
 /* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, …, for the lane's four
- * queries. A block has twice its rows 0 to 2, its row 3, and the row before it: lane 1 of four ends up with
- * the even blocks, lane 3 with the odd ones. carry: the row before the tile, in lane 1. */
+ * queries. A block has twice its rows 0 to 2, its row 3, and the row before it. The lane has every fourth
+ * block. carry: the row before the tile, in lane 0 of four. */
 __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
                            int32_t entry, const BlockScores& p, const QuerySums& sums,
                            const float (&scale)[2][2], float (&carry)[4], int32_t part_first) {
-  const int lane = threadIdx.x % 4;
+  const int lane = threadIdx.x % kWarp;
+  const ptrdiff_t step = ptrdiff_t{8} * kHeads * to.most_tiles; /* to the lane's next query */
+  const ptrdiff_t first =
+      (static_cast<ptrdiff_t>(tile.position(0) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
   for (int r = 0; r < 4; r++) {
-    float mass[8], before = carry[r] * scale[r / 2][r % 2];
+    const int m = r / 2, i = r % 2 * 2;
+    float mass[4], before = carry[r] * scale[m][r % 2];
 #pragma unroll
-    for (int n = 0; n < 8; n++) {
-      const float first = p[r / 2][n][r % 2 * 2], second = p[r / 2][n][r % 2 * 2 + 1];
-      const float own = 2 * first + (lane % 2 == 0 ? 2 : 1) * second;
-      const float both = own + __shfl_xor_sync(0xffffffffu, own, 1);
-      const float other = __shfl_xor_sync(0xffffffffu, second, 2);
-      mass[n] = both + (lane == 1 ? before : other);
+    for (int k = 0; k < 4; k++) {
+      const float last = p[m][2 * k + 1][i + 1];
+      const float other = __shfl_sync(0xffffffffu, last, (lane & 28) | (lane + 3) % 4);
+      mass[k] = 2 * (p[m][2 * k][i] + p[m][2 * k][i + 1] + p[m][2 * k + 1][i]) + last +
+                (lane % 4 == 0 ? before : other);
       before = other;
     }
     carry[r] = before;
     if (!is_new(q, tile.position(r))) continue;
-    const size_t row =
-        (static_cast<size_t>(tile.position(r) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
-    if (lane == 0) to.base[row] = sums.top[r / 2][r % 2] == -INFINITY ? 0.0f : sums.top[r / 2][r % 2];
-    if (lane % 2 == 0) continue;
-    float4* at = reinterpret_cast<float4*>(to.mass + row * 16 + lane / 2 * 8);
-    at[0] = {mass[0], mass[1], mass[2], mass[3]};
-    at[1] = {mass[4], mass[5], mass[6], mass[7]};
+    const ptrdiff_t row = first + r * step;
+    if (lane % 4 == 0) to.base[row] = sums.top[m][r % 2] == -INFINITY ? 0.0f : sums.top[m][r % 2];
+    *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0], mass[1], mass[2], mass[3]};
   }
 }
 
-/* sums = gated pooled branch; and the masses of blocks. q: a part of the run, whose queries, gates and sums
- * begin with its own. grid (tiles, heads) */
+/* Saves the gated pooled branch, and stores the masses of blocks. q: a part of the run, whose queries, gates
+ * and saved values begin with its own. grid (tiles, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
-    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, float* out) {
+    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, float2* saved) {
   const ExpandedShared s = expanded_shared();
   const QueryTile tile = query_tile(q);
   const int32_t n_rows = pooled_visible(last_of(q, tile));
@@ -107,74 +65,24 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   QuerySums sums;
   clear(sums);
   float carry[4] = {};
-  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
-                PooledBefore{}, sums, [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
-                  store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
-                });
+  attend_blocks<RowsByFours>(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q,
+                             tile, PooledBefore{}, sums,
+                             [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
+                               store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
+                             });
   for (int r = 0; r < 4; r++) {
     if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
     const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
     mass.top[row] = sums.top[r / 2][r % 2];
     mass.total[row] = sums.total[r / 2][r % 2];
   }
+  float2* to = saved_of(saved, q, tile);
   for_each_pair(
-      q, tile, sums, [&](int r) { return gate_over_total(q, tile, sums, r, 0); },
-      [&](size_t at, float first, float second) {
-        *reinterpret_cast<float2*>(out + at) = {first, second};
+      sums, [&](int r) { return gate_over_total(q, tile, sums, r, 0); },
+      [&](int r, int i, float first, float second) {
+        to[saved_at(r, i)] = {first, second};
       });
 }
-
-/* The forced blocks of a tile's queries: the first ones, and from `first_local` on those in order. */
-struct ForcedBlocks {
-  NsaRule rule;
-  int32_t first_local;
-
-  __device__ int32_t block(int32_t entry) const {
-    return entry < rule.initial ? entry : max(rule.initial, first_local) + entry - rule.initial;
-  }
-  __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
-  __device__ bool counts(int32_t entry, int32_t own) const { return rule.is_forced(block(entry), own); }
-};
-
-/* sums += the gated window. grid (tiles, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2)
-    window_prefill_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, float* before) {
-  const ExpandedShared s = expanded_shared();
-  const QueryTile tile = query_tile(q);
-  load_queries(s, q, tile);
-  const int32_t last = last_of(q, tile), first = rule.window_begin(max(tile.at, q.first)) / kBlockRows;
-  QuerySums sums;
-  clear(sums);
-  attend_blocks(s, rows, BlocksInOrder{first}, last / kBlockRows - first + 1, last + 1, q, tile,
-                WindowBefore{rule}, sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
-  for_each_pair(
-      q, tile, sums, [&](int r) { return gate_over_total(q, tile, sums, r, 2); },
-      [&](size_t at, float a, float b) {
-        float2* to = reinterpret_cast<float2*>(before + at);
-        *to = {to->x + a, to->y + b};
-      });
-}
-
-/* The slot of the forced blocks, the last of each query. q: a group. grid (tiles, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2)
-    forced_prefill_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, SelectedParts parts) {
-  const ExpandedShared s = expanded_shared();
-  const QueryTile tile = query_tile(q);
-  load_queries(s, q, tile);
-  const int32_t last = last_of(q, tile), own = last / kBlockRows;
-  const ForcedBlocks blocks{rule, max(tile.at, q.first) / kBlockRows - rule.local + 1};
-  const int32_t n = min(rule.initial, own + 1) + max(0, own - max(rule.initial, blocks.first_local) + 1);
-  QuerySums sums;
-  clear(sums);
-  attend_blocks(s, rows, blocks, n, last + 1, q, tile, RowsBefore{}, sums,
-                [](int32_t, const BlockScores&, const float(&)[2][2]) {});
-  store_slots(s, parts, sums, tile.head, [&](int row) {
-    const int32_t position = tile.at + row;
-    return position >= q.first && position < q.end ? (position - q.first + 1) * parts.n - 1 : -1;
-  });
-}
-
-int32_t n_tiles_of(int32_t first, int32_t end) { return (end - 1) / kTileQueries - first / kTileQueries + 1; }
 
 /* The queries [first, end) of a run. */
 PrefillQueries part_of(const PrefillQueries& q, int32_t first, int32_t end) {
@@ -203,14 +111,17 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   const size_t in_group = static_cast<size_t>(std::min(group, most_queries));
   const size_t pooled_tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
   const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
-  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local), slots = chosen + 1;
-  const size_t tiles = in_group * chosen / kTileQueries + n_blocks + 1;
+  const size_t slots = selected - static_cast<size_t>(rule.initial + rule.local);
+  const size_t tiles = in_group * slots / kPairTile + n_blocks + 1;
+  /* A run may begin and end inside of tiles. */
+  const size_t n_saved =
+      static_cast<size_t>(ceil_div(most_queries, kTileQueries) + 1) * kHeads * kSavedPairs * 2;
   b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
   b_->parts.n = static_cast<int32_t>(slots);
   b_->pairs.most_tiles = static_cast<int32_t>(tiles);
   constexpr size_t kWord = sizeof(float);
-  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + n * kHeads * kValue +
-                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
+  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + n_saved +
+                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * slots + 2 * n_blocks +
                        3 * tiles + 1;
   b_->memory = DeviceMemory(words * kWord);
   float* at = b_->memory.as<float>();
@@ -218,13 +129,13 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   const auto integers = [&](size_t count) { return reinterpret_cast<int32_t*>(take(count)); };
   b_->parts.values = reinterpret_cast<__nv_bfloat16*>(take(in_group * slots * kHeads * kValue / 2));
   b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
-  b_->sums = take(n * kHeads * kValue);
+  b_->saved = reinterpret_cast<float2*>(take(n_saved));
   b_->mass.mass = take(in_part * pooled_tiles * 16);
   b_->mass.base = take(in_part * pooled_tiles);
   b_->mass.top = take(in_part);
   b_->mass.total = take(in_part);
   b_->lists = integers(n * selected);
-  b_->pairs.pair = integers(in_group * chosen);
+  b_->pairs.pair = integers(in_group * slots);
   b_->pairs.count = integers(n_blocks);
   b_->pairs.cursor = integers(n_blocks);
   b_->pairs.tile_block = integers(tiles);
@@ -249,22 +160,24 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
   mark("dense");
 }
 
+float2* PrefillAttention::saved_from(const PrefillQueries& q, int32_t first) const {
+  const int32_t tile = first / kTileQueries - q.first / kTileQueries;
+  return b_->saved + static_cast<size_t>(tile) * kHeads * kSavedPairs;
+}
+
 void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
                                     int32_t end) const {
   const PrefillQueries group = part_of(q, first, end);
   const size_t skipped = static_cast<size_t>(first - q.first);
   const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
-  if (b_->parts.n > 1) {
+  if (b_->parts.n > 0) {
     launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
     mark("pair");
     launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
     mark("chosen");
   }
-  launch(device_.stream, "forced_prefill", {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared},
-         forced_prefill_kernel, group, rows, rule_, b_->parts);
-  mark("forced");
-  launch_combine_slots(device_.stream, group, rule_, b_->parts, b_->sums + skipped * kHeads * kValue);
-  mark("combine");
+  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, saved_from(q, first));
+  mark("near");
 }
 
 void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
@@ -276,17 +189,13 @@ void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
     const size_t skipped = static_cast<size_t>(first - q.first);
     launch(device_.stream, "pooled_prefill",
            {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
-           pooled, b_->mass, b_->sums + skipped * kHeads * kValue);
+           pooled, b_->mass, saved_from(q, first));
     mark("pooled");
     launch_select_queries(device_.stream, b_->mass, rule_, first, end,
                           b_->lists + skipped * static_cast<size_t>(rule_.selected));
     mark("select");
     first = end;
   }
-  launch(device_.stream, "window_prefill",
-         {{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared}, window_prefill_kernel, q,
-         rows, rule_, b_->sums);
-  mark("window");
   for (int32_t first = q.first; first < q.end;) {
     const int32_t end = std::min(q.end, first - first % kTileQueries + group_);
     attend_group(q, rows, first, end);

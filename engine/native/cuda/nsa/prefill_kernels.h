@@ -8,12 +8,15 @@ namespace ek::cuda {
 /* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile. */
 struct PooledMass {
   float*
-      mass; /* (n, heads, tiles, 2, 8) of block 2 i + u of the tile at [u][i], relative to the tile's base */
+      mass; /* (n, heads, tiles, 4, 4) of block 4 i + u of the tile at [u][i], relative to the tile's base */
   float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
   float* top;   /* (n, heads) the same of the sum of all rows */
   float* total; /* (n, heads) that sum */
   int32_t most_tiles;
 };
+
+/* Pairs of one block that a block of the grid has at most: its warps go through them by 32. */
+constexpr int kPairTile = 512;
 
 /* Of the queries of a group, which ones chose each block: those blocks that compete, so that all of a block's
  * rows count for all of its queries. A pair is the slot of a query and block in SelectedParts. */
@@ -21,27 +24,35 @@ struct ChosenPairs {
   int32_t* count;  /* (blocks) pairs */
   int32_t* cursor; /* (blocks) place of the next pair */
   int32_t* pair;   /* (n * chosen) by block */
-  /* Tiles of at most kTileQueries pairs of one block. */
+  /* Tiles of at most kPairTile pairs of one block. */
   int32_t *tile_block, *tile_first, *tile_end; /* (most_tiles) */
   int32_t* n_tiles;
   int32_t most_tiles;
 };
 
-/* A query's selected branch in slots: one for each block that it chose, then one for the forced ones. */
+/* What a query has of each block that it chose, in a slot of its own. The values of a slot lie in the order
+ * of the lanes that have them: column 32 i + 8 n + 2 t + u at 32 i + 8 t + 2 n + u (n and t from 0 to 3). */
 struct SelectedParts {
   __nv_bfloat16* values; /* (n, slots, heads, value) weighted sums */
   float2* sums;          /* (n, slots, heads) log2 of what they are relative to, and the sum of weights */
   int32_t n;             /* slots of a query */
 };
 
+/* Pairs of values that a tile of queries has of a head. */
+constexpr size_t kSavedPairs = static_cast<size_t>(kTileQueries) * kValue / 2;
+
 struct PrefillBuffers {
   DeviceMemory memory;
   PooledMass mass;
   ChosenPairs pairs;
   SelectedParts parts;
-  float* sums;    /* (n, heads, value) of the pooled branch and the window, gated */
+  float2* saved;  /* (tiles, heads, kSavedPairs) of the pooled branch, then of the selected one too, gated */
   int32_t* lists; /* (n, selected) */
 };
+
+inline int32_t n_tiles_of(int32_t first, int32_t end) {
+  return (end - 1) / kTileQueries - first / kTileQueries + 1;
+}
 
 /* lists (n, selected) of queries [first, end), the first of them the first of mass. */
 void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
@@ -52,9 +63,10 @@ void launch_pair_blocks(cudaStream_t stream, const ChosenPairs& pairs, const Nsa
 /* The slots of all pairs. q: the group. */
 void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                          const ChosenPairs& pairs, const SelectedParts& parts);
-/* out = sums + the gated selected branch. q: the group, sums: its own. */
-void launch_combine_slots(cudaStream_t stream, const PrefillQueries& q, const NsaRule& rule,
-                          const SelectedParts& parts, const float* sums);
+/* out = what is saved + the selected branch, of the slots and the forced blocks, + the window, all gated.
+ * q: the group, saved: of its tiles; changes. */
+void launch_attend_near(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
+                        const NsaRule& rule, const SelectedParts& parts, float2* saved);
 
 }  // namespace ek::cuda
 #endif

@@ -13,6 +13,7 @@ constexpr int kHalf = kRow / 2, kHalfSteps = kHalf / 16;
 constexpr int kWarpDims = kLatent / kWarps; /* latent columns per warp */
 
 struct RowsShared {
+  __nv_bfloat16 query[kHeads * kPitch];
   float score[2][kHeads * kSPitch]; /* of both halves of the columns */
   __nv_bfloat16 weight[kHeads * kWeightPitch];
   float scale[kHeads]; /* of what was summed before this tile */
@@ -33,33 +34,43 @@ struct RowSums {
   float out[kWarpDims / 8][4] = {};
 };
 
-/* Begins to copy a tile; rows that do not count become zeros. A warp has 8 rows. */
+/* Begins to copy the queries (heads, row) of a token; the next tile ends the group of copies. */
+__device__ inline void load_rows_query(uint4* memory, const __nv_bfloat16* query) {
+  RowsShared& s = *reinterpret_cast<RowsShared*>(memory);
+  constexpr int kChunks = kRow / 8;
+  for (int i = threadIdx.x; i < kHeads * kChunks; i += kThreads)
+    copy_async_16(s.query + i / kChunks * kPitch + i % kChunks * 8, query + i * 8, true);
+}
+
+/* Begins to copy a tile but its row `left_out`; rows that do not count become zeros. A warp has 8 rows, and
+ * asks for all of their places at once. */
 template <class Source>
-__device__ void load_rows_of(__nv_bfloat16* tile, const Source& source, int32_t entry) {
-  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * 8;
+__device__ void load_rows_of(__nv_bfloat16* tile, const Source& source, int32_t entry,
+                             int32_t left_out = -1) {
+  constexpr int kWarpRows = kTileTokens / kWarps;
+  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpRows;
   const Bounds bounds = source.bounds(entry);
-  for (int i = 0; i < 8; i++) {
-    const int row = first + i;
-    const bool valid = row >= bounds.begin && row < bounds.end;
-    const __nv_bfloat16* from = source.row(entry, valid ? row : bounds.begin);
-    for (int chunk = lane; chunk < kRow / 8; chunk += kWarp)
-      copy_async_16(tile + row * kPitch + chunk * 8, from + chunk * 8, valid);
+  const auto is_valid = [&](int row) { return row >= bounds.begin && row < bounds.end; };
+  const __nv_bfloat16* from[kWarpRows];
+#pragma unroll
+  for (int i = 0; i < kWarpRows; i++)
+    from[i] = source.row(entry, is_valid(first + i) ? first + i : bounds.begin) + lane * 8;
+  __nv_bfloat16* to = tile + first * kPitch + lane * 8;
+#pragma unroll
+  for (int i = 0; i < kWarpRows; i++) {
+    for (int chunk = 0; chunk < kRow / 8; chunk += kWarp) {
+      if (chunk + lane < kRow / 8 && first + i != left_out)
+        copy_async_16(to + i * kPitch + chunk * 8, from[i] + chunk * 8, is_valid(first + i));
+    }
   }
   copy_async_commit();
 }
 
-/* The warp's half of the queries (heads, row) as left matrices. */
-__device__ inline void load_query_half(uint32_t (&q)[kHalfSteps][4], const __nv_bfloat16* query) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, half = threadIdx.x / kWarp / 4 * kHalf;
-  const uint32_t* upper = reinterpret_cast<const uint32_t*>(query + g * kRow + half) + t;
-  const uint32_t* lower = reinterpret_cast<const uint32_t*>(query + (g + 8) * kRow + half) + t;
+/* The warp's half of the queries as left matrices. */
+__device__ inline void load_query_half(uint32_t (&q)[kHalfSteps][4], const RowsShared& s) {
+  const int lane = threadIdx.x % kWarp, half = static_cast<int>(threadIdx.x) / kWarp / 4;
 #pragma unroll
-  for (int k = 0; k < kHalfSteps; k++) {
-    q[k][0] = upper[k * 8];
-    q[k][1] = lower[k * 8];
-    q[k][2] = upper[k * 8 + 4];
-    q[k][3] = lower[k * 8 + 4];
-  }
+  for (int k = 0; k < kHalfSteps; k++) load_left<kPitch>(q[k], s.query, 0, half * kHalf + k * 16, lane);
 }
 
 /* Scores of 16 rows over half of the columns. */
@@ -138,22 +149,30 @@ __device__ inline void add_rows(const RowsShared& s, const __nv_bfloat16* tile, 
 }
 
 /* Goes through tiles [begin, end) of the source, begin < end. memory: kRowsShared bytes and `stages` tiles, 1
- * or 2. scored(entry, v): called with the scores of each tile, as of weigh_rows, by all threads. */
-template <class Source, class Scored>
-__device__ void attend_rows(uint4* memory, int stages, const __nv_bfloat16* query, int32_t begin, int32_t end,
-                            const Source& source, RowSums& sums, Scored&& scored) {
+ * or 2. The first tile but its newest row is read before ready(), behind which the rest is there; ready has
+ * begun to copy the queries. All threads call scored(entry, v) with the scores of each tile, as of
+ * weigh_rows, and added(entry) when it is summed. */
+template <class Source, class Ready, class Scored, class Added>
+__device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t end, const Source& source,
+                            RowSums& sums, Ready&& ready, Scored&& scored, Added&& added) {
   RowsShared& s = *reinterpret_cast<RowsShared*>(memory);
   __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory) + kRowsShared / sizeof(__nv_bfloat16);
   const auto tile_of = [&](int32_t entry) {
     return tiles + (entry - begin) % stages * (kTileTokens * kPitch);
   };
-  load_rows_of(tile_of(begin), source, begin);
+  const int32_t newest = source.newest(begin);
+  load_rows_of(tile_of(begin), source, begin, newest);
+  ready();
+  if (newest >= 0 && threadIdx.x < kRow / 8)
+    copy_async_16(tiles + newest * kPitch + threadIdx.x * 8, source.row(begin, newest) + threadIdx.x * 8,
+                  true);
+  copy_async_commit();
   uint32_t q[kHalfSteps][4];
-  load_query_half(q, query);
   for (int32_t entry = begin; entry < end; entry++) {
     copy_async_wait<0>();
     __syncthreads(); /* the tile is here, and nobody needs the one before */
     if (stages == 2 && entry + 1 < end) load_rows_of(tile_of(entry + 1), source, entry + 1);
+    if (entry == begin) load_query_half(q, s);
     score_half(s, q, tile_of(entry));
     __syncthreads();
     float v[4];
@@ -161,6 +180,7 @@ __device__ void attend_rows(uint4* memory, int stages, const __nv_bfloat16* quer
     scored(entry, v);
     __syncthreads();
     add_rows(s, tile_of(entry), sums);
+    added(entry);
     if (stages == 2 || entry + 1 == end) continue;
     __syncthreads();
     load_rows_of(tile_of(entry + 1), source, entry + 1);

@@ -1,6 +1,8 @@
 /* The functions of cuda/device/ptx.cuh for the CPU. */
 #ifndef EK_TESTS_EMULATION_EMULATED_PTX_H
 #define EK_TESTS_EMULATION_EMULATED_PTX_H
+#include <cmath>
+
 #include "cuda_runtime.h"
 
 namespace emulation {
@@ -78,6 +80,8 @@ template <int N>
 void copy_async_wait() {
   ::emulation::wait_for_copies(N);
 }
+
+inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
 /* Kernels of a stream run one after the other. */
 inline void allow_next_kernel() {}

@@ -1,0 +1,146 @@
+/* The parts of a sequence put together: a block per head and quarter of the latent. */
+#include "parts.cuh"
+
+namespace ek::cuda {
+
+namespace {
+
+constexpr int kColumns = 128, kLanes = kColumns / 4, kGroups = kThreads / kLanes;
+static_assert(kLatent % kColumns == 0, "whole quarters");
+
+struct CombineOp {
+  DecodeBatch b;
+  AttendParts parts;
+  NsaRule rule;
+  int32_t near_parts;
+  Share late;
+};
+
+/* Largest score and sum of some parts. */
+struct Total {
+  float top, sum;
+};
+
+/* weight[i] = of part i relative to the largest score; 0 of one without rows. One warp. */
+__device__ Total weigh_parts(const AttendParts& parts, size_t sequence, int h, const Share& range,
+                             float* weight) {
+  const int lane = threadIdx.x % kWarp;
+  const float *tops = parts.top + sequence * parts.n * kHeads + h, *sums = parts.sum + (tops - parts.top);
+  Total total{-INFINITY, 0};
+#pragma unroll 4
+  for (int32_t i = range.begin + lane; i < range.end; i += kWarp) {
+    const float top = tops[i * kHeads], sum = sums[i * kHeads];
+    total.top = fmaxf(total.top, sum == 0 ? -INFINITY : top);
+  }
+  total.top = warp_max(total.top);
+#pragma unroll 4
+  for (int32_t i = range.begin + lane; i < range.end; i += kWarp) {
+    const float top = tops[i * kHeads], sum = sums[i * kHeads];
+    weight[i] = sum == 0 ? 0.0f : expf(top - total.top);
+    total.sum += weight[i] * sum;
+  }
+  total.sum = warp_sum(total.sum);
+  return total;
+}
+
+/* sum += w times 4 columns. */
+__device__ void add_columns(float4& sum, float w, const float4& v) {
+  sum = {fmaf(w, v.x, sum.x), fmaf(w, v.y, sum.y), fmaf(w, v.z, sum.z), fmaf(w, v.w, sum.w)};
+}
+
+/* Of a part, the thread's 4 columns. */
+__device__ float4 columns_of(const float* from, int32_t part) {
+  return *reinterpret_cast<const float4*>(from + static_cast<size_t>(part) * kHeads * kLatent);
+}
+
+/* sum += factor times the weighted parts that the thread's group has, of 4 columns. */
+__device__ void add_parts(float4& sum, const float* from, const float* weight, const Share& range,
+                          float factor) {
+#pragma unroll 4
+  for (int32_t i = range.begin + static_cast<int32_t>(threadIdx.x) / kLanes; i < range.end; i += kGroups) {
+    const float w = weight[i] * factor;
+    if (w == 0) continue; /* a part without rows has no latents */
+    add_columns(sum, w, columns_of(from, i));
+  }
+}
+
+__device__ float gate_of(const DecodeBatch& b, size_t sequence, int h, int branch) {
+  return 1.0f / (1.0f + expf(-b.gates[(sequence * kHeads + h) * 3 + branch]));
+}
+
+/* grid (heads, kLatent / kColumns, sequences); shared: a weight per part. */
+__global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
+  __shared__ float4 partial[kGroups][kLanes];
+  __shared__ Total totals[4]; /* pooled, window, forced, late */
+  float* weight = dynamic_shared<float>();
+  allow_next_kernel();
+  const int h = blockIdx.x, warp = threadIdx.x / kWarp, column = threadIdx.x % kLanes;
+  const size_t sequence = blockIdx.z;
+  const int32_t column_at = blockIdx.y * kColumns + column * 4;
+  const float* from = op.parts.latents + (sequence * op.parts.n * kHeads + h) * kLatent + column_at;
+  float4 done = {0, 0, 0, 0}, selected = {0, 0, 0, 0};
+  float gate = 1;
+  if (op.near_parts > 0) {
+    const NearTiles near(op.rule, op.b.positions[sequence]);
+    if (warp < 3) {
+      const Total total = weigh_parts(op.parts, sequence, h, near.parts(warp, op.near_parts), weight);
+      if (threadIdx.x % kWarp == 0) totals[warp] = total;
+    }
+    __syncthreads();
+    gate = gate_of(op.b, sequence, h, 1);
+    for (int branch = 0; branch < 2; branch++) {
+      const float sum = totals[branch].sum;
+      if (sum != 0)
+        add_parts(done, from, weight, near.parts(branch, op.near_parts),
+                  gate_of(op.b, sequence, h, branch * 2) / sum);
+    }
+    add_parts(selected, from, weight, near.parts(2, op.near_parts), 1);
+  } else if (threadIdx.x == 0) {
+    totals[2] = {-INFINITY, 0};
+  }
+  wait_for_kernel_before();
+  /* What a thread has of the first late parts loads while they are weighed. */
+  constexpr int kEarly = 2;
+  const int32_t first_late = op.late.begin + static_cast<int32_t>(threadIdx.x) / kLanes;
+  float4 early[kEarly];
+#pragma unroll
+  for (int e = 0; e < kEarly; e++)
+    early[e] = columns_of(from, min(first_late + e * kGroups, op.late.end - 1));
+  if (warp == 0) {
+    const Total total = weigh_parts(op.parts, sequence, h, op.late, weight);
+    if (threadIdx.x == 0) totals[3] = total;
+  }
+  __syncthreads();
+  /* The late parts and the forced blocks are one branch. */
+  const float top = fmaxf(totals[2].top, totals[3].top);
+  const float forced = expf(totals[2].top - top), chosen = expf(totals[3].top - top);
+  const float factor = gate / (forced * totals[2].sum + chosen * totals[3].sum);
+  done = {fmaf(forced * factor, selected.x, done.x), fmaf(forced * factor, selected.y, done.y),
+          fmaf(forced * factor, selected.z, done.z), fmaf(forced * factor, selected.w, done.w)};
+#pragma unroll
+  for (int e = 0; e < kEarly; e++) {
+    const int32_t i = first_late + e * kGroups;
+    const float w = i < op.late.end ? weight[i] * chosen * factor : 0.0f;
+    if (w != 0) add_columns(done, w, early[e]); /* a part without rows has no latents */
+  }
+  add_parts(done, from, weight, {op.late.begin + kEarly * kGroups, op.late.end}, chosen * factor);
+  partial[threadIdx.x / kLanes][column] = done;
+  __syncthreads();
+  if (threadIdx.x >= kLanes) return;
+  for (int i = 1; i < kGroups; i++) {
+    const float4 v = partial[i][column];
+    done = {done.x + v.x, done.y + v.y, done.z + v.z, done.w + v.w};
+  }
+  *reinterpret_cast<float4*>(op.b.out + (sequence * kHeads + h) * kLatent + column_at) = done;
+}
+
+}  // namespace
+
+void launch_combine_parts(cudaStream_t stream, const DecodeBatch& b, const AttendParts& parts,
+                          const NsaRule& rule, int32_t near_parts, const Share& late) {
+  launch(stream, "combine",
+         {{kHeads, kLatent / kColumns, b.n}, kThreads, sizeof(float) * static_cast<size_t>(parts.n), true},
+         combine_parts_kernel, CombineOp{b, parts, rule, near_parts, late});
+}
+
+}  // namespace ek::cuda
