@@ -24,6 +24,9 @@ struct Blocks {
   __device__ int32_t n_window() const { return own - window + 1; }
 };
 
+/* Floats of the blocks' keys, which are read by fours. */
+EK_HD inline int32_t key_floats(int32_t n_blocks) { return (n_blocks + 3) / 4 * 4; }
+
 /* Maximum and sum of each head over all pooled rows, to statistics (2, kMostHeads). Ends in a barrier. */
 __device__ void join_statistics(float* statistics, float* shared, const Buffers& b, int32_t n_splits) {
   const int h = threadIdx.x % kMostHeads, first = threadIdx.x / kMostHeads;
@@ -67,13 +70,15 @@ __device__ float mass_of(const float* scores, const float* statistics, int32_t n
   const float s[kMostHeads] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
   float sum = 0;
   for (int h = 0; h < kMostHeads; h++) {
+    if (h >= n_heads) break;
     const float p = expf(s[h] - statistics[h]) * statistics[kMostHeads + h];
-    if (h < n_heads) sum += p < FLT_MIN ? 0.0f : p;
+    sum += p < FLT_MIN ? 0.0f : p;
   }
   return sum;
 }
 
-/* Sets bit j of mask for each selected block. key: a float per block. Ends in a barrier. */
+/* Sets bit j of mask for each selected block. key: a float per block, and three more. Ends in a
+ * barrier. */
 __device__ void select(uint32_t* mask, float* key, const float* statistics, const Buffers& b, const Shape& s,
                        const Blocks& of, int32_t visible) {
   constexpr int kPerBlock = EK_KV_BLOCK / kPoolStride;
@@ -88,12 +93,20 @@ __device__ void select(uint32_t* mask, float* key, const float* statistics, cons
     const bool forced = j < s.init_blocks || j > of.own - s.local_blocks;
     key[j] = forced ? INFINITY : isnan(sum) ? -INFINITY : sum;
   }
+  const int32_t n_padded = (of.own + 4) / 4 * 4;
+  if (static_cast<int32_t>(threadIdx.x) < n_padded - of.own - 1) key[of.own + 1 + threadIdx.x] = -INFINITY;
   __syncthreads();
   for (int32_t first = 0; first <= of.own; first += kThreads) {
     const int32_t j = first + threadIdx.x;
     int32_t rank = 0;
     const float own = j <= of.own ? key[j] : 0.0f;
-    for (int32_t k = 0; k <= of.own; k++) rank += key[k] > own || (key[k] == own && k < j) ? 1 : 0;
+    if (j / kWarp * kWarp <= of.own) { /* a warp behind the last block has nothing to rank */
+      for (int32_t k = 0; k < n_padded; k += 4) {
+        const float4 four = *reinterpret_cast<const float4*>(key + k);
+        const float other[4] = {four.x, four.y, four.z, four.w};
+        for (int i = 0; i < 4; i++) rank += other[i] > own || (other[i] == own && k + i < j) ? 1 : 0;
+      }
+    }
     const uint32_t word = __ballot_sync(0xffffffffu, j <= of.own && rank < of.n_selected);
     if (threadIdx.x % kWarp == 0 && j <= of.own) mask[j / 32] = word;
   }
@@ -148,7 +161,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(Buffers b, Shape s, in
   __shared__ float statistics[2 * kMostHeads];
   Tile& tile = *dynamic_shared<Tile>();
   float* key = reinterpret_cast<float*>(&tile + 1);
-  uint32_t* mask = reinterpret_cast<uint32_t*>(key + s.n_blocks);
+  uint32_t* mask = reinterpret_cast<uint32_t*>(key + key_floats(s.n_blocks));
   allow_next_kernel();
   /* pooled has begun, so project has: state and rows of the step before are there. */
   const int32_t t = b.state->position, split = blockIdx.x, entry = split / kTilesPerBlock,
@@ -196,7 +209,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(Buffers b, Shape s, in
 }  // namespace
 
 void launch_attend(const Step& s, int32_t layer_index) {
-  const size_t n = static_cast<size_t>(s.shape.n_blocks);
+  const size_t n = static_cast<size_t>(key_floats(s.shape.n_blocks));
   const size_t shared = sizeof(Tile) + n * sizeof(float) + (n + 31) / 32 * sizeof(uint32_t);
   s.run("attend", s.shape.most_union() * kTilesPerBlock, shared, attend_kernel, s.b, s.shape, layer_index);
 }

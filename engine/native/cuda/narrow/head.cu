@@ -27,7 +27,6 @@ __device__ void begin_step(const Buffers& b, const WeightView& embedding, int32_
 template <ek_type F>
 __global__ void __launch_bounds__(kThreads)
     begin_kernel(Buffers b, WeightView embedding, int32_t token, int32_t position) {
-  wait_for_kernel_before();
   begin_step<F>(b, embedding, token, position);
 }
 
@@ -91,7 +90,7 @@ __global__ void __launch_bounds__(kThreads) next_kernel(Buffers b, WeightView em
 
 void launch_begin(const Step& s, const WeightView& embedding, int32_t token, int32_t position) {
   for_narrow_type(embedding.type, [&]<ek_type F>() {
-    s.run("begin", 1, 0, begin_kernel<F>, s.b, embedding, token, position);
+    launch(s.stream, "begin", {1, kThreads}, begin_kernel<F>, s.b, embedding, token, position);
   });
 }
 
