@@ -191,9 +191,9 @@ ek_status ek_argmax(ek_context* ctx, const ek_buffer* logits, int32_t n_rows, in
 
 /* ---- whole models ----
  * Where a device has fused kernels for a kind of model, a step is one call instead of hundreds of ops. Today:
- * EK_CUDA, and models of DeepSeek-Coder-V2-Lite's kind and of tidepool-mini's (docs/kernels.md). Every call answers EK_ERR_ARG, and
- * says what was expected and what was found, where a device, a shape or a type has no such kernels; the ops
- * above are then the way. */
+ * EK_CUDA, and models of DeepSeek-Coder-V2-Lite's kind and of tidepool-mini's (docs/kernels.md). Every call
+ * answers EK_ERR_ARG, and says what was expected and what was found, where a device, a shape or a type has no
+ * such kernels; the ops above are then the way. */
 
 /* Native sparse attention, as in ek_kv_params and ek_nsa_params; cmp_len 0: none. */
 typedef struct {
@@ -208,8 +208,8 @@ typedef struct {
   int32_t n_heads, nope_dim, rope_dim, v_dim, latent_dim;
   int32_t dense_ff;
   int32_t n_experts, top_k, ff, shared_ff; /* of one expert; of the shared ones together */
-  /* As in ek_moe_params. Softmax over all experts, not normalised and not scaled, has kernels, and with native
-   * sparse attention sigmoid over all experts. */
+  /* As in ek_moe_params. Softmax over all experts, not normalised and not scaled, has kernels, and with
+   * native sparse attention sigmoid over all experts. */
   int32_t score_func, n_groups, top_groups, normalize;
   float scale;
   float eps, softmax_scale;
