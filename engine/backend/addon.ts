@@ -241,14 +241,14 @@ export interface NativeAddon {
     numbers: Float32Array,
     invFreq: Float32Array,
   ): { cacheBytes: number; workspaceBytes: number };
-  /** weights: embedding, head, and 12 of each layer; norms: the last one, and 3 of each layer; as ek_model_layer. */
+  /** weights: embedding, head, and 14 of each layer; vectors: the last norm, and 7 of each layer; as ek_model_layer. */
   modelCreate(
     ctx: ContextHandle,
     integers: Int32Array,
     numbers: Float32Array,
     invFreq: Float32Array,
     weights: readonly (WeightHandle | null)[],
-    norms: readonly BufferHandle[],
+    vectors: readonly (BufferHandle | null)[],
   ): ModelHandle;
   modelCreateRandom(
     ctx: ContextHandle,

@@ -30,11 +30,8 @@ export class FusedModels {
   create(params: FusedModelParams, weights: FusedModelWeights): ModelHandle {
     const { embedding, head, norm, layers } = weights;
     const matrices = [embedding, head, ...layers.flatMap(matricesOf)];
-    const norms = [
-      norm,
-      ...layers.flatMap(({ attnNorm, kvNorm, ffnNorm }) => [attnNorm, kvNorm, ffnNorm]),
-    ];
-    return guard(() => this.#addon.modelCreate(this.#ctx, ...described(params), matrices, norms));
+    const vectors = [norm, ...layers.flatMap(vectorsOf)];
+    return guard(() => this.#addon.modelCreate(this.#ctx, ...described(params), matrices, vectors));
   }
 
   /** The same with random weights made on the device, for measurements. */
@@ -71,17 +68,28 @@ function described(p: FusedModelParams): [Int32Array, Float32Array, Float32Array
     ...[p.denseFf, p.nExperts, p.topK, p.ff, p.sharedFf],
     ...[p.scoreFunc, p.nGroups, p.topGroups, Number(p.normalize)],
     ...[p.nBlocks, p.chunk],
+    ...[p.sparse?.cmpLen ?? 0, p.sparse?.cmpStride ?? 0, p.sparse?.selectN ?? 0],
+    ...[p.sparse?.window ?? 0, p.sparse?.initBlocks ?? 0, p.sparse?.localBlocks ?? 0],
   ];
   const numbers = [p.scale, p.eps, p.softmaxScale];
   return [Int32Array.from(integers), Float32Array.from(numbers), p.invFreq];
 }
 
 /** In the order of ek_model_layer. */
-function matricesOf({ q, kvA, kB, vB, out, experts, shared }: FusedLayerWeights) {
+function matricesOf({ q, kvA, latent, out, experts, shared }: FusedLayerWeights) {
+  const dense = latent.kind === "dense" ? [latent.kB, latent.vB] : [null, null];
+  const sparse = latent.kind === "sparse" ? [latent.kvB, latent.gate] : [null, null];
   const routed = [experts?.router, experts?.gate, experts?.up, experts?.down];
   return [
-    ...[q, kvA, kB, vB, out],
+    ...[q, kvA, ...dense, out],
     ...routed.map((weight) => weight ?? null),
-    ...[shared.gate, shared.up, shared.down],
+    ...[shared.gate, shared.up, shared.down, ...sparse],
   ];
+}
+
+/** In the order of ek_model_layer. */
+function vectorsOf({ attnNorm, kvNorm, ffnNorm, latent, experts }: FusedLayerWeights) {
+  const sparse =
+    latent.kind === "sparse" ? [latent.gateBias, latent.phi.k, latent.phi.v] : [null, null, null];
+  return [attnNorm, kvNorm, ffnNorm, ...sparse, experts?.routerBias ?? null];
 }

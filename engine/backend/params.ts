@@ -94,6 +94,16 @@ export interface NsaParams extends MlaParams {
   localBlocks: number;
 }
 
+/** Native sparse attention: ek_model_sparse. */
+export interface FusedSparseParams {
+  cmpLen: number;
+  cmpStride: number;
+  selectN: number;
+  window: number;
+  initBlocks: number;
+  localBlocks: number;
+}
+
 /** Everything that decides whether fused kernels compute a model, and what it takes: ek_model_params. */
 export interface FusedModelParams {
   nLayers: number;
@@ -126,6 +136,35 @@ export interface FusedModelParams {
   nBlocks: number;
   /** Tokens that are read at once; longer parts of a step are cut. */
   chunk: number;
+  /** Undefined: every token is attended to, or as the kernels thin it out without training. */
+  sparse: FusedSparseParams | undefined;
+}
+
+export interface FusedLatentWeights {
+  kind: "dense";
+  /** W_UK of each head: (nope, latent), or transposed. */
+  kB: WeightHandle;
+  /** W_UV of each head: (v, latent). */
+  vB: WeightHandle;
+}
+
+/** What native sparse attention takes instead. */
+export interface FusedSparseWeights {
+  kind: "sparse";
+  /** W_UK and W_UV of all heads, one matrix. */
+  kvB: WeightHandle;
+  gate: WeightHandle;
+  gateBias: BufferHandle;
+  phi: { k: BufferHandle; v: BufferHandle };
+}
+
+export interface FusedExpertWeights {
+  router: WeightHandle;
+  /** Undefined: experts are chosen by their scores alone. */
+  routerBias: BufferHandle | undefined;
+  gate: WeightHandle;
+  up: WeightHandle;
+  down: WeightHandle;
 }
 
 export interface FusedLayerWeights {
@@ -134,15 +173,10 @@ export interface FusedLayerWeights {
   ffnNorm: BufferHandle;
   q: WeightHandle;
   kvA: WeightHandle;
-  /** W_UK of each head: (nope, latent), or transposed. */
-  kB: WeightHandle;
-  /** W_UV of each head: (v, latent). */
-  vB: WeightHandle;
+  latent: FusedLatentWeights | FusedSparseWeights;
   out: WeightHandle;
   /** Undefined in a dense layer. */
-  experts:
-    | { router: WeightHandle; gate: WeightHandle; up: WeightHandle; down: WeightHandle }
-    | undefined;
+  experts: FusedExpertWeights | undefined;
   /** The shared experts, or a dense layer's feed-forward. */
   shared: { gate: WeightHandle; up: WeightHandle; down: WeightHandle };
 }

@@ -38,7 +38,7 @@ export class FusedModel implements Model {
   readonly kvBytes: number;
   readonly maxStepTokens: number;
   readonly maxStepSequences = FUSED_STEP.sequences;
-  readonly maxStepDrafts = FUSED_STEP.drafts;
+  readonly maxStepDrafts: number;
   /** The native model, for measurements. */
   readonly handle: ModelHandle;
   private readonly backend: Backend;
@@ -53,6 +53,8 @@ export class FusedModel implements Model {
     this.contextLength = parts.contextLength;
     this.vocab = vocab;
     this.maxStepTokens = chunk;
+    // Narrow models decode the tokens of a step one after the other: a draft would save nothing.
+    this.maxStepDrafts = parts.params.sparse === undefined ? FUSED_STEP.drafts : 0;
     this.kvBytes = backend.fusedModels.plan(parts.params).cacheBytes;
     this.kv = new PagedKv(nBlocks, (dst, src) =>
       backend.fusedModels.copyBlock(parts.model, dst, src),

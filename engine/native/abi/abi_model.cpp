@@ -45,12 +45,24 @@ struct LayerCheck {
     floats(l.ffn_norm, p.hidden, "ffn_norm");
     weight(l.q, 1, p.n_heads * (p.nope_dim + p.rope_dim), p.hidden, "q");
     weight(l.kv_a, 1, p.latent_dim + p.rope_dim, p.hidden, "kv_a");
+    weight(l.out, 1, p.hidden, p.n_heads * p.v_dim, "out");
+    p.sparse.cmp_len > 0 ? sparse(l) : latent(l);
+  }
+  /* W_UK and W_UV of dense attention. */
+  void latent(const ek_model_layer& l) const {
     require_handle(ctx, l.k_b, op, "k_b");
     const bool transposed = l.k_b->shape.n_cols == p.nope_dim;
     weight(l.k_b, p.n_heads, transposed ? p.latent_dim : p.nope_dim, transposed ? p.nope_dim : p.latent_dim,
            "k_b");
     weight(l.v_b, p.n_heads, p.v_dim, p.latent_dim, "v_b");
-    weight(l.out, 1, p.hidden, p.n_heads * p.v_dim, "out");
+  }
+  /* What native sparse attention has beside queries and latents. */
+  void sparse(const ek_model_layer& l) const {
+    weight(l.kv_b, 1, p.n_heads * (p.nope_dim + p.v_dim), p.latent_dim, "kv_b");
+    weight(l.attn_gate, 1, p.n_heads * 3, p.hidden, "attn_gate");
+    floats(l.attn_gate_bias, p.n_heads * 3, "attn_gate_bias");
+    floats(l.cmp_k, p.sparse.cmp_len * (p.latent_dim + p.rope_dim), "cmp_k");
+    floats(l.cmp_v, p.sparse.cmp_len * p.latent_dim, "cmp_v");
   }
   void feed_forward(const ek_model_layer& l, bool dense) const {
     const int32_t shared = dense ? p.dense_ff : p.shared_ff;
@@ -59,6 +71,7 @@ struct LayerCheck {
     weight(l.shared_down, 1, p.hidden, shared, "shared_down");
     if (dense) return;
     weight(l.router, 1, p.n_experts, p.hidden, "router");
+    if (l.router_bias != nullptr) floats(l.router_bias, p.n_experts, "router_bias");
     weight(l.gate, p.n_experts, p.ff, p.hidden, "gate");
     weight(l.up, p.n_experts, p.ff, p.hidden, "up");
     weight(l.down, p.n_experts, p.hidden, p.ff, "down");

@@ -28,7 +28,7 @@ set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/model/*.cu cuda/device/*.cpp cuda/weights/*.cpp
      cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu
-     cuda/nsa/*.cpp cuda/nsa/*.cu)
+     cuda/nsa/*.cpp cuda/nsa/*.cu cuda/narrow/*.cu)
 add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
 target_include_directories(cuda_kernels PRIVATE include)
 target_include_directories(cuda_kernels SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})

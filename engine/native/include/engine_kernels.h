@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define EK_ABI_VERSION 4
+#define EK_ABI_VERSION 5
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
@@ -191,23 +191,32 @@ ek_status ek_argmax(ek_context* ctx, const ek_buffer* logits, int32_t n_rows, in
 
 /* ---- whole models ----
  * Where a device has fused kernels for a kind of model, a step is one call instead of hundreds of ops. Today:
- * EK_CUDA, and models of DeepSeek-Coder-V2-Lite's kind (docs/kernels.md). Every call answers EK_ERR_ARG, and
- * says what was expected and what was found, where a device, a shape or a type has no such kernels; the ops
- * above are then the way. */
+ * EK_CUDA, and models of DeepSeek-Coder-V2-Lite's kind and of tidepool-mini's (docs/kernels.md). Every call
+ * answers EK_ERR_ARG, and says what was expected and what was found, where a device, a shape or a type has no
+ * such kernels; the ops above are then the way. */
+
+/* Native sparse attention, as in ek_kv_params and ek_nsa_params; cmp_len 0: none. */
+typedef struct {
+  int32_t cmp_len, cmp_stride;
+  int32_t select_n, window, init_blocks, local_blocks;
+} ek_model_sparse;
 
 typedef struct {
   int32_t n_layers, n_dense; /* the first n_dense layers have a dense feed-forward */
   int32_t hidden, vocab;
-  int32_t n_heads, nope_dim, rope_dim, v_dim, latent_dim; /* 16, 128, 64, 128, 512 */
+  /* 16, 128, 64, 128, 512; with native sparse attention up to 8, 32, 32, 64, 128 */
+  int32_t n_heads, nope_dim, rope_dim, v_dim, latent_dim;
   int32_t dense_ff;
   int32_t n_experts, top_k, ff, shared_ff; /* of one expert; of the shared ones together */
-  /* As in ek_moe_params; only softmax over all experts, not normalised and not scaled, has kernels. */
+  /* As in ek_moe_params. Softmax over all experts, not normalised and not scaled, has kernels, and with
+   * native sparse attention sigmoid over all experts. */
   int32_t score_func, n_groups, top_groups, normalize;
   float scale;
   float eps, softmax_scale;
   const float* inv_freq; /* (rope_dim / 2) angle per position; read during the call only */
   int32_t n_blocks;      /* capacity of the cache, blocks of EK_KV_BLOCK tokens */
   int32_t chunk;         /* tokens that are read at once; longer parts of a step are cut */
+  ek_model_sparse sparse;
 } ek_model_params;
 
 typedef struct {
@@ -227,6 +236,12 @@ typedef struct {
   const ek_weight* router; /* (n_experts, hidden) f32; NULL in a dense layer, as are gate, up and down */
   const ek_weight *gate, *up, *down;                      /* n_experts x (ff, hidden), …, (hidden, ff) */
   const ek_weight *shared_gate, *shared_up, *shared_down; /* in a dense layer its dense feed-forward */
+  /* With native sparse attention; NULL without. */
+  const ek_weight* kv_b;           /* one matrix as in ek_nsa_attention; k_b and v_b are NULL then */
+  const ek_weight* attn_gate;      /* (n_heads 3, hidden) f32 */
+  const ek_buffer* attn_gate_bias; /* (n_heads 3) f32 */
+  const ek_buffer *cmp_k, *cmp_v;  /* as in ek_mla_store */
+  const ek_buffer* router_bias;    /* (n_experts) f32, as in ek_moe_params; or NULL */
 } ek_model_layer;
 
 typedef struct {
@@ -245,10 +260,10 @@ ek_status ek_model_copy_block(ek_context* ctx, ek_model* model, int32_t dst_bloc
 
 /* Sequences as in ek_batch_set. tokens: the new ones of all sequences, in order. wants[s], at most n_new[s]:
  * behind how many of its last tokens the logits are wanted; they become the next rows of logits (n_wanted,
- * vocab); NULL when none is. Parts of at most EK_DECODED tokens are decoded together, with exact weights, and
- * so are the last wants[s] tokens of a longer part if that is more than one; what is before them is read by
- * tensor cores, which round weights to bf16, one sequence after the other. Within each way, what a token's
- * row is depends on nothing but the tokens before it. Returns when the step is done; after a failure the rows
+ * vocab); NULL when none is. Parts of at most EK_DECODED tokens are decoded, with exact weights, and so are the
+ * last wants[s] tokens of a longer part if that is more than one: together, with native sparse attention one
+ * after the other. What is before them is read by other kernels, which without native sparse attention round
+ * weights to bf16. Within each way, what a token's row is depends on nothing but the tokens before it. Returns when the step is done; after a failure the rows
  * of its new tokens are undefined, and all others as before. */
 #define EK_DECODED 8
 typedef struct {

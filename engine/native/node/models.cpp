@@ -17,13 +17,35 @@ napi_value done(const Arguments& a, ek_status status) {
 ek_model_params params_of(const Arguments& a) {
   const Array<int32_t> n = a.ints(1, "integers");
   const Array<float> f = a.floats(2, "numbers"), inv_freq = a.floats(3, "invFreq");
-  EK_REQUIRE(n.length == 20 && f.length == 3, "a model needs 20 integers and 3 numbers, got %zu and %zu",
+  EK_REQUIRE(n.length == 26 && f.length == 3, "a model needs 26 integers and 3 numbers, got %zu and %zu",
              n.length, f.length);
   ek_model_params p{};
-  int32_t* const fields[] = {&p.n_layers,  &p.n_dense,    &p.hidden,    &p.vocab,      &p.n_heads,
-                             &p.nope_dim,  &p.rope_dim,   &p.v_dim,     &p.latent_dim, &p.dense_ff,
-                             &p.n_experts, &p.top_k,      &p.ff,        &p.shared_ff,  &p.score_func,
-                             &p.n_groups,  &p.top_groups, &p.normalize, &p.n_blocks,   &p.chunk};
+  int32_t* const fields[] = {&p.n_layers,
+                             &p.n_dense,
+                             &p.hidden,
+                             &p.vocab,
+                             &p.n_heads,
+                             &p.nope_dim,
+                             &p.rope_dim,
+                             &p.v_dim,
+                             &p.latent_dim,
+                             &p.dense_ff,
+                             &p.n_experts,
+                             &p.top_k,
+                             &p.ff,
+                             &p.shared_ff,
+                             &p.score_func,
+                             &p.n_groups,
+                             &p.top_groups,
+                             &p.normalize,
+                             &p.n_blocks,
+                             &p.chunk,
+                             &p.sparse.cmp_len,
+                             &p.sparse.cmp_stride,
+                             &p.sparse.select_n,
+                             &p.sparse.window,
+                             &p.sparse.init_blocks,
+                             &p.sparse.local_blocks};
   for (size_t i = 0; i < n.length; i++) *fields[i] = n.data[i];
   p.scale = f.data[0];
   p.eps = f.data[1];
@@ -51,17 +73,20 @@ napi_value model_create(const Arguments& a) {
   const ek_model_params params = params_of(a);
   const std::vector<void*> weights = a.objects(4, "weight"), norms = a.objects(5, "buffer");
   const size_t n = static_cast<size_t>(params.n_layers > 0 ? params.n_layers : 0);
-  EK_REQUIRE(weights.size() == 2 + 12 * n && norms.size() == 1 + 3 * n,
-             "modelCreate: %zu layers need %zu weights and %zu norms, got %zu and %zu", n, 2 + 12 * n,
-             1 + 3 * n, weights.size(), norms.size());
+  constexpr size_t kWeights = 14, kVectors = 7; /* of a layer */
+  EK_REQUIRE(weights.size() == 2 + kWeights * n && norms.size() == 1 + kVectors * n,
+             "modelCreate: %zu layers need %zu weights and %zu vectors, got %zu and %zu", n, 2 + kWeights * n,
+             1 + kVectors * n, weights.size(), norms.size());
   const auto weight = [&](size_t i) { return static_cast<const ek_weight*>(weights[i]); };
   const auto norm = [&](size_t i) { return static_cast<const ek_buffer*>(norms[i]); };
   std::vector<ek_model_layer> layers;
   for (size_t layer = 0; layer < n; layer++) {
-    const size_t w = 2 + 12 * layer, f = 1 + 3 * layer;
-    layers.push_back({norm(f), norm(f + 1), norm(f + 2), weight(w), weight(w + 1), weight(w + 2),
-                      weight(w + 3), weight(w + 4), weight(w + 5), weight(w + 6), weight(w + 7),
-                      weight(w + 8), weight(w + 9), weight(w + 10), weight(w + 11)});
+    const size_t w = 2 + kWeights * layer, f = 1 + kVectors * layer;
+    layers.push_back({norm(f),        norm(f + 1),    norm(f + 2),   weight(w),      weight(w + 1),
+                      weight(w + 2),  weight(w + 3),  weight(w + 4), weight(w + 5),  weight(w + 6),
+                      weight(w + 7),  weight(w + 8),  weight(w + 9), weight(w + 10), weight(w + 11),
+                      weight(w + 12), weight(w + 13), norm(f + 3),   norm(f + 4),    norm(f + 5),
+                      norm(f + 6)});
   }
   const ek_model_weights all{weight(0), weight(1), norm(0), layers.data()};
   ek_model* made = nullptr;

@@ -155,39 +155,15 @@ void CudaBackend::concat(float* out, const float* a, const float* b, int32_t n_r
 void CudaBackend::ffn_swiglu(float* out, const float* x, const ek_weight& gate, const ek_weight& up,
                              const ek_weight& down, int32_t n_rows) {
   require_alive();
-  device_.scratch.reset();
-  const int64_t n = static_cast<int64_t>(n_rows) * gate.shape.n_rows;
-  float* h = device_.scratch.take<float>(static_cast<size_t>(n));
-  constexpr int32_t kMostFewRows = 16; /* above, tiles read the weights less often */
-  if (n_rows <= kMostFewRows && gate.shape.type == up.shape.type) {
-    pair_gated(device_, {h, x, weight_view(gate), weight_view(up), nullptr, n_rows, 1});
-  } else {
-    float* u = device_.scratch.take<float>(static_cast<size_t>(n));
-    cuda::linear(device_, {h, x, weight_view(gate), nullptr, n_rows, false});
-    cuda::linear(device_, {u, x, weight_view(up), nullptr, n_rows, false});
-    silu_mul(device_, h, u, n);
-  }
-  cuda::linear(device_, {out, h, weight_view(down), nullptr, n_rows, true});
+  feed_forward(device_, {out, x, weight_view(gate), weight_view(up), weight_view(down), n_rows});
 }
 
 void CudaBackend::moe(float* out, const float* x, const ek_moe_params& p, int32_t n_rows) {
   require_alive();
-  const int32_t n_experts = p.router->shape.n_rows, dim = p.router->shape.n_cols, ff = p.gate->shape.n_rows;
-  const size_t n_pairs = static_cast<size_t>(n_rows) * static_cast<size_t>(p.top_k);
-  Scratch& s = device_.scratch;
-  s.reset();
-  float* logits = s.take<float>(static_cast<size_t>(n_rows) * static_cast<size_t>(n_experts));
-  int32_t* experts = s.take<int32_t>(n_pairs);
-  float *weights = s.take<float>(n_pairs), *h = s.take<float>(n_pairs * static_cast<size_t>(ff));
-  float* y = s.take<float>(n_pairs * static_cast<size_t>(dim));
-  cuda::linear(device_, {logits, x, weight_view(*p.router), nullptr, n_rows, false});
   const float* bias = p.router_bias == nullptr ? nullptr : static_cast<const float*>(p.router_bias->data);
-  route(device_, {experts, weights, logits, bias, n_rows, n_experts, p.top_k, p.score_func, p.n_groups,
-                  p.top_groups, p.normalize != 0, p.scale});
-  const int32_t pairs = static_cast<int32_t>(n_pairs);
-  pair_gated(device_, {h, x, weight_view(*p.gate), weight_view(*p.up), experts, pairs, p.top_k});
-  pair_linear(device_, {y, h, weight_view(*p.down), experts, pairs, 1});
-  add_pairs(device_, out, y, weights, n_rows, p.top_k, dim);
+  const Routing how{p.top_k, p.score_func, p.n_groups, p.top_groups, p.normalize != 0, p.scale};
+  experts(device_, {out, x, weight_view(*p.router), bias, weight_view(*p.gate), weight_view(*p.up),
+                    weight_view(*p.down), how, n_rows});
   if (p.shared_gate != nullptr) ffn_swiglu(out, x, *p.shared_gate, *p.shared_up, *p.shared_down, n_rows);
 }
 

@@ -1,5 +1,6 @@
 /* Whole models on the CUDA backend, and the card's memory that they are planned for. */
 #include "../model/lite_model.h"
+#include "../model/narrow_model.h"
 #include "../nsa/measure.h"
 #include "../ops/ops.h"
 #include "cuda_backend.h"
@@ -8,7 +9,10 @@ namespace ek::cuda {
 
 namespace {
 
-LiteModel& lite(const ek_model& model) { return static_cast<LiteModel&>(*model.storage); }
+FusedModel& fused(const ek_model& model) { return static_cast<FusedModel&>(*model.storage); }
+
+/* Whether the kernels of narrow models are those to ask: native sparse attention has no others. */
+bool is_narrow(const ek_model_params& params) { return params.sparse.cmp_len > 0; }
 
 }  // namespace
 
@@ -23,18 +27,24 @@ void CudaBackend::device_memory(size_t* free_bytes, size_t* total_bytes) {
 }
 
 ek_model_memory CudaBackend::plan_model(const ek_model_params& params) {
+  if (is_narrow(params)) return narrow::memory_of(narrow::shape_of(params), params.chunk);
   return memory_of(shape_of(params), params.chunk);
 }
 
 std::unique_ptr<Storage> CudaBackend::make_model(const ek_model_params& params,
                                                  const ek_model_weights& weights) {
   require_alive();
+  if (is_narrow(params))
+    return std::make_unique<narrow::Model>(device_, params, narrow::weights_of(params, weights));
   return std::make_unique<LiteModel>(device_, params, weights_of(params, weights));
 }
 
 std::unique_ptr<Storage> CudaBackend::make_random_model(const ek_model_params& params, const char* types,
                                                         uint32_t seed) {
   require_alive();
+  EK_REQUIRE(!is_narrow(params),
+             "random weights are made for DeepSeek-Coder-V2-Lite's kind of model, found %s",
+             "native sparse attention");
   const LiteTypes mix = lite_types(types);
   return std::make_unique<LiteModel>(device_, params,
                                      random_lite_weights(device_, shape_of(params), mix, seed));
@@ -42,21 +52,21 @@ std::unique_ptr<Storage> CudaBackend::make_random_model(const ek_model_params& p
 
 void CudaBackend::model_copy_block(ek_model& model, int32_t dst_block, int32_t src_block) {
   require_alive();
-  lite(model).copy_block(dst_block, src_block);
+  fused(model).copy_block(dst_block, src_block);
 }
 
 ModelCost CudaBackend::model_cost(const ek_model& model, const ModelStep& step) {
-  return lite(model).cost(step);
+  return fused(model).cost(step);
 }
 
 void CudaBackend::model_step(ek_model& model, const ModelStep& step) {
   require_alive();
-  lite(model).step(step);
+  fused(model).step(step);
 }
 
 void CudaBackend::model_fill_cache(ek_model& model, int32_t n_tokens, uint32_t seed) {
   require_alive();
-  lite(model).fill_cache(n_tokens, seed);
+  fused(model).fill_cache(n_tokens, seed);
   device_.wait();
 }
 

@@ -138,17 +138,6 @@ void LiteModel::use_blocks(int32_t index, const Sequence& s) {
   table = wanted;
 }
 
-namespace {
-
-/* Tokens at the end of a sequence's part that are decoded: all of a short part, otherwise those whose logits
- * are wanted, if there are several. */
-int32_t n_decoded(const Sequence& s, int32_t n_wanted) {
-  if (s.n_new <= kMostTokens) return s.n_new;
-  return n_wanted > 1 ? n_wanted : 0;
-}
-
-}  // namespace
-
 void LiteModel::decode(Pending& pending) {
   if (pending.tokens.empty()) return;
   decoder_.step(pending.tokens);

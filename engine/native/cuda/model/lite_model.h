@@ -1,8 +1,8 @@
 /* A model behind ek_model: the fused decoder and prefill over one cache, for sequences with block tables. */
 #ifndef EK_CUDA_MODEL_LITE_MODEL_H
 #define EK_CUDA_MODEL_LITE_MODEL_H
-#include "../../core/backend.h"
 #include "../prefill/prefill.h"
+#include "fused_model.h"
 
 namespace ek::cuda {
 
@@ -14,16 +14,16 @@ ek_model_memory memory_of(const LiteShape& shape, int32_t chunk);
 /* Views of weights that live elsewhere. Throws ArgError when a type has no kernel. */
 LiteWeights weights_of(const ek_model_params& params, const ek_model_weights& from);
 
-class LiteModel final : public Storage {
+class LiteModel final : public FusedModel {
  public:
   LiteModel(Device& d, const ek_model_params& params, LiteWeights weights);
 
-  /* Computes the step and waits for it: short parts together, in fused steps of up to kMostTokens tokens,
-   * long ones one after the other. */
-  void step(const ModelStep& step);
-  ModelCost cost(const ModelStep& step) const;
-  void copy_block(int32_t dst, int32_t src) { decoder_.copy_block(dst, src); }
-  void fill_cache(int32_t n_tokens, uint32_t seed) { decoder_.fill_cache(n_tokens, seed); }
+  /* Short parts are computed together, in fused steps of up to kMostTokens tokens, long ones one after the
+   * other. */
+  void step(const ModelStep& step) override;
+  ModelCost cost(const ModelStep& step) const override;
+  void copy_block(int32_t dst, int32_t src) override { decoder_.copy_block(dst, src); }
+  void fill_cache(int32_t n_tokens, uint32_t seed) override { decoder_.fill_cache(n_tokens, seed); }
 
  private:
   /* Tokens that are decoded together, and where their logits go, or null. */

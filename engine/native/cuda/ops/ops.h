@@ -67,6 +67,33 @@ void route(Device& d, const RouteOp& op);
 void add_pairs(Device& d, float* out, const float* y, const float* weights, int32_t n_rows, int32_t top_k,
                int32_t dim);
 
+/* out += down(silu(gate x) * up x). Resets the scratch memory. */
+struct FeedForwardOp {
+  float* out;
+  const float* x;
+  WeightView gate, up, down;
+  int32_t n_rows;
+};
+void feed_forward(Device& d, const FeedForwardOp& op);
+
+/* As in ek_moe_params. */
+struct Routing {
+  int32_t top_k, score_func, n_groups, top_groups;
+  bool normalize;
+  float scale;
+};
+/* out += the chosen experts of x, without shared ones. Resets the scratch memory. */
+struct ExpertsOp {
+  float* out;
+  const float* x;
+  WeightView router;
+  const float* router_bias; /* (n_experts) or null */
+  WeightView gate, up, down;
+  Routing how;
+  int32_t n_rows;
+};
+void experts(Device& d, const ExpertsOp& op);
+
 struct StoreOp {
   KvView kv;
   int32_t layer;
