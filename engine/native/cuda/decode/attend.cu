@@ -77,118 +77,87 @@ __device__ void add_values(const AttendShared& s, const __nv_bfloat16* tile, flo
   }
 }
 
-__device__ void store_part(const TokenBuffers& b, int32_t split, const float (&out)[kDims / 8][4],
-                           const Running& run) {
+__device__ void store_part(const TokenBuffers& b, const float (&out)[kDims / 8][4], const Running& run) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  float* to = b.part + static_cast<size_t>(split) * kHeads * kLatent + threadIdx.x / kWarp * kDims;
+  float* to = b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent + threadIdx.x / kWarp * kDims;
   for (int n = 0; n < kDims / 8; n++) {
     *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {out[n][0], out[n][1]};
     *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {out[n][2], out[n][3]};
   }
   if (threadIdx.x % 16 != 0) return;
-  b.part_max[threadIdx.x / 16 * kSplits + split] = run.top;
-  b.part_sum[threadIdx.x / 16 * kSplits + split] = run.sum;
+  b.part_max[threadIdx.x / 16 * kSplits + blockIdx.x] = run.top;
+  b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = run.sum;
 }
 
-/* The blocks of a sequence that one of the kSplits splits has, of n: those from begin to end - 1. */
-struct Share {
-  int32_t begin, end;
-
-  __device__ static Share of(int32_t split, int32_t n) {
-    const int32_t size = (n + kSplits - 1) / kSplits;
-    const int32_t begin = min(n, split * size);
-    return {begin, min(n, begin + size)};
-  }
-};
-
-/* Block (i, j) of the grid has splits i kStages to i kStages + kStages - 1 of token j's blocks, one after the
- * other: of those listed for it from position sparse_from on, before it of all. With one stage a tile is in
- * shared memory, and two blocks fit into a multiprocessor, of which one loads while the other computes. With
- * two a block loads the next tile while it computes: that reads faster where a split has several tiles. A
- * split's sums are the same either way. */
-template <int kStages>
-__global__ void __launch_bounds__(kThreads, 3 - kStages)
+/* Block (i, j) of the grid has the i-th even share of token j's blocks: those listed for it from position
+ * sparse_from on, before it all. One tile is in shared memory, so that two
+ * blocks fit into a multiprocessor: one loads while the other computes. */
+__global__ void __launch_bounds__(kThreads, 2)
     attend_kernel(StepBuffers all, int32_t n_blocks, int32_t layer, int32_t sparse_from) {
   const TokenBuffers b = all.of_token(blockIdx.y);
   uint4* memory = dynamic_shared<uint4>();
   AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
-  __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
+  __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
   allow_next_kernel();
   /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what
    * earlier steps stored; with a list also the query. */
   const int32_t t = b.state->position, first = b.state->first; /* rows before it were there before the step */
   const bool sparse = t >= sparse_from;
   const __nv_bfloat16* cache = all.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
-  const int32_t first_split = static_cast<int32_t>(blockIdx.x) * kStages;
-  int32_t n = t / 64 + 1, n_loaded = 0; /* rows of the first tile */
-  const int32_t* blocks = b.blocks;
-  /* The last entry is the token's own block. */
-  const auto rows_in = [&](int32_t entry) { return entry == n - 1 ? t % 64 + 1 : kTileTokens; };
-  const auto tile_of = [&](int32_t entry) { return tiles + entry % kStages * (kTileTokens * kPitch); };
-  const auto load = [&](int32_t entry, int32_t from, int32_t end) {
-    load_rows(tile_of(entry), cache + static_cast<size_t>(blocks[entry]) * 64 * kRow, from, end);
+  const auto rows_of = [&](int32_t block) { return cache + static_cast<size_t>(block) * 64 * kRow; };
+  int32_t n = t / 64 + 1, share = 0, begin = 0, end = 0;
+  const auto divide = [&] {
+    share = (n + kSplits - 1) / kSplits;
+    begin = min(n, static_cast<int32_t>(blockIdx.x) * share);
+    end = min(n, begin + share);
   };
+  divide();
+  int32_t n_loaded = 0; /* rows of the first tile */
   if (sparse) {
     load_query(s.query, b.query);
-  } else {
-    const Share share = Share::of(first_split, n);
-    n_loaded = min(max(first - share.begin * kTileTokens, 0), kTileTokens);
-    if (share.begin < share.end) load(share.begin, 0, n_loaded);
+  } else if (begin < end) {
+    n_loaded = min(max(first - begin * kTileTokens, 0), kTileTokens);
+    load_rows(tile, rows_of(b.blocks[begin]), 0, n_loaded);
   }
   wait_for_kernel_before();
+  const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
   if (sparse) {
-    blocks = b.listed + static_cast<size_t>(layer) * n_blocks;
     n = b.n_listed[layer];
+    divide();
   }
-  const int32_t begin = Share::of(first_split, n).begin, end = Share::of(first_split + kStages - 1, n).end;
-  if (!sparse && begin < end) load_query(s.query, b.query);
-  const auto finish_load = [&](int32_t entry) {
-    load(entry, entry == begin ? n_loaded : 0, rows_in(entry));
-    if (rows_in(entry) < kTileTokens) clear_rows(tile_of(entry), rows_in(entry));
-  };
-  if (kStages > 1 && begin < end) finish_load(begin);
-  copy_async_commit();
-  for (int32_t split = first_split; split < first_split + kStages; split++) {
-    const Share share = Share::of(split, n);
-    if (share.begin == share.end) {
-      if (threadIdx.x < kHeads) b.part_sum[threadIdx.x * kSplits + split] = 0;
-      continue;
-    }
-    Running run{-INFINITY, 0};
-    float out[kDims / 8][4] = {};
-    for (int32_t entry = share.begin; entry < share.end; entry++) {
-      if (kStages == 1 || entry + 1 < end) finish_load(entry + kStages - 1);
-      copy_async_commit();
-      copy_async_wait<kStages - 1>();
-      __syncthreads();
-      score_tile(s.score, s.query, tile_of(entry));
-      __syncthreads();
-      weigh_tile(s, rows_in(entry), run);
-      __syncthreads();
-      add_values(s, tile_of(entry), out);
-      __syncthreads();
-    }
-    store_part(b, split, out, run);
+  if (begin == end) {
+    if (threadIdx.x < kHeads) b.part_sum[threadIdx.x * kSplits + blockIdx.x] = 0;
+    return;
   }
+  Running run{-INFINITY, 0};
+  float out[kDims / 8][4] = {};
+  for (int32_t entry = begin; entry < end; entry++) {
+    /* The last entry is the token's own block. */
+    const int32_t n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
+    load_rows(tile, rows_of(blocks[entry]), entry == begin ? n_loaded : 0, n_rows);
+    copy_async_commit();
+    if (n_rows < kTileTokens) clear_rows(tile, n_rows);
+    if (!sparse && entry == begin) load_query(s.query, b.query);
+    copy_async_wait<0>();
+    __syncthreads();
+    score_tile(s.score, s.query, tile);
+    __syncthreads();
+    weigh_tile(s, n_rows, run);
+    __syncthreads();
+    add_values(s, tile, out);
+    __syncthreads();
+  }
+  store_part(b, out, run);
 }
 
 }  // namespace
 
-void launch_attend(const Step& s, int32_t layer_index, bool sparse_step) {
+void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
   constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch;
-  static_assert(sizeof(AttendShared) % 16 == 0, "the tiles behind it are aligned");
-  const bool sparse = sparse_step && layer_index >= s.shape.dense_layers;
-  const auto launch_with = [&]<int kStages>(const char* name) {
-    launch_overlapped(s, name, attend_kernel<kStages>, {kSplits / kStages, s.n_tokens}, kThreads,
-                      sizeof(AttendShared) + kStages * kTile, s.b, s.shape.n_blocks, layer_index,
-                      sparse ? s.shape.dense_len : INT32_MAX);
-  };
-  /* Where other layers are sparse, a dense one has many tiles. */
-  if (sparse_step && !sparse && sizeof(AttendShared) + 2 * kTile + 1024 <= s.b.most_shared) {
-    launch_with.template operator()<2>("attend_long");
-  } else {
-    launch_with.template operator()<1>(sparse ? "attend_sparse" : "attend_dense");
-  }
+  static_assert(sizeof(AttendShared) % 16 == 0, "the tile behind it is aligned");
+  launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, {kSplits, s.n_tokens},
+                    kThreads, sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index,
+                    sparse ? s.shape.dense_len : INT32_MAX);
 }
 
 }  // namespace ek::cuda

@@ -161,8 +161,8 @@ void launch_project_in(const Step& s, const LiteLayer& layer);
 void launch_absorb(const Step& s, const LiteLayer& layer, int32_t layer_index);
 /* Scores of all pooled rows, then the list of blocks to attend to. */
 void launch_select(const Step& s, int32_t layer_index);
-/* Attention in kSplits parts: of the listed blocks in the sparse layers of a sparse step, otherwise of all. */
-void launch_attend(const Step& s, int32_t layer_index, bool sparse_step);
+/* Attention of the listed blocks (sparse) or of all, in kSplits parts. */
+void launch_attend(const Step& s, int32_t layer_index, bool sparse);
 /* router_out of a layer from its router, norm and W_o. */
 void fold_router(Device& d, const LiteShape& shape, const LiteLayer& layer, float* router_out);
 /* heads_part = W_UV times the combined latents, in quarters; router_before. */

@@ -76,7 +76,7 @@ void launch_layer(const Step& s, const LiteLayer& layer, int32_t index, bool spa
   launch_project_in(s, layer);
   launch_absorb(s, layer, index);
   if (selects) launch_select(s, index);
-  launch_attend(s, index, sparse);
+  launch_attend(s, index, selects);
   launch_combine(s, layer);
   launch_project_out(s, layer, index);
   launch_experts_in(s, layer);
