@@ -70,7 +70,7 @@ function described(p: FusedModelParams): [Int32Array, Float32Array, Float32Array
     ...[p.nHeads, p.nopeDim, p.ropeDim, p.vDim, p.latentDim],
     ...[p.denseFf, p.nExperts, p.topK, p.ff, p.sharedFf],
     ...[p.scoreFunc, p.nGroups, p.topGroups, Number(p.normalize)],
-    ...[p.nBlocks, p.chunk],
+    ...[p.nBlocks, p.chunk, Number(p.kvCache === "fp8")],
   ];
   const numbers = [p.scale, p.eps, p.softmaxScale];
   return [Int32Array.from(integers), Float32Array.from(numbers), p.invFreq];

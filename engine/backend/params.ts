@@ -94,6 +94,9 @@ export interface NsaParams extends MlaParams {
   localBlocks: number;
 }
 
+export const KV_CACHE_FORMATS = ["bf16", "fp8"] as const;
+export type KvCacheFormat = (typeof KV_CACHE_FORMATS)[number];
+
 /** Everything that decides whether fused kernels compute a model, and what it takes: ek_model_params. */
 export interface FusedModelParams {
   nLayers: number;
@@ -126,6 +129,8 @@ export interface FusedModelParams {
   nBlocks: number;
   /** Tokens that are read at once; longer parts of a step are cut. */
   chunk: number;
+  /** How cached rows lie; fp8: 656 bytes instead of 1152. */
+  kvCache: KvCacheFormat;
 }
 
 export interface FusedLayerWeights {

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define EK_ABI_VERSION 4
+#define EK_ABI_VERSION 5
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
@@ -208,6 +208,9 @@ typedef struct {
   const float* inv_freq; /* (rope_dim / 2) angle per position; read during the call only */
   int32_t n_blocks;      /* capacity of the cache, blocks of EK_KV_BLOCK tokens */
   int32_t chunk;         /* tokens that are read at once; longer parts of a step are cut */
+  /* 0: cache rows of bf16. Otherwise rows of 656 bytes: 512 latents of e4m3, a scale of f32 for each 128 of
+   * them (a power of two), and the rotated part as bf16. */
+  int32_t fp8_cache;
 } ek_model_params;
 
 typedef struct {

@@ -17,13 +17,13 @@ napi_value done(const Arguments& a, ek_status status) {
 ek_model_params params_of(const Arguments& a) {
   const Array<int32_t> n = a.ints(1, "integers");
   const Array<float> f = a.floats(2, "numbers"), inv_freq = a.floats(3, "invFreq");
-  EK_REQUIRE(n.length == 20 && f.length == 3, "a model needs 20 integers and 3 numbers, got %zu and %zu",
+  EK_REQUIRE(n.length == 21 && f.length == 3, "a model needs 21 integers and 3 numbers, got %zu and %zu",
              n.length, f.length);
   ek_model_params p{};
-  int32_t* const fields[] = {&p.n_layers,  &p.n_dense,    &p.hidden,    &p.vocab,      &p.n_heads,
-                             &p.nope_dim,  &p.rope_dim,   &p.v_dim,     &p.latent_dim, &p.dense_ff,
-                             &p.n_experts, &p.top_k,      &p.ff,        &p.shared_ff,  &p.score_func,
-                             &p.n_groups,  &p.top_groups, &p.normalize, &p.n_blocks,   &p.chunk};
+  int32_t* const fields[] = {
+      &p.n_layers,   &p.n_dense,    &p.hidden,     &p.vocab,     &p.n_heads,  &p.nope_dim, &p.rope_dim,
+      &p.v_dim,      &p.latent_dim, &p.dense_ff,   &p.n_experts, &p.top_k,    &p.ff,       &p.shared_ff,
+      &p.score_func, &p.n_groups,   &p.top_groups, &p.normalize, &p.n_blocks, &p.chunk,    &p.fp8_cache};
   for (size_t i = 0; i < n.length; i++) *fields[i] = n.data[i];
   p.scale = f.data[0];
   p.eps = f.data[1];

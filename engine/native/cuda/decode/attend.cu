@@ -2,7 +2,7 @@
  * the rows of one tensor-core tile; a tile of 64 cached rows serves as keys, and its first 512 columns as
  * values. */
 #include "kernels.h"
-#include "scores.cuh"
+#include "tile_rows.cuh"
 
 namespace ek::cuda {
 
@@ -19,10 +19,13 @@ struct AttendShared {
 };
 
 /* Copies rows first to end - 1 of cache block `from` into a tile. */
-__device__ void load_rows(__nv_bfloat16* tile, const __nv_bfloat16* from, int32_t first, int32_t end) {
-  constexpr int kChunks = kRow / 8;
-  for (int i = first * kChunks + static_cast<int>(threadIdx.x); i < end * kChunks; i += kThreads)
-    copy_async_16(tile + i / kChunks * kPitch + i % kChunks * 8, from + i * 8, true);
+template <RowFormat R>
+__device__ void load_rows(__nv_bfloat16* tile, const uint8_t* from, int32_t first, int32_t end) {
+  if constexpr (R == RowFormat::kFp8) {
+    store_fp8_rows(tile, load_fp8_rows<false>(tile, from, first, end), first, end);
+  } else {
+    copy_bf16_rows<false>(tile, from, first, end);
+  }
 }
 
 /* Rows behind the last become zero: their weights are 0, and so must be the products. */
@@ -91,6 +94,7 @@ __device__ void store_part(const StepBuffers& b, const float (&out)[kDims / 8][4
 
 /* Block i of the grid has the i-th even share of the listed blocks. One tile is in shared memory, so that two
  * blocks fit into a multiprocessor: one loads while the other computes. */
+template <RowFormat R>
 __global__ void __launch_bounds__(kThreads, 2)
     attend_kernel(StepBuffers b, int32_t n_blocks, int32_t layer, bool sparse) {
   uint4* memory = dynamic_shared<uint4>();
@@ -100,8 +104,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what
    * earlier steps stored; with a list also the query. */
   const int32_t t = b.state->position;
-  const __nv_bfloat16* cache = b.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
-  const auto rows_of = [&](int32_t block) { return cache + static_cast<size_t>(block) * 64 * kRow; };
+  const auto rows_of = [&](int32_t block) {
+    return b.cache.data + (static_cast<size_t>(layer) * n_blocks + block) * (64 * cache_row_bytes(R));
+  };
   int32_t n = t / 64 + 1, share = 0, begin = 0, end = 0;
   const auto divide = [&] {
     share = (n + kSplits - 1) / kSplits;
@@ -112,7 +117,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (sparse) {
     load_query(s.query, b.query);
   } else if (begin < end) {
-    load_rows(tile, rows_of(b.blocks[begin]), 0, begin == n - 1 ? t % 64 : kTileTokens);
+    load_rows<R>(tile, rows_of(b.blocks[begin]), 0, begin == n - 1 ? t % 64 : kTileTokens);
   }
   wait_for_kernel_before();
   const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
@@ -130,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     /* The last entry is the token's own block. */
     const int32_t n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
     const bool loaded = !sparse && entry == begin; /* but for the token's own row */
-    load_rows(tile, rows_of(blocks[entry]), loaded ? (entry == n - 1 ? t % 64 : n_rows) : 0, n_rows);
+    load_rows<R>(tile, rows_of(blocks[entry]), loaded ? (entry == n - 1 ? t % 64 : n_rows) : 0, n_rows);
     copy_async_commit();
     if (n_rows < kTileTokens) clear_rows(tile, n_rows);
     if (!sparse && entry == begin) load_query(s.query, b.query);
@@ -151,8 +156,10 @@ __global__ void __launch_bounds__(kThreads, 2)
 void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
   constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch;
   static_assert(sizeof(AttendShared) % 16 == 0, "the tile behind it is aligned");
-  launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, kSplits, kThreads,
-                    sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index, sparse);
+  for_row_format(s.shape.rows, [&]<RowFormat R>() {
+    launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel<R>, kSplits, kThreads,
+                      sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index, sparse);
+  });
 }
 
 }  // namespace ek::cuda

@@ -37,6 +37,23 @@ struct ScoreSums {
 /* Groups of pooled rows of a full cache. */
 inline int32_t score_groups(const LiteShape& s) { return ceil_div(int64_t{s.n_blocks} * 4, kScoreRows); }
 
+/* Rows of the cache in device memory. */
+struct CachedRows {
+  uint8_t* data;
+  RowFormat format;
+
+  EK_HD uint8_t* row(size_t index) const {
+    return data + index * static_cast<size_t>(cache_row_bytes(format));
+  }
+};
+
+/* Calls body with the format as a constant. */
+template <class Body>
+EK_HD auto for_row_format(RowFormat format, Body&& body) {
+  return format == RowFormat::kFp8 ? body.template operator()<RowFormat::kFp8>()
+                                   : body.template operator()<RowFormat::kBf16>();
+}
+
 struct StepBuffers {
   size_t most_shared; /* bytes of shared memory that a block may have */
   StepState* state;
@@ -64,7 +81,7 @@ struct StepBuffers {
   int32_t* listed;                    /* (layers, n_blocks) the same as blocks of the cache */
   int32_t* n_listed;                  /* (layers) entries of them */
   ScoreSums scores;
-  __nv_bfloat16* cache;  /* (layers, n_blocks, 64, row) */
+  CachedRows cache;      /* (layers, n_blocks, 64) */
   __nv_bfloat16* pooled; /* (layers, n_blocks, 4, row) */
   /* (layers, n_blocks, most_listed): what the tiles of prefill that begin in a cache block attend to, blocks
    * of the sequence in ascending order. Part of the cache: whoever copies a block copies its list. */

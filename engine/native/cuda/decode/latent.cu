@@ -1,6 +1,7 @@
 /* The small kernels around attention: into the latent space (queries, cache row, pooled row) and out of it.
  */
 #include "route.cuh"
+#include "rows.cuh"
 
 namespace ek::cuda {
 
@@ -10,55 +11,30 @@ constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 constexpr int kTilesPerHead = kLatent / kRows; /* of W_UK transposed: one group of 128 columns each */
 constexpr int kAbsorbBlocks = kHeads * kTilesPerHead / kWarps;
 
-/* Two numbers turned by an angle of cosine turn.x and sine turn.y. */
-__device__ __nv_bfloat162 turned(float2 v, float2 turn, float scale) {
-  return __floats2bfloat162_rn((v.x * turn.x - v.y * turn.y) * scale, (v.x * turn.y + v.y * turn.x) * scale);
-}
+static_assert(kThreads == kRowThreads, "the threads of a block make a row");
 
-/* The cache row of the step's token and the pooled row that it belongs to. A thread has its columns of both
- * rows, so that the other rows of the pool load while this one is made. */
+/* The cache row of the step's token and the pooled row that it belongs to, which is made of what the cache
+ * holds. A thread has its columns of both rows, so that the other rows of the pool load while this one is
+ * made.
+ */
 __device__ void store_row(const StepBuffers& b, const LiteLayer& layer, int32_t n_blocks, int32_t layer_index,
                           float eps) {
-  __shared__ float shared[kWarps];
-  constexpr int kPairs = kRow / 2, kOwn = (kPairs + kThreads - 1) / kThreads; /* of columns; of a thread */
+  const int i = static_cast<int>(threadIdx.x);
+  const bool turns = i < kRope / 2; /* has a pair of the rotated part as well */
   const int32_t t = b.state->position,
                 n = t % kPoolStride + 1; /* tokens of the pooled row, this one included */
-  const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block;
-  const auto pair_at = [&](int i) { return static_cast<int>(threadIdx.x) + i * kThreads; };
-  float2 v[kOwn], before[kOwn];
-  float square = 0;
-  for (int i = 0; i < kOwn; i++) {
-    if (pair_at(i) >= kPairs) break;
-    v[i] = reinterpret_cast<const float2*>(b.kv_a)[pair_at(i)];
-    if (pair_at(i) < kLatent / 2) square += v[i].x * v[i].x + v[i].y * v[i].y;
-  }
-  __nv_bfloat162* row = reinterpret_cast<__nv_bfloat162*>(b.cache + (place * 64 + t % 64) * kRow);
-  for (int i = 0; i < kOwn; i++) {
-    before[i] = {0, 0};
-    if (pair_at(i) >= kPairs) break;
-#pragma unroll
-    for (int back = kPoolStride - 1; back > 0; back--) { /* all loads at once, sums from the first row on */
-      const __nv_bfloat162 other = back < n ? row[pair_at(i) - back * kPairs] : __nv_bfloat162{};
-      before[i].x += __bfloat162float(other.x);
-      before[i].y += __bfloat162float(other.y);
-    }
-  }
-  const float scale = rsqrtf(block_sum<kThreads>(square, shared) / kLatent + eps);
+  const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block,
+               index = place * 64 + t % 64;
+  const RowPairs kv = load_row_pairs(b.kv_a);
+  const float2 norm = reinterpret_cast<const float2*>(layer.kv_norm)[i], turn = b.turn[turns ? i : 0];
+  const RowPairs before = for_row_format(
+      b.cache.format, [&]<RowFormat R>() { return sum_rows_before<kPoolStride, R>(b.cache, index, n - 1); });
+  const RowPairs sum = sum_of(before, store_row_pairs(b.cache, index, kv, norm, turn, eps));
+  const float tokens = static_cast<float>(n);
   __nv_bfloat162* pooled =
       reinterpret_cast<__nv_bfloat162*>(b.pooled + (place * 4 + t % 64 / kPoolStride) * kRow);
-  for (int i = 0; i < kOwn; i++) {
-    const int pair = pair_at(i);
-    if (pair >= kPairs) break;
-    const float2 norm =
-        pair < kLatent / 2 ? reinterpret_cast<const float2*>(layer.kv_norm)[pair] : float2{0, 0};
-    const __nv_bfloat162 own = pair < kLatent / 2
-                                   ? __floats2bfloat162_rn(v[i].x * scale * norm.x, v[i].y * scale * norm.y)
-                                   : turned(v[i], b.turn[pair - kLatent / 2], 1.0f);
-    row[pair] = own;
-    const float tokens = static_cast<float>(n);
-    pooled[pair] = __floats2bfloat162_rn((before[i].x + __bfloat162float(own.x)) / tokens,
-                                         (before[i].y + __bfloat162float(own.y)) / tokens);
-  }
+  pooled[i] = __floats2bfloat162_rn(sum.latent.x / tokens, sum.latent.y / tokens);
+  if (turns) pooled[kLatent / 2 + i] = __floats2bfloat162_rn(sum.rope.x / tokens, sum.rope.y / tokens);
 }
 
 /* The rotary half of all queries. */
