@@ -160,7 +160,7 @@ export interface FusedModelWeights {
 }
 
 /** Weights whose types are mixed as in files of that name. */
-export const RANDOM_TYPES = ["q4_k_m", "q8_0", "bf16"] as const;
+export const RANDOM_TYPES = ["q4_k_m", "q8_0", "fp8", "bf16"] as const;
 export type RandomTypes = (typeof RANDOM_TYPES)[number];
 
 /** A step of a whole model: a batch, its tokens, and which sequences want the logits behind their last token. */

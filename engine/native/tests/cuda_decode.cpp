@@ -175,15 +175,19 @@ int main() {
     const LiteTypes bf16{EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
     const LiteTypes q8{EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
     const LiteTypes q4{EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+    const ek_type t = EK_FP8_E4M3;
+    const LiteTypes fp8{t, t, {t, t}, {t, t}, t, t};
     std::vector<Case> cases{{"bf16 dense", bf16, 150, false},
                             {"q8_0 dense", q8, 80, false},
                             {"q4_k_m dense", q4, 150, false},
+                            {"fp8 dense", fp8, 150, false},
                             {"bf16 sparse", bf16, 420, true},
                             {"q4_k_m sparse", q4, 420, true},
                             {"q8_0 dense, fp8 rows", q8, 150, false, 0, RowFormat::kFp8},
                             {"q4_k_m sparse, fp8 rows", q4, 420, true, 0, RowFormat::kFp8}};
     if (kEmulated) {
       cases = {{"bf16 dense", bf16, 3, false},
+               {"fp8 dense, behind 62 rows", fp8, 2, false, 62},
                {"q8_0 dense, behind 62 rows", q8, 3, false, 62},
                {"q4_k_m sparse, behind 254 rows", q4, 4, true, 254},
                {"q8_0 dense, behind 62 rows of fp8", q8, 3, false, 62, RowFormat::kFp8},

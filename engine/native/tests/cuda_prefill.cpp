@@ -163,6 +163,7 @@ int main() {
     const LiteTypes bf16 = all_of(EK_BF16), q8 = all_of(EK_Q8_0), q4 = q4_k_m_types();
     for (const Case& c : {Case{"bf16, all experts", bf16, 4, 4, 0.03, {1, 65, 129}},
                           Case{"q4_k_m, all experts", q4, 4, 4, 0.03, {63, 64}},
+                          Case{"fp8, all experts", all_of(EK_FP8_E4M3), 4, 4, 0.03, {64, 65}},
                           Case{"q8_0, chosen experts", q8, 16, 3, 0.15, {31, 65}},
                           Case{"bf16, all experts, fp8 rows", bf16, 4, 4, 0.1, {64, 129}, RowFormat::kFp8},
                           Case{"q8_0, chosen experts, fp8 rows", q8, 16, 3, 0.15, {65}, RowFormat::kFp8}}) {

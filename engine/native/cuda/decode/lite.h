@@ -63,7 +63,7 @@ struct LiteTypes {
   ek_type head, embedding;
 };
 
-/* By the name of the files that have them: "q4_k_m", "q8_0" or "bf16". */
+/* By the name of the files that have them: "q4_k_m", "q8_0", "fp8" or "bf16". */
 LiteTypes lite_types(const std::string& name);
 
 struct LiteLayer {

@@ -30,6 +30,7 @@ struct WordPattern {
   int32_t n_groups;
   uint32_t scale_and, scale_or; /* of random bits; Q4_K's minima are its scales */
   uint32_t super;
+  uint32_t low_and = 0xffffffffu;
 };
 
 __global__ void fill_planes_kernel(uint32_t* out, size_t n, WordPattern p, uint64_t seed) {
@@ -42,7 +43,7 @@ __global__ void fill_planes_kernel(uint32_t* out, size_t n, WordPattern p, uint6
     if (in_pair >= 2 * chunk) {
       out[i] = p.super;
     } else if (in_chunk < scales) {
-      out[i] = hash(seed + i);
+      out[i] = hash(seed + i) & p.low_and;
     } else {
       out[i] = (hash(seed + (p.type == EK_Q4_K ? i / 2 : i)) & p.scale_and) | p.scale_or;
     }
@@ -124,6 +125,10 @@ void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t se
       break;
     case EK_Q8_0:
       p.scale_or = halves(deviation / 74);
+      break;
+    case EK_FP8_E4M3:
+      p.low_and = 0xbfbfbfbfu; /* below 2, of a root mean square of 0.6 */
+      p.scale_or = float_bits(deviation / 0.6f);
       break;
     default:
       throw ArgError(format("no random weights of type %d", static_cast<int>(shape.type)));

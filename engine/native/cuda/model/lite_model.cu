@@ -25,9 +25,7 @@ void check_kind(const ek_model_params& p) {
 }
 
 double matrix_bytes(const WeightView& w, int32_t n_matrices) {
-  const size_t columns = static_cast<size_t>(block_columns(w.type));
-  return static_cast<double>(row_bytes(w.type, columns)) * w.n_cols / static_cast<double>(columns) *
-         w.n_rows * n_matrices;
+  return plain_bytes(w.type, w.n_rows, w.n_cols) * n_matrices;
 }
 
 /* Bytes of a step's weights when n_experts of each layer are met. */
