@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import { LRUCache } from "lru-cache";
 import type { Backend } from "./backend/backend.ts";
+import type { KvCacheFormat } from "./backend/params.ts";
 import { readGguf } from "./loader/gguf.ts";
 import { type DeviceWish, loadModel, placeModel } from "./model/loadModel.ts";
 import type { Model } from "./model/model.ts";
@@ -21,6 +22,8 @@ export interface EngineOptions {
   threads: number;
   /** Context to offer; the model's own when missing or larger. */
   contextLength?: number;
+  /** How fused kernels keep cached rows; bf16 when missing. */
+  kvCache?: KvCacheFormat;
   /** Whether tokens may be guessed and verified several in a step (`SchedulerOptions.drafts`). */
   drafts?: boolean;
 }
@@ -81,9 +84,9 @@ export function loadEngineParts(options: EngineOptions): LoadedEngine {
   const gguf = readGguf(options.modelPath);
   const tokenizer = new Tokenizer(gguf);
   const fim = findFimTokens(gguf, tokenizer);
-  const { device = "cpu", threads, contextLength, drafts = true } = options;
-  const placement = placeModel(gguf, { device, threads, contextLength });
-  const { model, notes } = loadModel(placement, gguf, contextLength);
+  const { device = "cpu", threads, contextLength, kvCache = "bf16", drafts = true } = options;
+  const placement = placeModel(gguf, { device, threads, contextLength, kvCache });
+  const { model, notes } = loadModel(placement, gguf, contextLength, kvCache);
   const summary: ModelSummary = {
     id: basename(options.modelPath, ".gguf"),
     path: options.modelPath,

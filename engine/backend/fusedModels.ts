@@ -70,6 +70,7 @@ function described(p: FusedModelParams): [Int32Array, Float32Array, Float32Array
     ...[p.nBlocks, p.chunk],
     ...[p.sparse?.cmpLen ?? 0, p.sparse?.cmpStride ?? 0, p.sparse?.selectN ?? 0],
     ...[p.sparse?.window ?? 0, p.sparse?.initBlocks ?? 0, p.sparse?.localBlocks ?? 0],
+    Number(p.kvCache === "fp8"),
   ];
   const numbers = [p.scale, p.eps, p.softmaxScale];
   return [Int32Array.from(integers), Float32Array.from(numbers), p.invFreq];

@@ -94,6 +94,9 @@ export interface NsaParams extends MlaParams {
   localBlocks: number;
 }
 
+export const KV_CACHE_FORMATS = ["bf16", "fp8"] as const;
+export type KvCacheFormat = (typeof KV_CACHE_FORMATS)[number];
+
 /** Native sparse attention: ek_model_sparse. */
 export interface FusedSparseParams {
   cmpLen: number;
@@ -138,6 +141,8 @@ export interface FusedModelParams {
   chunk: number;
   /** Undefined: every token is attended to, or as the kernels thin it out without training. */
   sparse: FusedSparseParams | undefined;
+  /** How cached rows lie; fp8: 656 bytes instead of 1152. */
+  kvCache: KvCacheFormat;
 }
 
 export interface FusedLatentWeights {
@@ -189,7 +194,7 @@ export interface FusedModelWeights {
 }
 
 /** Weights whose types are mixed as in files of that name. */
-export const RANDOM_TYPES = ["q4_k_m", "q8_0", "bf16"] as const;
+export const RANDOM_TYPES = ["q4_k_m", "q8_0", "fp8", "bf16"] as const;
 export type RandomTypes = (typeof RANDOM_TYPES)[number];
 
 /** A step of a whole model: a batch, its tokens, and which sequences want the logits behind their last token. */

@@ -1,4 +1,4 @@
-import type { RandomTypes } from "../backend/params.ts";
+import type { KvCacheFormat, RandomTypes } from "../backend/params.ts";
 import { EngineError } from "../base/errors.ts";
 import type { DeviceWish } from "../model/loadModel.ts";
 import { type BenchOptions, BenchSession } from "./benchSession.ts";
@@ -38,6 +38,7 @@ export async function runBench(
 export interface RandomLiteCommand {
   version: string;
   types: RandomTypes;
+  kvCache: KvCacheFormat;
   device: DeviceWish;
   /** A file of the same shape for llama-bench. */
   peer: string | undefined;
@@ -56,7 +57,7 @@ const QUICK_SIZES = {
 /** As `runBench`, with random weights of Coder-V2-Lite's shape on the GPU. */
 export function runRandomLite(
   bench: BenchReport["bench"],
-  { version, types, device, peer, quick }: RandomLiteCommand,
+  { version, types, kvCache, device, peer, quick }: RandomLiteCommand,
   asJson: boolean,
 ): string {
   if (device === "cpu")
@@ -69,7 +70,7 @@ export function runRandomLite(
   if (peer !== undefined && bench === "fim")
     throw new EngineError("unsupported", "expected --peer with decode or prefill, found fim");
   const sizes = quick ? QUICK_SIZES : LITE_SIZES;
-  const alone = randomLiteBench(bench, { version, types, sizes });
+  const alone = randomLiteBench(bench, { version, types, kvCache, sizes });
   const report = peer === undefined ? alone : withPeer(alone, sizes, peer);
   return asJson ? `${JSON.stringify(report)}\n` : formatRandomLite(report);
 }

@@ -1,6 +1,7 @@
 /** What every benchmark opens: the model in this process, source text, and what is known of the machine. */
 import { statSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, type } from "node:os";
+import type { KvCacheFormat } from "../backend/params.ts";
 import { type LoadedEngine, loadEngineParts } from "../engine.ts";
 import type { DeviceWish } from "../model/loadModel.ts";
 import type { BenchLimits, BenchMachine, BenchReport } from "./report.ts";
@@ -14,6 +15,7 @@ export interface BenchOptions {
   /** 0: all physical cores. */
   threads: number;
   device: DeviceWish;
+  kvCache: KvCacheFormat;
   /** Few repetitions: for tests, not for figures. */
   quick: boolean;
   /** Files to take the prompts from; the bundled sample when empty. */

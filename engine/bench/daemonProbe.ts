@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
+import type { KvCacheFormat } from "../backend/params.ts";
 import { askHealth, askState } from "../base/daemonClient.ts";
 import { EngineError } from "../base/errors.ts";
 import { askSocket } from "../base/socketRequest.ts";
@@ -17,6 +18,7 @@ export interface DaemonProbeOptions {
   modelPath: string;
   threads: number;
   device: DeviceWish;
+  kvCache: KvCacheFormat;
 }
 
 const answerSchema = v.object({
@@ -54,6 +56,7 @@ export class DaemonProbe {
     modelPath,
     threads,
     device,
+    kvCache,
   }: DaemonProbeOptions): Promise<DaemonProbe> {
     const dir = mkdtempSync(join(tmpdir(), "tidepool-bench-"));
     const startedAt = performance.now();
@@ -61,7 +64,7 @@ export class DaemonProbe {
       process.execPath,
       [
         ...[script, "serve", "--model", modelPath, "--device", device],
-        ...["--threads", String(threads), "--idle-exit", "60"],
+        ...["--kv-cache", kvCache, "--threads", String(threads), "--idle-exit", "60"],
       ],
       {
         env: { ...process.env, ELECTRON_RUN_AS_NODE: "1", TIDEPOOL_RUNTIME_DIR: dir },

@@ -3,10 +3,10 @@
  * Times include everything up to the scheduler: block tables, launches, the choice of the token.
  */
 import { Backend } from "../backend/backend.ts";
-import type { RandomTypes } from "../backend/params.ts";
+import type { KvCacheFormat, RandomTypes } from "../backend/params.ts";
 import { EngineError } from "../base/errors.ts";
 import type { KvSequence } from "../kvcache/pagedKv.ts";
-import { FusedModel } from "../model/fusedModel.ts";
+import { FusedModel, type FusedSizes } from "../model/fusedModel.ts";
 import { gib } from "../model/memoryPlan.ts";
 import type { MlaMoeConfig } from "../model/mlaMoeConfig.ts";
 import { modelStep, prefill } from "./modelLoop.ts";
@@ -82,6 +82,7 @@ export interface RandomLiteReport {
   bench: RandomLiteBench;
   version: string;
   types: RandomTypes;
+  kvCache: KvCacheFormat;
   device: string;
   limits: CardLimits;
   rows: RandomLiteRow[];
@@ -90,6 +91,8 @@ export interface RandomLiteReport {
 export interface RandomLiteOptions {
   version: string;
   types: RandomTypes;
+  /** How cached rows lie; bf16 when missing. */
+  kvCache?: KvCacheFormat;
   config?: MlaMoeConfig;
   sizes?: RandomLiteSizes;
   /** Measures the card; takes memory, so it is called before the model is made. */
@@ -106,12 +109,12 @@ export function randomLiteBench(
   bench: RandomLiteBench,
   options: RandomLiteOptions,
 ): RandomLiteReport {
-  const { version, types, config = LITE_CONFIG, sizes = LITE_SIZES } = options;
+  const { version, types, kvCache = "bf16", config = LITE_CONFIG, sizes = LITE_SIZES } = options;
   const backend = Backend.open({ device: "cuda" });
   const limits = (options.limitsOf ?? measuredLimits)(backend);
   const longest = { decode: sizes.depths, prefill: sizes.prompts, fim: [sizes.fim.resident] };
   const contextLength = Math.max(...longest[bench]) + sizes.decodeSteps + 256;
-  const model = randomModel(backend, config, types, contextLength);
+  const model = randomModel(backend, config, types, { contextLength, kvCache });
   const run = new RandomLiteRun(backend, model, sizes, limits);
   const timed = { decode: run.decode, prefill: run.prefill, fim: run.fim }[bench].call(run);
   // Profiling stays on once it was asked for, so everything is timed before anything is profiled.
@@ -119,7 +122,7 @@ export function randomLiteBench(
   const device = backend.describe();
   model.close();
   backend.close();
-  return { bench, version, types, device, limits, rows };
+  return { bench, version, types, kvCache, device, limits, rows };
 }
 
 /** Throws `out_of_memory` with what is free. */
@@ -127,16 +130,16 @@ function randomModel(
   backend: Backend,
   config: MlaMoeConfig,
   types: RandomTypes,
-  contextLength: number,
+  sizes: FusedSizes,
 ): FusedModel {
   const freeBytes = backend.deviceMemory()?.freeBytes ?? 0;
   try {
-    return FusedModel.random(backend, config, types, contextLength);
+    return FusedModel.random(backend, config, types, sizes);
   } catch (cause) {
     if (!EngineError.is(cause, "out_of_memory")) throw cause;
     throw new EngineError(
       "out_of_memory",
-      `expected room on the GPU for ${types} weights and a cache of ${contextLength} tokens, found ${gib(freeBytes)} free`,
+      `expected room on the GPU for ${types} weights and a cache of ${sizes.contextLength} tokens, found ${gib(freeBytes)} free`,
       { cause },
     );
   }
@@ -277,7 +280,7 @@ class RandomLiteRun {
 
 /** The report as a table, ending in a line break. */
 export function formatRandomLite(report: RandomLiteReport): string {
-  const { bench, version, types, device, limits, rows } = report;
+  const { bench, version, types, kvCache, device, limits, rows } = report;
   const share = (value: number, percent: number, digits: number) =>
     `${value.toFixed(digits)} (${percent.toFixed(1)} %)`;
   const table = formatTable(
@@ -292,7 +295,7 @@ export function formatRandomLite(report: RandomLiteReport): string {
     ]),
   );
   const head = [
-    `tidepool ${version} bench ${bench}: DeepSeek-Coder-V2-Lite's shape, random ${types} weights`,
+    `tidepool ${version} bench ${bench}: DeepSeek-Coder-V2-Lite's shape, random ${types} weights, ${kvCache} cache`,
     `device  ${device}`,
     `limits  copies ${limits.copyGbPerS.toFixed(0)} GB/s (read and written), ${limits.matrixTflopPerS.toFixed(0)} TFLOP/s of bf16 products (mma.sync)`,
   ];

@@ -36,7 +36,13 @@ export function backendCheck(options: EngineOptions): Check {
 }
 
 /** The device that the model would run on; the CPU when there is no model to decide by. */
-function place({ modelPath, threads, device = "cpu", contextLength }: EngineOptions): Placement {
+function place({
+  modelPath,
+  threads,
+  device = "cpu",
+  contextLength,
+  kvCache = "bf16",
+}: EngineOptions): Placement {
   const cpu = () => ({ backend: Backend.open({ device: "cpu", nThreads: threads }), notes: [] });
   if (device === "cuda") return { backend: Backend.open({ device }), notes: [] };
   if (device === "cpu") return cpu();
@@ -47,7 +53,7 @@ function place({ modelPath, threads, device = "cpu", contextLength }: EngineOpti
     // The check of the model file says what is wrong with it.
     return cpu();
   }
-  return placeModel(gguf, { device, threads, contextLength });
+  return placeModel(gguf, { device, threads, contextLength, kvCache });
 }
 
 /** Whether the file is a GGUF whose header, tensor table and size agree, of an architecture that the engine knows. */

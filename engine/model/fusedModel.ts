@@ -8,6 +8,7 @@ import {
   type FusedModelParams,
   type FusedModelWeights,
   KV_BLOCK,
+  type KvCacheFormat,
   type RandomTypes,
 } from "../backend/params.ts";
 import { PagedKv } from "../kvcache/pagedKv.ts";
@@ -22,6 +23,13 @@ import { type Model, nLogitsOf, type StepLogits, type StepPart } from "./model.t
  * (`EK_DECODED`). Workspace grows with the first: 117 KB a token at the Lite's size.
  */
 export const FUSED_STEP = { tokens: 2048, sequences: 8, drafts: 7 } as const;
+
+export interface FusedSizes {
+  contextLength: number;
+  kvCache?: KvCacheFormat;
+  /** Tokens that are read at once. */
+  chunk?: number;
+}
 
 interface Parts {
   params: FusedModelParams;
@@ -70,12 +78,11 @@ export class FusedModel implements Model {
     backend: Backend,
     gguf: GgufFile,
     config: MlaMoeConfig,
-    contextLength: number,
-    chunk: number = FUSED_STEP.tokens,
+    sizes: FusedSizes,
   ): FusedModel {
-    const params = fusedParams(config, cacheBlocks(contextLength), chunk);
+    const params = paramsOf(config, sizes);
     const loaded = loadFusedModel(backend, gguf, config, params);
-    return new FusedModel(backend, { params, contextLength, ...loaded });
+    return new FusedModel(backend, { params, contextLength: sizes.contextLength, ...loaded });
   }
 
   /** A model of this shape with random weights made on the device, for measurements. */
@@ -83,11 +90,11 @@ export class FusedModel implements Model {
     backend: Backend,
     config: MlaMoeConfig,
     types: RandomTypes,
-    contextLength: number,
+    sizes: FusedSizes,
   ): FusedModel {
-    const params = fusedParams(config, cacheBlocks(contextLength), FUSED_STEP.tokens);
+    const params = paramsOf(config, sizes);
     const model = backend.fusedModels.createRandom(params, types, 1);
-    return new FusedModel(backend, { params, model, contextLength });
+    return new FusedModel(backend, { params, model, contextLength: sizes.contextLength });
   }
 
   /** Frees the cache, the workspace, and weights that were made with the model. Nothing may be called afterwards. */
@@ -121,4 +128,11 @@ export class FusedModel implements Model {
       },
     };
   }
+}
+
+function paramsOf(
+  config: MlaMoeConfig,
+  { contextLength, kvCache = "bf16", chunk = FUSED_STEP.tokens }: FusedSizes,
+): FusedModelParams {
+  return fusedParams(config, cacheBlocks(contextLength), chunk, kvCache);
 }

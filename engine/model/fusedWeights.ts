@@ -4,7 +4,12 @@
  */
 import type { ModelHandle } from "../backend/addon.ts";
 import type { Backend } from "../backend/backend.ts";
-import type { FusedLayerWeights, FusedModelParams, FusedModelWeights } from "../backend/params.ts";
+import type {
+  FusedLayerWeights,
+  FusedModelParams,
+  FusedModelWeights,
+  KvCacheFormat,
+} from "../backend/params.ts";
 import { EngineError } from "../base/errors.ts";
 import type { GgufFile } from "../loader/gguf.ts";
 import type { TensorTypeName } from "../loader/ggufTensors.ts";
@@ -28,12 +33,17 @@ const DOWN_TYPES: readonly (readonly [TensorTypeName, TensorTypeName])[] = [
 ];
 
 /** What the native side needs to know of a model of this shape. */
-export function fusedParams(c: MlaMoeConfig, nBlocks: number, chunk: number): FusedModelParams {
+export function fusedParams(
+  c: MlaMoeConfig,
+  nBlocks: number,
+  chunk: number,
+  kvCache: KvCacheFormat,
+): FusedModelParams {
   const { nLayers, nDenseLayers, hidden, vocab, nHeads, nopeDim, ropeDim, vDim } = c;
   const { latentDim, denseFf, eps, softmaxScale, invFreq, moe } = c;
   return {
     ...{ nLayers, nDense: nDenseLayers, hidden, vocab, nHeads, nopeDim, ropeDim, vDim },
-    ...{ latentDim, denseFf, eps, softmaxScale, invFreq, nBlocks, chunk },
+    ...{ latentDim, denseFf, eps, softmaxScale, invFreq, nBlocks, chunk, kvCache },
     ...moe,
     sparse: c.nsa,
   };
@@ -48,7 +58,7 @@ export function fusedObstacle(
   if (config.queryLatentDim !== undefined)
     return `the fused kernels take queries in one projection, found a latent of ${config.queryLatentDim}`;
   try {
-    backend.fusedModels.plan(fusedParams(config, 1, 1));
+    backend.fusedModels.plan(fusedParams(config, 1, 1, "bf16"));
   } catch (error) {
     if (EngineError.is(error, "bad_argument")) return error.message;
     throw error;

@@ -1,5 +1,6 @@
 /** What a model takes of the memory of a GPU, which is counted before anything is loaded. */
 import type { Backend } from "../backend/backend.ts";
+import type { KvCacheFormat } from "../backend/params.ts";
 import type { GgufFile } from "../loader/gguf.ts";
 import { FUSED_STEP } from "./fusedModel.ts";
 import { fusedParams } from "./fusedWeights.ts";
@@ -22,18 +23,20 @@ export interface GpuMemory {
   gguf: GgufFile;
   config: MlaMoeConfig;
   fused: boolean;
+  /** Of a fused model, bf16 when missing; ops have one format. */
+  kvCache?: KvCacheFormat;
 }
 
 /** Bytes of weights, of the cache for this context, and of the workspace. */
 export function planGpuMemory(gpu: GpuMemory, contextLength: number): MemoryPlan {
-  const { backend, gguf, config, fused } = gpu;
+  const { backend, gguf, config, fused, kvCache = "bf16" } = gpu;
   const weights = [...gguf.tensors.values()].reduce((sum, t) => sum + t.nBytes + ROUNDING, 0);
   if (!fused) {
     // Ops keep cached rows in the same form as on the CPU.
     const { cache } = planMemory(gguf, config, contextLength);
     return sumOf({ weights: weights + joined(gguf, config), cache, workspace: OPS_WORKSPACE });
   }
-  const params = fusedParams(config, cacheBlocks(contextLength), FUSED_STEP.tokens);
+  const params = fusedParams(config, cacheBlocks(contextLength), FUSED_STEP.tokens, kvCache);
   const { cacheBytes, workspaceBytes } = backend.fusedModels.plan(params);
   const logits = FUSED_STEP.sequences * config.vocab * 4;
   return sumOf({ weights, cache: cacheBytes, workspace: workspaceBytes + logits });
@@ -50,7 +53,8 @@ function joined({ tensors }: GgufFile, c: MlaMoeConfig): number {
  * `out_of_memory` with what would fit when the model does not.
  */
 export function contextOnGpu(gpu: GpuMemory, wanted: number | undefined): number {
-  const { gguf, config, backend } = gpu;
+  const { gguf, config, backend, fused, kvCache = "bf16" } = gpu;
+  const smallerCache: GpuMemory = { ...gpu, kvCache: "fp8" };
   const available = Math.max(0, (backend.deviceMemory()?.freeBytes ?? 0) - RESERVE);
   return fitContext({
     path: gguf.path,
@@ -58,6 +62,9 @@ export function contextOnGpu(gpu: GpuMemory, wanted: number | undefined): number
     wanted,
     planOf: (tokens) => planGpuMemory(gpu, tokens),
     memory: { kind: "GPU memory", available },
+    ...(fused && kvCache === "bf16"
+      ? { other: { how: "--kv-cache fp8", planOf: (n: number) => planGpuMemory(smallerCache, n) } }
+      : {}),
     elsewise: smallerFile(gpu, available),
   });
 }
@@ -65,7 +72,8 @@ export function contextOnGpu(gpu: GpuMemory, wanted: number | undefined): number
 /** One line: what the model takes of the memory that was free before. */
 export function describePlan(gpu: GpuMemory, contextLength: number, freeBytes: number): string {
   const plan = planGpuMemory(gpu, contextLength);
-  const parts = `weights ${gib(plan.weights)}, cache of ${contextLength} tokens ${gib(plan.cache)}, workspace ${gib(plan.workspace)}`;
+  const kind = gpu.fused && gpu.kvCache === "fp8" ? "in fp8 " : "";
+  const parts = `weights ${gib(plan.weights)}, cache of ${contextLength} tokens ${kind}${gib(plan.cache)}, workspace ${gib(plan.workspace)}`;
   return `GPU memory: ${gib(plan.total)} of ${gib(freeBytes)} free (${parts})`;
 }
 

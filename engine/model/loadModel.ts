@@ -1,8 +1,9 @@
 /** Which device a model file runs on, and in which way: decided before anything is loaded, and said in a line each. */
 import { Backend } from "../backend/backend.ts";
+import type { KvCacheFormat } from "../backend/params.ts";
 import { EngineError, messageOf } from "../base/errors.ts";
 import type { GgufFile } from "../loader/gguf.ts";
-import { FusedModel } from "./fusedModel.ts";
+import { FusedModel, type FusedSizes } from "./fusedModel.ts";
 import { fusedObstacle } from "./fusedWeights.ts";
 import { contextOnGpu, describePlan } from "./gpuMemoryPlan.ts";
 import { MlaMoeModel } from "./mlaMoe.ts";
@@ -19,6 +20,8 @@ export interface LoadOptions {
   threads: number;
   /** Context to offer; the file's own, as far as memory reaches, when missing. */
   contextLength: number | undefined;
+  /** How fused kernels keep cached rows; bf16 when missing. */
+  kvCache?: KvCacheFormat;
 }
 
 /** A device, and why it is this one and what the model takes of it. */
@@ -29,6 +32,8 @@ export interface Placement {
 
 /** Weights below this are left to the CPU by `auto`: it is quick with them, and the GPU stays free for others. */
 export const SMALL_MODEL_BYTES = 256 * 1024 * 1024;
+
+const NO_FP8_CACHE = "cached rows are kept in f16: fp8 is for models that fused kernels compute";
 
 /** Opens the device for `gguf`. Throws `device` or `out_of_memory` when it is asked for by name and does not do. */
 export function placeModel(gguf: GgufFile, options: LoadOptions): Placement {
@@ -52,12 +57,12 @@ export function placeModel(gguf: GgufFile, options: LoadOptions): Placement {
   }
 }
 
-function openFitting(gguf: GgufFile, { contextLength }: LoadOptions): Backend {
+function openFitting(gguf: GgufFile, { contextLength, kvCache = "bf16" }: LoadOptions): Backend {
   const backend = Backend.open({ device: "cuda" });
   try {
     const config = parseMlaMoeConfig(gguf);
     const fused = fusedObstacle(backend, gguf, config) === undefined;
-    contextOnGpu({ backend, gguf, config, fused }, contextLength);
+    contextOnGpu({ backend, gguf, config, fused, kvCache }, contextLength);
     return backend;
   } catch (error) {
     backend.close();
@@ -73,23 +78,26 @@ export function loadModel(
   { backend, notes }: Placement,
   gguf: GgufFile,
   contextLength: number | undefined,
+  kvCache: KvCacheFormat = "bf16",
 ): { model: Model; notes: string[] } {
   const config = parseMlaMoeConfig(gguf);
   const wish = contextLength === undefined ? {} : { contextLength };
   const memory = backend.deviceMemory();
-  if (memory === undefined) return { model: new MlaMoeModel(backend, gguf, wish), notes };
-  const gpu = { backend, gguf, config, fused: true };
+  const asked = kvCache === "bf16" ? [] : [NO_FP8_CACHE];
+  if (memory === undefined)
+    return { model: new MlaMoeModel(backend, gguf, wish), notes: [...notes, ...asked] };
+  const gpu = { backend, gguf, config, fused: true, kvCache };
   const byOps = (obstacle: string) => {
     const model = new MlaMoeModel(backend, gguf, wish);
     const plan = describePlan({ ...gpu, fused: false }, model.contextLength, memory.freeBytes);
     const why = `computed op by op, not by fused kernels: ${obstacle}`;
-    return { model, notes: [...notes, why, plan] };
+    return { model, notes: [...notes, why, ...asked, plan] };
   };
   const obstacle = fusedObstacle(backend, gguf, config);
   if (obstacle !== undefined) return byOps(obstacle);
   const fitting = contextOnGpu(gpu, contextLength);
   const plan = describePlan(gpu, fitting, memory.freeBytes);
-  const model = tryFused(backend, gguf, config, fitting, plan);
+  const model = tryFused(backend, gguf, config, { contextLength: fitting, kvCache }, plan);
   if (typeof model === "string") return byOps(model);
   return { model, notes: [...notes, plan] };
 }
@@ -99,11 +107,11 @@ function tryFused(
   backend: Backend,
   gguf: GgufFile,
   config: MlaMoeConfig,
-  contextLength: number,
+  sizes: FusedSizes,
   plan: string,
 ): FusedModel | string {
   try {
-    return FusedModel.load(backend, gguf, config, contextLength);
+    return FusedModel.load(backend, gguf, config, sizes);
   } catch (cause) {
     if (EngineError.is(cause, "bad_argument")) return cause.message;
     if (!EngineError.is(cause, "out_of_memory")) throw cause;

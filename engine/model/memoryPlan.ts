@@ -82,22 +82,32 @@ interface Fit {
   memory: { kind: "memory" | "GPU memory"; available: number };
   /** What may help when no context fits. */
   elsewise: string;
+  /** An option that takes less. */
+  other?: { how: string; planOf: (contextLength: number) => MemoryPlan };
 }
 
 /** As `contextThatFits`, for any plan and memory. */
-export function fitContext({ path, own, wanted, planOf, memory, elsewise }: Fit): number {
+export function fitContext({ path, own, wanted, planOf, memory, elsewise, other }: Fit): number {
   const { kind, available } = memory;
-  const fits = (tokens: number) => planOf(tokens).total <= available;
+  const within = (plan: Fit["planOf"]) => (tokens: number) => plan(tokens).total <= available;
+  const fits = within(planOf);
   const asked = Math.min(own, wanted ?? own);
   if (fits(asked)) return asked;
   const most = largestThat(fits, asked);
   if (wanted === undefined && most >= LEAST_CONTEXT) return most;
   const plan = planOf(asked);
   const parts = `weights ${gib(plan.weights)}, cache of ${asked} tokens ${gib(plan.cache)}, workspace ${gib(plan.workspace)}`;
+  const more = other === undefined ? 0 : mostThatFits(within(other.planOf), asked);
+  const otherwise = more > most ? `; with ${other?.how} ${more} tokens do` : "";
   throw new EngineError(
     "out_of_memory",
-    `${path}: expected ${gib(plan.total)} of ${kind} (${parts}), found ${gib(available)}: ${most > 0 ? `a context of ${most} tokens fits` : elsewise}`,
+    `${path}: expected ${gib(plan.total)} of ${kind} (${parts}), found ${gib(available)}: ${most > 0 ? `a context of ${most} tokens fits` : elsewise}${otherwise}`,
   );
+}
+
+/** `asked` if it fits, else as `largestThat`. */
+function mostThatFits(fits: (tokens: number) => boolean, asked: number): number {
+  return fits(asked) ? asked : largestThat(fits, asked);
 }
 
 /** The largest multiple of the block size below `above` for which `fits` holds, or 0. */

@@ -21,6 +21,7 @@ export interface DaemonOptions {
   threads: number;
   device: NonNullable<EngineOptions["device"]>;
   contextLength?: number;
+  kvCache?: NonNullable<EngineOptions["kvCache"]>;
   drafts: boolean;
   listen?: string;
   tokenFile?: string;
@@ -44,7 +45,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     options.print(`an engine already runs: pid ${other.pid}, socket ${other.socket}`);
     return 0;
   }
-  const { modelPath, threads, device, contextLength, drafts } = options;
+  const { modelPath, threads, device, contextLength, kvCache, drafts } = options;
   const engine = new HostedEngine(
     options.script,
     {
@@ -53,6 +54,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
       device,
       drafts,
       ...(contextLength === undefined ? {} : { contextLength }),
+      ...(kvCache === undefined ? {} : { kvCache }),
     },
     { gpuIdleMs: options.gpuIdleMs },
   );

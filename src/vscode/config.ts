@@ -14,6 +14,7 @@ export interface EngineSettings {
   /** Empty: the bundled model. */
   modelPath: string;
   device: "auto" | "cpu" | "cuda";
+  kvCache: "bf16" | "fp8";
   /** 0: the engine decides. */
   threads: number;
   idleExitSeconds: number;
@@ -74,6 +75,7 @@ export function engineSettings(): EngineSettings {
   return {
     modelPath: settings.get("engine.modelPath", "").trim(),
     device: settings.get<EngineSettings["device"]>("engine.device", "auto"),
+    kvCache: settings.get<EngineSettings["kvCache"]>("engine.kvCache", "bf16"),
     threads: settings.get("engine.threads", 0),
     idleExitSeconds: settings.get("engine.idleExitSeconds", 300),
   };

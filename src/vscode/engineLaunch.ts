@@ -24,12 +24,15 @@ export async function connectWithSettings(
   context: vscode.ExtensionContext,
   options: ConnectOptions,
 ): Promise<DaemonLink> {
-  const { modelPath, device, idleExitSeconds } = engineSettings();
+  const { modelPath, device, kvCache, idleExitSeconds } = engineSettings();
   const runtimeDir = resolveRuntimeDir();
   const manifest = context.extension.packageJSON as { version: string };
   const models = vscode.Uri.joinPath(context.extensionUri, "engine", "models").fsPath;
   const model = modelPath === "" ? undefined : resolveModel(modelPath, models);
-  const args = ["--device", device, "--idle-exit", String(idleExitSeconds), ...modelArguments()];
+  const args = [
+    ...["--device", device, "--kv-cache", kvCache],
+    ...["--idle-exit", String(idleExitSeconds), ...modelArguments()],
+  ];
   return await connectDaemon(
     {
       launch: { script: engineScript(context), args, runtimeDir, detached: true },

@@ -57,6 +57,10 @@ test("measures tokens behind what is cached, and reads more bytes behind more", 
   // 70 or 71 rows of 576 numbers of bf16 more.
   expect((bytes[1] ?? 0) - (bytes[0] ?? 0)).toBeCloseTo(70 * 576 * 2, -1);
   expect(formatRandomLite(report)).toMatch(/^one token after 70 +2 .*%\)/m);
+  const fp8 = randomLiteBench("decode", { ...options, kvCache: "fp8" });
+  const fewer = fp8.rows.map(({ gbPerS, tokensPerS }) => (gbPerS * 1e9) / tokensPerS);
+  expect((fewer[1] ?? 0) - (fewer[0] ?? 0)).toBeCloseTo(70 * 656, -1);
+  expect(formatRandomLite(fp8)).toContain("random q8_0 weights, fp8 cache");
 });
 
 test("measures prompts, and completions behind a resident prefix", () => {
@@ -65,14 +69,26 @@ test("measures prompts, and completions behind a resident prefix", () => {
 });
 
 test("needs a GPU, and says so", () => {
-  const command = { version: "0", types: "q8_0", peer: undefined, quick: true } as const;
+  const command = {
+    version: "0",
+    types: "q8_0",
+    kvCache: "bf16",
+    peer: undefined,
+    quick: true,
+  } as const;
   expect(() => runRandomLite("decode", { ...command, device: "cpu" }, true)).toThrow(
     "expected --device cuda with --random-lite, found cpu",
   );
 });
 
 test("refuses a peer for what it cannot measure before anything is measured", () => {
-  const command = { version: "0", types: "q8_0", peer: "peer.gguf", quick: true } as const;
+  const command = {
+    version: "0",
+    types: "q8_0",
+    kvCache: "bf16",
+    peer: "peer.gguf",
+    quick: true,
+  } as const;
   expect(() => runRandomLite("fim", { ...command, device: "cuda" }, true)).toThrow(
     "expected --peer with decode or prefill, found fim",
   );
@@ -82,7 +98,7 @@ test("puts the peer's figures of the same lengths beside ours", () => {
   const row = { name: "one token after 70", length: 70, n: 1, p50Ms: 1, p95Ms: 1 };
   const rates = { gbPerS: 1, percentOfCopy: 1, tflopPerS: 1, percentOfMatrixRate: 1 };
   const report: RandomLiteReport = {
-    ...{ bench: "decode", version: "0", types: "q8_0", device: "a GPU" },
+    ...{ bench: "decode", version: "0", types: "q8_0", kvCache: "bf16", device: "a GPU" },
     limits: options.limitsOf(),
     rows: [{ ...row, ...rates, tokensPerS: 500 }],
   };

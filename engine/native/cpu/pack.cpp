@@ -108,6 +108,8 @@ void pack_row(const WeightShape& s, const uint8_t* row, int lane, uint8_t* group
       return pack_blocks<BlockQ5K>(s, row, to);
     case EK_Q6_K:
       return pack_blocks<BlockQ6K>(s, row, to);
+    case EK_FP8_E4M3: /* refused before */
+      return;
   }
 }
 

@@ -16,7 +16,7 @@ extern "C" {
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
-/* Numbers are GGUF's tensor types. */
+/* Numbers are GGUF's tensor types; GGUF has none of fp8. */
 typedef enum {
   EK_F32 = 0,
   EK_F16 = 1,
@@ -26,7 +26,8 @@ typedef enum {
   EK_Q4_K = 12,
   EK_Q5_K = 13,
   EK_Q6_K = 14,
-  EK_BF16 = 30
+  EK_BF16 = 30,
+  EK_FP8_E4M3 = 1000 /* with a scale of f32 for each 128 x 128; of random models only (docs/kernels.md) */
 } ek_type;
 
 typedef struct ek_context ek_context; /* owns a device, its threads or stream, and its scratch memory */
@@ -217,6 +218,9 @@ typedef struct {
   int32_t n_blocks;      /* capacity of the cache, blocks of EK_KV_BLOCK tokens */
   int32_t chunk;         /* tokens that are read at once; longer parts of a step are cut */
   ek_model_sparse sparse;
+  /* 0: cache rows of bf16. Otherwise rows of 656 bytes: 512 latents of e4m3, a scale of f32 for each 128 of
+   * them (a power of two), and the rotated part as bf16. */
+  int32_t fp8_cache;
 } ek_model_params;
 
 typedef struct {
@@ -252,7 +256,8 @@ typedef struct {
 /* The weights must outlive the model. */
 ek_status ek_model_create(ek_context* ctx, const ek_model_params* params, const ek_model_weights* weights,
                           ek_model** out);
-/* The same with random weights made on the device, for measurements. types: "q4_k_m", "q8_0" or "bf16". */
+/* The same with random weights made on the device, for measurements. types: "q4_k_m", "q8_0", "fp8" or
+ * "bf16". */
 ek_status ek_model_create_random(ek_context* ctx, const ek_model_params* params, const char* types,
                                  uint32_t seed, ek_model** out);
 void ek_model_destroy(ek_model* model);

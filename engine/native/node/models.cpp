@@ -17,7 +17,7 @@ napi_value done(const Arguments& a, ek_status status) {
 ek_model_params params_of(const Arguments& a) {
   const Array<int32_t> n = a.ints(1, "integers");
   const Array<float> f = a.floats(2, "numbers"), inv_freq = a.floats(3, "invFreq");
-  EK_REQUIRE(n.length == 26 && f.length == 3, "a model needs 26 integers and 3 numbers, got %zu and %zu",
+  EK_REQUIRE(n.length == 27 && f.length == 3, "a model needs 27 integers and 3 numbers, got %zu and %zu",
              n.length, f.length);
   ek_model_params p{};
   int32_t* const fields[] = {&p.n_layers,
@@ -45,7 +45,8 @@ ek_model_params params_of(const Arguments& a) {
                              &p.sparse.select_n,
                              &p.sparse.window,
                              &p.sparse.init_blocks,
-                             &p.sparse.local_blocks};
+                             &p.sparse.local_blocks,
+                             &p.fp8_cache};
   for (size_t i = 0; i < n.length; i++) *fields[i] = n.data[i];
   p.scale = f.data[0];
   p.eps = f.data[1];

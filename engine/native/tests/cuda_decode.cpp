@@ -10,6 +10,7 @@ using namespace ek::test;
 using ek::cuda::LiteDecoder;
 using ek::cuda::LiteShape;
 using ek::cuda::LiteTypes;
+using ek::cuda::RowFormat;
 
 namespace {
 
@@ -19,9 +20,10 @@ struct Case {
   int32_t n_steps;
   bool sparse;
   int32_t first = 0; /* position of the first step; random rows before it */
+  RowFormat rows = RowFormat::kBf16;
 };
 
-LiteShape small_shape(bool sparse) {
+LiteShape small_shape(bool sparse, RowFormat rows) {
   LiteShape s = ek::cuda::lite_shape(1024);
   s.n_layers = 3;
   s.hidden = 256;
@@ -35,6 +37,7 @@ LiteShape small_shape(bool sparse) {
   s.dense_layers = 1;
   s.local = 1;
   s.top = 1;
+  s.rows = rows;
   return s;
 }
 
@@ -90,7 +93,7 @@ constexpr double kBlockTie = 0.03;
 
 void test_case(ek::cuda::Device& d, const Case& c) {
   constexpr double kMost = 0.05;
-  const LiteShape shape = small_shape(c.sparse);
+  const LiteShape shape = small_shape(c.sparse, c.rows);
   LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, c.types, 5));
   LiteReference reference(shape, decoder.weights);
   restart(decoder, c);
@@ -153,8 +156,8 @@ std::vector<float> state_behind(LiteDecoder& decoder, int32_t position) {
 /* Steps of several tokens against one token a step: the same bits. Positions go over the end of a pool, of a
  * block, and, where attention is sparse, over dense_len. */
 void test_together(ek::cuda::Device& d, const char* name, const LiteTypes& types, bool sparse, int32_t first,
-                   const std::vector<int32_t>& groups) {
-  const LiteShape shape = small_shape(sparse);
+                   const std::vector<int32_t>& groups, RowFormat rows = RowFormat::kBf16) {
+  const LiteShape shape = small_shape(sparse, rows);
   LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, types, 6));
   const auto token_at = [&](int32_t position) { return (position * 37 + 5) % shape.vocab; };
   std::vector<std::vector<float>> alone;
@@ -194,6 +197,29 @@ void test_together(ek::cuda::Device& d, const char* name, const LiteTypes& types
   check(refused, std::string(name) + ": a token that follows none is refused");
 }
 
+/* How far a step of one layer behind `first` random rows is from the same behind rows of bf16: root mean
+ * square over that of the logits. Every expert is chosen, so that near-equal ones cannot change places. */
+void test_deviation(ek::cuda::Device& d, const LiteTypes& types, int32_t first) {
+  std::vector<std::vector<float>> logits;
+  for (RowFormat rows : {RowFormat::kBf16, RowFormat::kFp8}) {
+    LiteShape shape = small_shape(false, rows);
+    shape.n_layers = 1;
+    LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, types, 5));
+    decoder.fill_cache(first, 9);
+    decoder.set(3, first);
+    decoder.run(1);
+    logits.push_back(decoder.logits());
+  }
+  double error = 0, square = 0;
+  for (size_t i = 0; i < logits[0].size(); i++) {
+    error += std::pow(logits[1][i] - logits[0][i], 2);
+    square += std::pow(logits[0][i], 2);
+  }
+  error = std::sqrt(error / square);
+  std::printf("     rows of fp8 beside bf16, behind %d: logits differ by %.3g of their size\n", first, error);
+  check(error > 0 && error <= 0.1, "rows of fp8 change logits by " + std::to_string(error));
+}
+
 }  // namespace
 
 int main() {
@@ -203,21 +229,31 @@ int main() {
     const LiteTypes bf16{EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
     const LiteTypes q8{EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
     const LiteTypes q4{EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
+    const ek_type t = EK_FP8_E4M3;
+    const LiteTypes fp8{t, t, {t, t}, {t, t}, t, t};
     std::vector<Case> cases{{"bf16 dense", bf16, 150, false},
                             {"q8_0 dense", q8, 80, false},
                             {"q4_k_m dense", q4, 150, false},
+                            {"fp8 dense", fp8, 150, false},
                             {"bf16 sparse", bf16, 420, true},
-                            {"q4_k_m sparse", q4, 420, true}};
+                            {"q4_k_m sparse", q4, 420, true},
+                            {"q8_0 dense, fp8 rows", q8, 150, false, 0, RowFormat::kFp8},
+                            {"q4_k_m sparse, fp8 rows", q4, 420, true, 0, RowFormat::kFp8}};
     if (kEmulated) {
       cases = {{"bf16 dense", bf16, 3, false},
+               {"fp8 dense, behind 62 rows", fp8, 2, false, 62},
                {"q8_0 dense, behind 62 rows", q8, 3, false, 62},
-               {"q4_k_m sparse, behind 254 rows", q4, 4, true, 254}};
+               {"q4_k_m sparse, behind 254 rows", q4, 4, true, 254},
+               {"q8_0 dense, behind 62 rows of fp8", q8, 3, false, 62, RowFormat::kFp8},
+               {"q4_k_m sparse, behind 255 rows of fp8", q4, 2, true, 255, RowFormat::kFp8}};
     }
     for (const Case& c : cases) test_case(d, c);
     test_together(d, "q4_k_m together", q4, false, 13, {5, 8});
     test_together(d, "bf16 together, sparse", bf16, true, 124,
                   kEmulated ? std::vector<int32_t>{2, 6} : std::vector<int32_t>{2, 8, 3, 8, 5});
+    test_together(d, "q8_0 together, rows of fp8", q8, false, 60, {6}, RowFormat::kFp8);
     if (!kEmulated) test_together(d, "q4_k_m together, sparse", q4, true, 300, {8, 7, 6, 5, 4, 3, 2});
+    test_deviation(d, q8, kEmulated ? 100 : 1000);
   } catch (const std::exception& e) {
     check(false, e.what());
   }

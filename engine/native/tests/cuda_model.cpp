@@ -49,10 +49,12 @@ struct Part {
 /* A model with its weights, and the logits of its last step. */
 class Model {
  public:
-  Model(ek_type main, bool transposed) : device_(EK_CUDA, nullptr, 0), main_(main), transposed_(transposed) {
+  Model(ek_type main, bool transposed, bool fp8_cache = false)
+      : device_(EK_CUDA, nullptr, 0), main_(main), transposed_(transposed) {
     for (int i = 0; i < kRope / 2; i++) inv_freq_.push_back(std::pow(10000.0f, -2.0f * i / kRope));
     must(ek_buffer_alloc(device_.ctx, size_t{16} * kVocab * 4, &logits_));
-    const ek_model_params params = params_with(inv_freq_);
+    ek_model_params params = params_with(inv_freq_);
+    params.fp8_cache = fp8_cache;
     std::vector<ek_model_layer> layers{layer(true), layer(false)};
     const ek_model_weights weights{matrix(kVocab, kHidden), matrix(kVocab, kHidden), norm(kHidden),
                                    layers.data()};
@@ -170,7 +172,8 @@ double error_of(const std::vector<float>& a, const std::vector<float>& b) {
   return std::sqrt(error / square);
 }
 
-void test_blocks(Model& m) {
+/* most: what rounding may change. */
+void test_blocks(Model& m, double most) {
   const std::vector<int32_t> prompt = tokens_of(70, 1), head(prompt.begin(), prompt.begin() + 66);
   const std::vector<float> read = m.step({{0, prompt, {0, 1}}});
   const std::vector<float> decoded = m.step({{70, {5}, {0, 1}}});
@@ -180,7 +183,7 @@ void test_blocks(Model& m) {
   m.step({{0, head, {2, 4}}});
   const Part rest{66, {prompt.begin() + 66, prompt.end()}, {2, 4}}; /* short: rounded in another way */
   const std::vector<float> ended = m.step({rest});
-  check(error_of(ended, read) <= 0.03, "a cut before a short step changes more than rounding");
+  check(error_of(ended, read) <= most, "a cut before a short step changes more than rounding");
   m.copy_block(5, 4);
   const std::vector<float> other = m.step({{66, {9, 8, 7}, {2, 5}}});
   check(same(m.step({rest}), ended), "a fork leaves the block that it was copied from");
@@ -263,6 +266,9 @@ void test_misuse(Model& m) {
   };
   must(plan([](ek_model_params&) {}));
   check(memory.cache_bytes == size_t{kLayers} * kBlocks * 68 * 576 * 2, "bytes of the cache");
+  must(plan([](ek_model_params& p) { p.fp8_cache = 1; }));
+  check(memory.cache_bytes == size_t{kLayers} * kBlocks * (64 * 656 + 4 * 576 * 2),
+        "bytes of a cache of fp8");
   refused(plan([](ek_model_params& p) { p.n_heads = 8; }), "got 8 heads");
   refused(plan([](ek_model_params& p) { p.scale = 2; }), "scale 2");
   refused(plan([](ek_model_params& p) { p.vocab = 321; }), "vocabulary 321");
@@ -278,12 +284,14 @@ int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
     Model m(EK_Q8_0, false);
-    test_blocks(m);
+    test_blocks(m, 0.03);
     test_sequences(m);
     test_drafts(m);
     test_many(m);
     test_misuse(m);
     test_layouts();
+    Model fp8(EK_Q8_0, true, true);
+    test_blocks(fp8, 0.06);
   } catch (const std::exception& e) {
     check(false, e.what());
   }

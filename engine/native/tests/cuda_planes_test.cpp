@@ -32,9 +32,42 @@ void test_shape(int32_t n_matrices, int32_t n_rows, int32_t n_cols) {
                expected, 1e-7, 1e-6);
 }
 
+/* Of fp8 the layout is our own: bytes of all rows, then a scale for each 128 x 128 of a matrix. */
+void test_fp8(int32_t n_matrices, int32_t n_rows, int32_t n_cols) {
+  const ek::WeightShape shape{EK_FP8_E4M3, n_matrices, n_rows, n_cols};
+  const size_t n = static_cast<size_t>(n_matrices) * n_rows * n_cols;
+  const size_t block_rows = (static_cast<size_t>(n_rows) + 127) / 128,
+               groups = (static_cast<size_t>(n_cols) + 127) / 128;
+  std::mt19937 engine(5);
+  const std::vector<float> scales = random_floats(n_matrices * block_rows * groups, 7, 1.0f);
+  std::vector<uint32_t> data((n + 3) / 4 + scales.size());
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(data.data());
+  for (size_t i = 0; i < n; i++) bytes[i] = static_cast<uint8_t>(engine() & 0xbf);
+  std::memcpy(bytes + n, scales.data(), scales.size() * 4);
+  std::vector<uint64_t> packed(ek::cuda::packed_bytes(shape) / 8);
+  uint8_t* base = reinterpret_cast<uint8_t*>(packed.data());
+  ek::cuda::pack_planes(shape, bytes, base);
+  const ek::cuda::WeightView view = ek::cuda::view_planes(shape, base);
+  std::vector<float> actual, expected;
+  for (int32_t r = 0; r < n_matrices * n_rows; r++) {
+    const int32_t matrix = r / n_rows, row = r % n_rows;
+    for (int32_t col = 0; col < n_cols; col++) {
+      float values[8];
+      ek::cuda::load_unit<EK_FP8_E4M3>(view, view.row(matrix, row), col / 8, values);
+      const size_t block = (static_cast<size_t>(matrix) * block_rows + row / 128) * groups + col / 128;
+      actual.push_back(values[col % 8]);
+      expected.push_back(ek::cuda::e4m3_value(bytes[static_cast<size_t>(r) * n_cols + col]) * scales[block]);
+    }
+  }
+  expect_close("planes of fp8, " + std::to_string(n_cols) + " columns", actual, expected, 0, 0);
+}
+
 }  // namespace
 
 int main() {
+  for (int32_t n_cols : {32, 128, 160, 384}) test_fp8(2, 3, n_cols);
+  test_fp8(3, 144, 256);
+  test_fp8(1, 300, 160);
   for (int32_t n_cols : {256, 512, 768}) {
     test_shape<EK_Q4_K>(2, 3, n_cols);
     test_shape<EK_Q5_K>(2, 3, n_cols);

@@ -15,6 +15,7 @@ using ek::cuda::kRow;
 using ek::cuda::LiteDecoder;
 using ek::cuda::LitePrefill;
 using ek::cuda::LiteShape;
+using ek::cuda::RowFormat;
 
 namespace {
 
@@ -25,6 +26,8 @@ struct Case {
   std::vector<int32_t> ends; /* of the parts in which the prompt is read, none of them short */
   int32_t longest, segment;
   int32_t turn; /* where the decoder reads two tokens instead: the second is the first of a tile */
+  RowFormat rows = RowFormat::kBf16;
+  double most = 0.08; /* error of the logits, of their size */
 };
 
 /* Three layers, of which the first is dense: what the second selects reaches the rows of the third. Every
@@ -35,6 +38,7 @@ LiteShape shape_of(const Case& c) {
   s.dense_layers = 1;
   s.local = c.local;
   s.top = c.top;
+  s.rows = c.rows;
   return s;
 }
 
@@ -76,14 +80,15 @@ class Comparison {
 
  private:
   /* Rounded queries change a block's mass by a percent; larger differences are a wrong choice. Logits are off
-   * by 0.03 to 0.05 with three layers, dense or not. */
-  static constexpr double kTie = 0.03, kMost = 0.08;
+   * by 0.03 to 0.05 with three layers, dense or not, and by 0.07 to 0.11 with rows of fp8: activations of
+   * bf16 bring latents to the other side of a tie. */
+  static constexpr double kTie = 0.03;
 
   std::string name(const std::string& what) const { return std::string(case_.name) + ": " + what; }
 
   void check_logits(const std::string& what, const std::vector<double>& expected) {
     const double error = error_of(decoder_.logits(), expected);
-    check(error <= kMost, name(what + ": error of the logits " + std::to_string(error)));
+    check(error <= case_.most, name(what + ": error of the logits " + std::to_string(error)));
     std::printf("     %s: %s: error %.3g\n", case_.name, what.c_str(), error);
   }
 
@@ -237,7 +242,9 @@ int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
     ek::cuda::Device d(0);
-    std::vector<Case> cases{{"q4_k_m", q4_k_m_types(), 128, 1, 1, {129, 195, 260, 330}, 96, 64, 255}};
+    std::vector<Case> cases{
+        {"q4_k_m", q4_k_m_types(), 128, 1, 1, {129, 195, 260, 330}, 96, 64, 255},
+        {"q8_0, fp8 rows", all_of(EK_Q8_0), 128, 1, 1, {200, 275}, 96, 64, 255, RowFormat::kFp8, 0.2}};
     if (!kEmulated) {
       cases.push_back({"bf16, 1200 tokens",
                        all_of(EK_BF16),

@@ -68,6 +68,21 @@ void turn(std::vector<double>& v, int32_t position) {
   }
 }
 
+/* The latents of a row as fp8 stores them: e4m3 times a power of two for each 128. */
+void round_latents(std::vector<double>& row) {
+  constexpr double kMost = 448, kLeast = 0x1p-6; /* largest number, least that is normal */
+  for (size_t first = 0; first < kLatent; first += cuda::kScaledLatents) {
+    double most = 0;
+    for (size_t i = first; i < first + cuda::kScaledLatents; i++) most = std::max(most, std::fabs(row[i]));
+    const double scale = most > 0 ? std::exp2(std::ceil(std::log2(most / kMost))) : 1;
+    for (size_t i = first; i < first + cuda::kScaledLatents; i++) {
+      const double size = std::max(std::fabs(row[i]) / scale, kLeast);
+      const double step = std::exp2(std::floor(std::log2(size)) - 3) * scale;
+      row[i] = std::nearbyint(row[i] / step) * step;
+    }
+  }
+}
+
 double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
 }
@@ -243,7 +258,8 @@ void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>&
   std::vector<double> row = normed({kv.begin(), kv.begin() + kLatent}, layer.kv_norm, shape_.eps);
   row.insert(row.end(), kv.begin() + kLatent, kv.end());
   turn(row, t);
-  for (double& v : row) v = bf16(v);
+  if (shape_.rows == cuda::RowFormat::kFp8) round_latents(row);
+  for (double& v : row) v = bf16(v); /* latents of fp8 are such numbers */
   layer.rows.push_back(row);
   Queries query;
   for (int head = 0; head < kHeads; head++) {

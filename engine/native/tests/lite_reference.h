@@ -1,5 +1,5 @@
 /* A decoder of the architecture of cuda/decode/lite.h in double on the host, token by token, on the same
- * weights. It rounds where the kernels store bf16: cache rows, pooled rows and absorbed queries. */
+ * weights. It rounds where the kernels store bf16 or fp8: cache rows, pooled rows and absorbed queries. */
 #ifndef EK_TESTS_LITE_REFERENCE_H
 #define EK_TESTS_LITE_REFERENCE_H
 #include <cmath>

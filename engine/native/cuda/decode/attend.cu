@@ -2,7 +2,7 @@
  * the rows of one tensor-core tile; a tile of 64 cached rows serves as keys, and its first 512 columns as
  * values. */
 #include "kernels.h"
-#include "scores.cuh"
+#include "tile_rows.cuh"
 
 namespace ek::cuda {
 
@@ -19,10 +19,13 @@ struct AttendShared {
 };
 
 /* Copies rows first to end - 1 of cache block `from` into a tile. */
-__device__ void load_rows(__nv_bfloat16* tile, const __nv_bfloat16* from, int32_t first, int32_t end) {
-  constexpr int kChunks = kRow / 8;
-  for (int i = first * kChunks + static_cast<int>(threadIdx.x); i < end * kChunks; i += kThreads)
-    copy_async_16(tile + i / kChunks * kPitch + i % kChunks * 8, from + i * 8, true);
+template <RowFormat R>
+__device__ void load_rows(__nv_bfloat16* tile, const uint8_t* from, int32_t first, int32_t end) {
+  if constexpr (R == RowFormat::kFp8) {
+    store_fp8_rows(tile, load_fp8_rows<false>(tile, from, first, end), first, end);
+  } else {
+    copy_bf16_rows<false>(tile, from, first, end);
+  }
 }
 
 /* Rows behind the last become zero: their weights are 0, and so must be the products. */
@@ -92,6 +95,7 @@ __device__ void store_part(const TokenBuffers& b, const float (&out)[kDims / 8][
 /* Block (i, j) of the grid has the i-th even share of token j's blocks: those listed for it from position
  * sparse_from on, before it all. One tile is in shared memory, so that two
  * blocks fit into a multiprocessor: one loads while the other computes. */
+template <RowFormat R>
 __global__ void __launch_bounds__(kThreads, 2)
     attend_kernel(StepBuffers all, int32_t n_blocks, int32_t layer, int32_t sparse_from) {
   const TokenBuffers b = all.of_token(blockIdx.y);
@@ -103,8 +107,9 @@ __global__ void __launch_bounds__(kThreads, 2)
    * earlier steps stored; with a list also the query. */
   const int32_t t = b.state->position, first = b.state->first; /* rows before it were there before the step */
   const bool sparse = t >= sparse_from;
-  const __nv_bfloat16* cache = all.cache + static_cast<size_t>(layer) * n_blocks * 64 * kRow;
-  const auto rows_of = [&](int32_t block) { return cache + static_cast<size_t>(block) * 64 * kRow; };
+  const auto rows_of = [&](int32_t block) {
+    return all.cache.data + (static_cast<size_t>(layer) * n_blocks + block) * (64 * cache_row_bytes(R));
+  };
   int32_t n = t / 64 + 1, share = 0, begin = 0, end = 0;
   const auto divide = [&] {
     share = (n + kSplits - 1) / kSplits;
@@ -117,14 +122,18 @@ __global__ void __launch_bounds__(kThreads, 2)
     load_query(s.query, b.query);
   } else if (begin < end) {
     n_loaded = min(max(first - begin * kTileTokens, 0), kTileTokens);
-    load_rows(tile, rows_of(b.blocks[begin]), 0, n_loaded);
+    load_rows<R>(tile, rows_of(b.blocks[begin]), 0, n_loaded);
   }
   wait_for_kernel_before();
   const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
+  const int32_t split = blockIdx.x;
+  int32_t of_split = 0; /* where each split has one block: loaded beside their number, not behind it */
   if (sparse) {
+    of_split = blocks[min(split, n_blocks - 1)];
     n = b.n_listed[layer];
     divide();
   }
+  const auto block_of = [&](int32_t entry) { return sparse && entry == split ? of_split : blocks[entry]; };
   if (begin == end) {
     if (threadIdx.x < kHeads) b.part_sum[threadIdx.x * kSplits + blockIdx.x] = 0;
     return;
@@ -134,7 +143,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (int32_t entry = begin; entry < end; entry++) {
     /* The last entry is the token's own block. */
     const int32_t n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
-    load_rows(tile, rows_of(blocks[entry]), entry == begin ? n_loaded : 0, n_rows);
+    load_rows<R>(tile, rows_of(block_of(entry)), entry == begin ? n_loaded : 0, n_rows);
     copy_async_commit();
     if (n_rows < kTileTokens) clear_rows(tile, n_rows);
     if (!sparse && entry == begin) load_query(s.query, b.query);
@@ -155,9 +164,11 @@ __global__ void __launch_bounds__(kThreads, 2)
 void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
   constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch;
   static_assert(sizeof(AttendShared) % 16 == 0, "the tile behind it is aligned");
-  launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel, {kSplits, s.n_tokens},
-                    kThreads, sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index,
-                    sparse ? s.shape.dense_len : INT32_MAX);
+  for_row_format(s.shape.rows, [&]<RowFormat R>() {
+    launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel<R>, {kSplits, s.n_tokens},
+                      kThreads, sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index,
+                      sparse ? s.shape.dense_len : INT32_MAX);
+  });
 }
 
 }  // namespace ek::cuda

@@ -124,7 +124,7 @@ void launch_experts_in(const Step& s, const LiteLayer& layer) {
         {tiles / kTiles + (routed ? 1 : 0), s.n_tokens}, kThreads,
         staged_bytes<Staged<F>>(layer.shared_gate.n_groups) + size_t{kWarps} * kInSlots<F> * kTurnBytes<F>,
         s.b, layer, s.shape, s.shape.top_k * s.b.expert_width + (routed ? 0 : s.b.shared_width),
-        layer.shared_down.type == EK_BF16);
+        is_float8_or_16(layer.shared_down.type));
   });
 }
 

@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kOutThreads, 1)
   wait_for_kernel_before();
   if (static_cast<int32_t>(threadIdx.x) < n_routed) weight[threadIdx.x] = b.expert_weight[threadIdx.x];
   const Staged<R> x = staged_in<Staged<R>>(memory, range.n_groups);
-  if constexpr (R == EK_BF16) {
+  if constexpr (is_float8_or_16(R)) {
     copy_staged(x, b.hidden_parts.from(range.first), range.n_groups);
   } else {
     copy_staged(x, b.hidden_digits.from(range.first), range.n_groups);
@@ -175,6 +175,7 @@ void for_down_types(ek_type routed, ek_type shared, Body&& body) {
   if (are(EK_Q8_0, EK_Q6_K)) body.template operator()<EK_Q8_0, EK_Q6_K>();
   if (are(EK_Q5_0, EK_Q5_0)) body.template operator()<EK_Q5_0, EK_Q5_0>();
   if (are(EK_Q8_0, EK_Q8_0)) body.template operator()<EK_Q8_0, EK_Q8_0>();
+  if (are(EK_FP8_E4M3, EK_FP8_E4M3)) body.template operator()<EK_FP8_E4M3, EK_FP8_E4M3>();
   if (are(EK_BF16, EK_BF16)) body.template operator()<EK_BF16, EK_BF16>();
 }
 

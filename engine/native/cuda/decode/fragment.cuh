@@ -5,6 +5,7 @@
 #include <cuda_bf16.h>
 
 #include "../../core/check.h"
+#include "../device/e4m3.cuh"
 #include "../device/ptx.cuh"
 #include "../ops/reduce.cuh"
 #include "../weights/planes.h"
@@ -18,7 +19,11 @@ __device__ inline uint32_t pack_bf16(float first, float second) {
 
 constexpr bool has_high_bit(ek_type f) { return f == EK_Q5_0 || f == EK_Q5_K; }
 constexpr bool has_min(ek_type f) { return f == EK_Q4_K || f == EK_Q5_K; }
-constexpr int n_loads(ek_type f) { return f == EK_BF16 ? 4 : f == EK_Q8_0 ? 2 : 1; }
+constexpr int n_loads(ek_type f) { return f == EK_BF16 ? 4 : f == EK_Q8_0 || f == EK_FP8_E4M3 ? 2 : 1; }
+/* Types that meet a vector as bf16, not as bytes. */
+constexpr bool is_float8_or_16(ek_type f) { return f == EK_BF16 || f == EK_FP8_E4M3; }
+/* Types whose values are not a multiple of their numbers. */
+constexpr bool has_offset(ek_type f) { return f != EK_Q8_0 && f != EK_FP8_E4M3; }
 
 /* A lane's share of one group of 16 rows. */
 template <ek_type F>
@@ -41,7 +46,8 @@ __device__ Fragment<F> read_fragment(const uint8_t* chunk, const uint8_t* super,
       f.low[r][piece] = load16(chunk + low_offset(F, i, piece, t));
     if constexpr (has_high_bit(F)) f.high[r].x = plane_at<uint32_t>(chunk + high_offset(F, i), t);
     if constexpr (F == EK_Q6_K) f.high[r] = plane_at<uint2>(chunk + high_offset(F, i), t);
-    if constexpr (F != EK_BF16) f.scale[r] = plane_at<uint2>(chunk + scale_offset(F, i), 0);
+    if constexpr (F == EK_FP8_E4M3) f.scale[r].x = plane_at<uint32_t>(chunk + scale_offset(F, 0), 0);
+    if constexpr (!is_float8_or_16(F)) f.scale[r] = plane_at<uint2>(chunk + scale_offset(F, i), 0);
     if constexpr (has_min(F)) f.super[r] = plane_at<uint32_t>(super, i);
     if constexpr (F == EK_Q6_K) f.super[r] = plane_at<uint16_t>(super, i);
   }
@@ -104,6 +110,10 @@ template <ek_type F>
 __device__ void unpack_pairs(const Fragment<F>& f, int r, int part, uint32_t (&pair)[4]) {
   if constexpr (F == EK_BF16) {
     for (int p = 0; p < 4; p++) pair[p] = word_of(f.low[r][part], p);
+  } else if constexpr (F == EK_FP8_E4M3) {
+    constexpr uint32_t kFactor = 0x7b807b80u; /* e4m3_factor(1) */
+    for (int p = 0; p < 4; p++)
+      pair[p] = e4m3_pair(word_of(f.low[r][part / 2], part % 2 * 2 + p / 2), p % 2, kFactor);
   } else if constexpr (F == EK_Q8_0) {
     /* Signed bytes as 2^23 + 128 + b; minus 2^23 + 128 it is a small integer, whose upper half is its bf16.
      */
@@ -158,6 +168,7 @@ __device__ void unpack_bytes(const Fragment<F>& f, int r, int part, uint32_t (&a
  * Q6_K. */
 template <ek_type F>
 __device__ Affine pair_affine(const Fragment<F>& f, int r, int part, int half) {
+  if constexpr (F == EK_FP8_E4M3) return {__uint_as_float(f.scale[r].x), 0.0f};
   if constexpr (has_min(F)) {
     const float d = half_value(static_cast<uint16_t>(f.super[r] & 0xffff));
     const float dmin = half_value(static_cast<uint16_t>(f.super[r] >> 16));
@@ -181,7 +192,7 @@ __device__ inline float quad_sum(float y) {
   return y + __shfl_xor_sync(0xffffffffu, y, 2);
 }
 
-constexpr const char* kFusedTypes = "Q4_K, Q5_0, Q6_K, Q8_0 and BF16";
+constexpr const char* kFusedTypes = "Q4_K, Q5_0, Q6_K, Q8_0, FP8 and BF16";
 
 /* Calls body with one of the types that the fused kernels are compiled for. */
 template <class Body>
@@ -197,6 +208,8 @@ void for_decode_type(ek_type type, Body&& body) {
       return body.template operator()<EK_Q8_0>();
     case EK_BF16:
       return body.template operator()<EK_BF16>();
+    case EK_FP8_E4M3:
+      return body.template operator()<EK_FP8_E4M3>();
     default:
       throw ArgError(format("the fused kernels take %s, got type %d", kFusedTypes, static_cast<int>(type)));
   }

@@ -41,6 +41,23 @@ struct ScoreSums {
 /* Groups of pooled rows of a full cache. */
 inline int32_t score_groups(const LiteShape& s) { return ceil_div(int64_t{s.n_blocks} * 4, kScoreRows); }
 
+/* Rows of the cache in device memory. */
+struct CachedRows {
+  uint8_t* data;
+  RowFormat format;
+
+  EK_HD uint8_t* row(size_t index) const {
+    return data + index * static_cast<size_t>(cache_row_bytes(format));
+  }
+};
+
+/* Calls body with the format as a constant. */
+template <class Body>
+EK_HD auto for_row_format(RowFormat format, Body&& body) {
+  return format == RowFormat::kFp8 ? body.template operator()<RowFormat::kFp8>()
+                                   : body.template operator()<RowFormat::kBf16>();
+}
+
 /* What a step has once for each of its tokens: pieces of one allocation, token_bytes apart. */
 struct TokenBuffers {
   StepState* state;
@@ -114,7 +131,7 @@ struct StepBuffers : TokenBuffers {
   size_t most_shared; /* bytes of shared memory that a block may have */
   float* router_out;  /* (layers, n_experts, heads * value) what the heads add to the logits */
   int32_t expert_width, shared_width; /* of one expert, of the shared ones; a dense layer's follow */
-  __nv_bfloat16* cache;               /* (layers, n_blocks, 64, row) */
+  CachedRows cache;                   /* (layers, n_blocks, 64) */
   __nv_bfloat16* pooled;              /* (layers, n_blocks, 4, row) */
   /* (layers, n_blocks, most_listed): what the tiles of prefill that begin in a cache block attend to, blocks
    * of the sequence in ascending order. Part of the cache: whoever copies a block copies its list. */

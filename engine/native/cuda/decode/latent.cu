@@ -1,6 +1,7 @@
 /* The small kernels around attention: into the latent space (queries, cache row, pooled row) and out of it.
  */
 #include "route.cuh"
+#include "rows.cuh"
 
 namespace ek::cuda {
 
@@ -10,74 +11,41 @@ constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16;
 constexpr int kTilesPerHead = kLatent / kRows; /* of W_UK transposed: one group of 128 columns each */
 constexpr int kAbsorbBlocks = kHeads * kTilesPerHead / kWarps;
 
-/* Two numbers turned by an angle of cosine turn.x and sine turn.y. */
-__device__ __nv_bfloat162 turned(float2 v, float2 turn, float scale) {
-  return __floats2bfloat162_rn((v.x * turn.x - v.y * turn.y) * scale, (v.x * turn.y + v.y * turn.x) * scale);
-}
-
-/* A thread's pairs of columns of a row. */
-constexpr int kPairs = kRow / 2, kOwnPairs = (kPairs + kThreads - 1) / kThreads;
-struct OwnPairs {
-  float2 v[kOwnPairs];
-
-  static __device__ int at(int i) { return static_cast<int>(threadIdx.x) + i * kThreads; }
-};
-
-/* Sums of the rows before `row` in its pool, of which there are n. */
-__device__ OwnPairs sum_pool(const __nv_bfloat162* row, int32_t n) {
-  OwnPairs sum;
-  for (int i = 0; i < kOwnPairs; i++) {
-    sum.v[i] = {0, 0};
-    if (OwnPairs::at(i) >= kPairs) break;
-#pragma unroll
-    for (int back = kPoolStride - 1; back > 0; back--) { /* all loads at once, sums from the first row on */
-      const __nv_bfloat162 other = back <= n ? row[OwnPairs::at(i) - back * kPairs] : __nv_bfloat162{};
-      sum.v[i].x += __bfloat162float(other.x);
-      sum.v[i].y += __bfloat162float(other.y);
-    }
-  }
-  return sum;
-}
+static_assert(kThreads == kRowThreads, "the threads of a block make a row");
 
 /* The cache rows of a sequence's tokens in this step, from token `token` on, and the pooled rows that they
- * belong to. A thread has its columns of all rows, so that the other rows of the first pool load while the
- * first row is made. */
+ * belong to, which are made of what the cache holds. A thread has its columns of all rows, so that the other
+ * rows of the first pool load while the first row is made. */
 __device__ void store_rows(const StepBuffers& all, int32_t token, const LiteLayer& layer, int32_t n_blocks,
                            int32_t layer_index, float eps) {
-  __shared__ float shared[kWarps];
   const StepState first = *all.of_token(token).state;
   if (first.position != first.first) return; /* an earlier block stores it */
-  OwnPairs before;
+  const int i = static_cast<int>(threadIdx.x);
+  const bool turns = i < kRope / 2; /* has a pair of the rotated part as well */
+  const float2 norm = reinterpret_cast<const float2*>(layer.kv_norm)[i];
+  RowPairs sum{};
   for (int32_t j = 0; j < first.n_left; j++) {
     const TokenBuffers b = all.of_token(token + j);
     const int32_t t = first.position + j, in_pool = t % kPoolStride;
-    const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block;
-    OwnPairs own;
-    float square = 0;
-    for (int i = 0; i < kOwnPairs && OwnPairs::at(i) < kPairs; i++) {
-      own.v[i] = reinterpret_cast<const float2*>(b.kv_a)[OwnPairs::at(i)];
-      if (OwnPairs::at(i) < kLatent / 2) square += own.v[i].x * own.v[i].x + own.v[i].y * own.v[i].y;
-    }
-    __nv_bfloat162* row = reinterpret_cast<__nv_bfloat162*>(all.cache + (place * 64 + t % 64) * kRow);
-    if (j == 0 || in_pool == 0) before = sum_pool(row, in_pool);
-    const float scale = rsqrtf(block_sum<kThreads>(square, shared) / kLatent + eps);
-    __nv_bfloat162* pooled =
-        reinterpret_cast<__nv_bfloat162*>(all.pooled + (place * 4 + t % 64 / kPoolStride) * kRow);
+    const size_t place = static_cast<size_t>(layer_index) * n_blocks + b.state->block,
+                 index = place * 64 + t % 64;
+    const RowPairs kv = load_row_pairs(b.kv_a);
+    const float2 turn = b.turn[turns ? i : 0];
+    if (in_pool == 0) sum = {};
+    if (j == 0)
+      sum = for_row_format(all.cache.format, [&]<RowFormat R>() {
+        return sum_rows_before<kPoolStride, R>(all.cache, index, in_pool);
+      });
+    sum = sum_of(sum, store_row_pairs(all.cache, index, kv, norm, turn, eps));
     const float tokens = static_cast<float>(in_pool + 1);
-    for (int i = 0; i < kOwnPairs && OwnPairs::at(i) < kPairs; i++) {
-      const int pair = OwnPairs::at(i);
-      const float2 norm =
-          pair < kLatent / 2 ? reinterpret_cast<const float2*>(layer.kv_norm)[pair] : float2{0, 0};
-      const __nv_bfloat162 made =
-          pair < kLatent / 2 ? __floats2bfloat162_rn(own.v[i].x * scale * norm.x, own.v[i].y * scale * norm.y)
-                             : turned(own.v[i], b.turn[pair - kLatent / 2], 1.0f);
-      row[pair] = made;
-      before.v[i].x += __bfloat162float(made.x);
-      before.v[i].y += __bfloat162float(made.y);
-      const __nv_bfloat162 mean = __floats2bfloat162_rn(before.v[i].x / tokens, before.v[i].y / tokens);
-      reinterpret_cast<__nv_bfloat162*>(b.own_pooled)[pair] = mean;
-      if (j == first.n_left - 1 || in_pool == kPoolStride - 1) pooled[pair] = mean;
-    }
+    const auto store = [&](__nv_bfloat16* to) {
+      __nv_bfloat162* pairs = reinterpret_cast<__nv_bfloat162*>(to);
+      pairs[i] = __floats2bfloat162_rn(sum.latent.x / tokens, sum.latent.y / tokens);
+      if (turns) pairs[kLatent / 2 + i] = __floats2bfloat162_rn(sum.rope.x / tokens, sum.rope.y / tokens);
+    };
+    store(b.own_pooled);
+    if (j == first.n_left - 1 || in_pool == kPoolStride - 1)
+      store(all.pooled + (place * 4 + t % 64 / kPoolStride) * kRow);
   }
 }
 
@@ -201,6 +169,16 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const Fragment<F> f = load_fragment<F>(v_b, v_b.row(h, warp * kRows), quarter, lane);
   wait_for_kernel_before();
+  const float* part =
+      b.part + (static_cast<size_t>(warp) * kHeads + h) * kLatent + quarter * kGroup + lane * 4;
+  const auto part_of = [&](int round) {
+    return *reinterpret_cast<const float4*>(part + static_cast<size_t>(round) * kWarps * kHeads * kLatent);
+  };
+  /* The first rounds load beside their weights, whatever they hold. */
+  constexpr int kEarly = 8;
+  float4 early[kEarly];
+#pragma unroll
+  for (int i = 0; i < kEarly; i++) early[i] = part_of(i);
   /* Lane i has splits 8 i to 8 i + 7, of which warp w then takes the w-th. */
   const float* sums = b.part_sum + h * kSplits + lane * kWarps;
   const float* tops = b.part_max + h * kSplits + lane * kWarps;
@@ -221,16 +199,16 @@ __global__ void __launch_bounds__(kThreads)
   own /= warp_sum(total);
   const int n_rounds = kWarp - __clz(static_cast<int>(__ballot_sync(0xffffffffu, own != 0.0f)));
   float4 sum{0, 0, 0, 0};
-  const float* part =
-      b.part + (static_cast<size_t>(warp) * kHeads + h) * kLatent + quarter * kGroup + lane * 4;
-#pragma unroll 8
-  for (int i = 0; i < n_rounds; i++) {
-    const float by = __shfl_sync(0xffffffffu, own, i);
-    const float4 v =
-        by != 0.0f
-            ? *reinterpret_cast<const float4*>(part + static_cast<size_t>(i) * kWarps * kHeads * kLatent)
-            : float4{0, 0, 0, 0};
+  const auto add = [&](float by, const float4& v) {
+    if (by == 0.0f) return;
     sum = {fmaf(by, v.x, sum.x), fmaf(by, v.y, sum.y), fmaf(by, v.z, sum.z), fmaf(by, v.w, sum.w)};
+  };
+#pragma unroll
+  for (int i = 0; i < kEarly; i++) add(__shfl_sync(0xffffffffu, own, i), early[i]);
+#pragma unroll 8
+  for (int i = kEarly; i < n_rounds; i++) {
+    const float by = __shfl_sync(0xffffffffu, own, i);
+    add(by, by != 0.0f ? part_of(i) : float4{0, 0, 0, 0});
   }
   partial[warp][lane] = sum;
   __syncthreads();

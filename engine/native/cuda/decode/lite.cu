@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
+#include "../device/e4m3.h"
 #include "../device/kernel_times.h"
 #include "lite.h"
 #include "random.h"
@@ -122,7 +124,7 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
     if (layer.router != nullptr) fold_router(d, s, layer, b.router_out + i * folded);
   }
   const size_t rows = layers * blocks * 64;
-  b.cache = st.take<__nv_bfloat16>(rows * kRow);
+  b.cache = {st.take<uint8_t>(rows * static_cast<size_t>(cache_row_bytes(s.rows))), s.rows};
   b.pooled = st.take<__nv_bfloat16>(rows / kPoolStride * kRow);
   b.tile_lists = st.take<int32_t>(rows / 64 * static_cast<size_t>(s.most_listed()));
   std::vector<int32_t> identity(blocks);
@@ -162,9 +164,8 @@ void LiteDecoder::copy_block(int32_t dst, int32_t src) {
                             static_cast<size_t>(shape.n_layers), cudaMemcpyDeviceToDevice, device_.stream),
           "copying a block of the cache");
   };
-  constexpr size_t kRowBytes = kRow * sizeof(__nv_bfloat16);
-  copy(state_->b.cache, 64 * kRowBytes);
-  copy(state_->b.pooled, 64 / kPoolStride * kRowBytes);
+  copy(state_->b.cache.data, 64 * static_cast<size_t>(cache_row_bytes(shape.rows)));
+  copy(state_->b.pooled, 64 / kPoolStride * kRow * sizeof(__nv_bfloat16));
   copy(state_->b.tile_lists, static_cast<size_t>(shape.most_listed()) * sizeof(int32_t));
 }
 
@@ -294,37 +295,66 @@ int32_t LiteDecoder::token() {
 }
 
 double LiteDecoder::cache_bytes(int32_t position) const {
-  constexpr double kRowBytes = 2.0 * kRow;
-  const double tokens = position + 1, layers = shape.n_layers;
-  if (position < shape.dense_len) return tokens * layers * kRowBytes;
+  constexpr double kPooledBytes = 2.0 * kRow;
+  const double tokens = position + 1, layers = shape.n_layers, row = cache_row_bytes(shape.rows);
+  if (position < shape.dense_len) return tokens * layers * row;
   const double chosen = std::min(tokens, 64.0 * (1 + shape.local + shape.top)), dense = shape.dense_layers;
-  return kRowBytes * (dense * tokens + (layers - dense) * (tokens / kPoolStride + chosen));
+  return row * (dense * tokens + (layers - dense) * chosen) +
+         kPooledBytes * (layers - dense) * tokens / kPoolStride;
 }
 
 namespace {
 
-/* Rows of bf16 (n_rows, latent + rope) as f32. */
-std::vector<float> read_rows(const __nv_bfloat16* from, int32_t n_rows) {
-  std::vector<uint16_t> bits(static_cast<size_t>(n_rows) * kRow);
-  check(cudaMemcpy(bits.data(), from, bits.size() * 2, cudaMemcpyDeviceToHost), "reading the cache");
+std::vector<uint8_t> read_bytes(const void* from, size_t n) {
+  std::vector<uint8_t> out(n);
+  check(cudaMemcpy(out.data(), from, n, cudaMemcpyDeviceToHost), "reading the cache");
+  return out;
+}
+
+/* Rows (n, latent + rope) as f32. */
+std::vector<float> row_values(const std::vector<uint8_t>& bytes, RowFormat format) {
+  const size_t pitch = static_cast<size_t>(cache_row_bytes(format)),
+               before = static_cast<size_t>(rope_offset(format));
+  const auto bf16_at = [&](size_t at) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + at, 2);
+    return bf16_value(bits);
+  };
   std::vector<float> out;
-  for (uint16_t x : bits) out.push_back(bf16_value(x));
+  for (size_t row = 0; row < bytes.size(); row += pitch) {
+    for (size_t c = 0; c < kLatent; c++) {
+      if (format == RowFormat::kBf16) {
+        out.push_back(bf16_at(row + c * 2));
+        continue;
+      }
+      float scale = 0;
+      std::memcpy(&scale, bytes.data() + row + kLatent + c / kScaledLatents * sizeof scale, sizeof scale);
+      out.push_back(e4m3_value(bytes[row + c]) * scale);
+    }
+    for (size_t c = 0; c < kRope; c++) out.push_back(bf16_at(row + before + c * 2));
+  }
   return out;
 }
 
 }  // namespace
 
-std::vector<float> LiteDecoder::cache_rows(int32_t layer, int32_t n_tokens) {
+std::vector<uint8_t> LiteDecoder::stored_rows(int32_t layer, int32_t n_tokens) {
   device_.wait();
-  return read_rows(
-      state_->b.cache + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 64 * kRow,
-      n_tokens);
+  const CachedRows& cache = state_->b.cache;
+  return read_bytes(cache.row(static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 64),
+                    static_cast<size_t>(n_tokens) * static_cast<size_t>(cache_row_bytes(shape.rows)));
+}
+
+std::vector<float> LiteDecoder::cache_rows(int32_t layer, int32_t n_tokens) {
+  return row_values(stored_rows(layer, n_tokens), shape.rows);
 }
 
 std::vector<float> LiteDecoder::pooled_rows(int32_t layer, int32_t n_rows) {
   device_.wait();
-  return read_rows(
-      state_->b.pooled + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 4 * kRow, n_rows);
+  const __nv_bfloat16* from =
+      state_->b.pooled + static_cast<size_t>(layer) * static_cast<size_t>(shape.n_blocks) * 4 * kRow;
+  constexpr size_t kPooledBytes = kRow * sizeof(__nv_bfloat16);
+  return row_values(read_bytes(from, static_cast<size_t>(n_rows) * kPooledBytes), RowFormat::kBf16);
 }
 
 std::vector<int32_t> LiteDecoder::step_list(int32_t layer) {

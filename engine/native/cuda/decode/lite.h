@@ -18,13 +18,26 @@ namespace ek::cuda {
 constexpr int kHeads = 16; /* the rows of one matrix-multiply tile */
 constexpr int kLatent = 512;
 constexpr int kRope = 64;
-constexpr int kRow = kLatent + kRope; /* elements of a cache row, bf16 */
+constexpr int kRow = kLatent + kRope; /* elements of a cache row */
 constexpr int kNope = 128;
 constexpr int kValue = 128;
 constexpr int kPoolStride = 16;         /* tokens per pooled row */
 constexpr int kMostTokens = EK_DECODED; /* of a step */
 /* Tokens of a prompt that share a selection, from a multiple of this on: that of the first. */
 constexpr int kTileQueries = 128;
+
+/* How cache rows lie: as bf16 (1152 bytes); or the latents as e4m3, a scale of f32 (a power of two) for each
+ * 128 of them, and the rotated part as bf16 (512 + 16 + 128 = 656 bytes). Pooled rows are bf16 in any case.
+ */
+enum class RowFormat : int32_t { kBf16, kFp8 };
+constexpr int kScaledLatents = 128; /* that share a scale */
+constexpr int kScales = kLatent / kScaledLatents;
+
+/* Bytes before the rotated part of a row, and of all of it. */
+EK_HD constexpr int rope_offset(RowFormat f) {
+  return f == RowFormat::kFp8 ? kLatent + kScales * 4 : kLatent * 2;
+}
+EK_HD constexpr int cache_row_bytes(RowFormat f) { return rope_offset(f) + kRope * 2; }
 
 struct LiteShape {
   int32_t n_layers, n_dense; /* the first n_dense layers have a dense feed-forward */
@@ -34,6 +47,7 @@ struct LiteShape {
   /* Sparse attention: dense up to dense_len tokens and in the first dense_layers layers; else block 0, the
    * last `local` blocks and the `top` best of the others. */
   int32_t dense_len, dense_layers, local, top;
+  RowFormat rows;
 
   /* Blocks that a token attends to where attention is sparse; fewer while there are fewer. */
   EK_HD int32_t most_listed() const { return 1 + local + top; }
@@ -51,7 +65,7 @@ struct LiteTypes {
   ek_type head, embedding;
 };
 
-/* By the name of the files that have them: "q4_k_m", "q8_0" or "bf16". */
+/* By the name of the files that have them: "q4_k_m", "q8_0", "fp8" or "bf16". */
 LiteTypes lite_types(const std::string& name);
 
 struct LiteLayer {
@@ -140,6 +154,8 @@ class LiteDecoder {
   const StepBuffers& buffers() const;
   /* Cache rows (n_tokens, latent + rope) of a layer, as f32; for tests. */
   std::vector<float> cache_rows(int32_t layer, int32_t n_tokens);
+  /* The same as they lie: n_tokens rows of cache_row_bytes. */
+  std::vector<uint8_t> stored_rows(int32_t layer, int32_t n_tokens);
   /* Pooled rows (n_rows, latent + rope) of a layer, as f32; for tests. */
   std::vector<float> pooled_rows(int32_t layer, int32_t n_rows);
   /* The blocks that the last step attended to in a layer where attention was sparse; for tests. */

@@ -82,20 +82,28 @@ template <ek_type F>
 __device__ void multiply(const Fragment<F>& f, const Digits& x, int32_t group, int lane, float (&y)[2]) {
   multiply(unpack<F>(f, lane % 4), x, group, lane, y);
 }
-__device__ inline void multiply(const Fragment<EK_BF16>& f, const Parts& x, int32_t group, int lane,
-                                float (&y)[2]) {
+template <ek_type F>
+__device__ void multiply(const Fragment<F>& f, const Parts& x, int32_t group, int lane, float (&y)[2]) {
   const int g = lane / 4, t = lane % 4;
   float even[4] = {}, odd[4] = {};
 #pragma unroll
   for (int part = 0; part < 4; part++) {
-    const uint4 a = f.low[0][part], b = f.low[1][part];
+    uint32_t a[4], b[4];
+    unpack_pairs<F>(f, 0, part, a);
+    unpack_pairs<F>(f, 1, part, b);
     uint4 v{0, 0, 0, 0};
     if (g < 2) v = (g == 0 ? x.high : x.low)[group * kUnitsPerGroup + part * 4 + t];
-    mma_bf16(even, a.x, b.x, a.y, b.y, v.x, v.y);
-    mma_bf16(odd, a.z, b.z, a.w, b.w, v.z, v.w);
+    mma_bf16(even, a[0], b[0], a[1], b[1], v.x, v.y);
+    mma_bf16(odd, a[2], b[2], a[3], b[3], v.z, v.w);
   }
-  y[0] += (even[0] + even[1]) + (odd[0] + odd[1]);
-  y[1] += (even[2] + even[3]) + (odd[2] + odd[3]);
+  for (int r = 0; r < 2; r++) {
+    const float sum = (even[2 * r] + even[2 * r + 1]) + (odd[2 * r] + odd[2 * r + 1]);
+    if constexpr (F == EK_BF16) {
+      y[r] += sum;
+    } else {
+      y[r] = fmaf(pair_affine<F>(f, r, 0, 0).scale, sum, y[r]);
+    }
+  }
 }
 
 /* y += the share of the lane in a turn's product: group 0 of x is the weight's. */
@@ -136,7 +144,7 @@ __device__ void multiply_turn(const uint8_t* slot, const StagedMany<F, kMany>& x
         if (kMany == 1 || x.has(v)) multiply(w, x.at(v), turn * kTurnGroups<F> + i, lane, y[v]);
       }
     };
-    if constexpr (F == EK_BF16) {
+    if constexpr (is_float8_or_16(F)) {
       multiply_all(f);
     } else {
       multiply_all(unpack<F>(f, lane % 4));

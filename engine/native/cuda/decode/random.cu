@@ -6,6 +6,7 @@
 #include "../device/noise.cuh"
 #include "kernels.h"
 #include "random.h"
+#include "rows.cuh"
 
 namespace ek::cuda {
 
@@ -29,6 +30,7 @@ struct WordPattern {
   int32_t n_groups;
   uint32_t scale_and, scale_or; /* of random bits; Q4_K's minima are its scales */
   uint32_t super;
+  uint32_t low_and = 0xffffffffu;
 };
 
 __global__ void fill_planes_kernel(uint32_t* out, size_t n, WordPattern p, uint64_t seed) {
@@ -41,7 +43,7 @@ __global__ void fill_planes_kernel(uint32_t* out, size_t n, WordPattern p, uint6
     if (in_pair >= 2 * chunk) {
       out[i] = p.super;
     } else if (in_chunk < scales) {
-      out[i] = hash(seed + i);
+      out[i] = hash(seed + i) & p.low_and;
     } else {
       out[i] = (hash(seed + (p.type == EK_Q4_K ? i / 2 : i)) & p.scale_and) | p.scale_or;
     }
@@ -58,13 +60,26 @@ void fill(Device& d, void (*kernel)(T*, size_t, Parameters...), void* out, size_
   launch(d.stream, "filling memory", {blocks, kThreads}, kernel, static_cast<T*>(out), n, args...);
 }
 
-/* Pooled rows of a layer from its cache rows: grid (n_blocks * 4). */
-__global__ void pool_rows_kernel(__nv_bfloat16* pooled, const __nv_bfloat16* cache) {
-  const size_t at = blockIdx.x;
-  for (int c = threadIdx.x; c < kRow; c += blockDim.x) {
-    float mean = 0;
-    for (int i = 0; i < kPoolStride; i++) mean += __bfloat162float(cache[(at * kPoolStride + i) * kRow + c]);
-    pooled[at * kRow + c] = __float2bfloat16_rn(mean / kPoolStride);
+/* Random cache rows, made as those of tokens, from row `first` on: grid (rows), kRowThreads threads. */
+__global__ void fill_rows_kernel(CachedRows cache, size_t first, uint64_t seed) {
+  const uint64_t at = (static_cast<uint64_t>(blockIdx.x) * kRowThreads + threadIdx.x) * 4;
+  const RowPairs random{{normal(seed + at), normal(seed + at + 1)},
+                        {normal(seed + at + 2), normal(seed + at + 3)}};
+  store_row_pairs(cache, first + blockIdx.x, random, {1, 1}, {1, 0}, 0);
+}
+
+/* Their pooled rows: grid (n_blocks * 4). */
+template <RowFormat R>
+__global__ void pool_rows_kernel(__nv_bfloat16* pooled, CachedRows cache, size_t first) {
+  const size_t at = first / kPoolStride + blockIdx.x;
+  for (int pair = threadIdx.x; pair < kRow / 2; pair += blockDim.x) {
+    float2 mean{0, 0};
+    for (size_t i = 0; i < kPoolStride; i++) {
+      const float2 v = cached_pair<R>(cache.row(at * kPoolStride + i), pair);
+      mean = {mean.x + v.x, mean.y + v.y};
+    }
+    reinterpret_cast<__nv_bfloat162*>(pooled + at * kRow)[pair] =
+        __floats2bfloat162_rn(mean.x / kPoolStride, mean.y / kPoolStride);
   }
 }
 
@@ -111,6 +126,10 @@ void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t se
     case EK_Q8_0:
       p.scale_or = halves(deviation / 74);
       break;
+    case EK_FP8_E4M3:
+      p.low_and = 0xbfbfbfbfu; /* below 2, of a root mean square of 0.6 */
+      p.scale_or = float_bits(deviation / 0.6f);
+      break;
     default:
       throw ArgError(format("no random weights of type %d", static_cast<int>(shape.type)));
   }
@@ -119,17 +138,16 @@ void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t se
 
 void fill_cache_rows(Device& d, const LiteShape& shape, const StepBuffers& b, int32_t n_tokens,
                      uint64_t seed) {
-  const size_t blocks = static_cast<size_t>(ceil_div(n_tokens, 64)),
-               layer = static_cast<size_t>(shape.n_blocks) * 64 * kRow;
+  const int32_t blocks = ceil_div(n_tokens, 64);
   for (int32_t i = 0; i < shape.n_layers; i++) {
-    __nv_bfloat16* cache = b.cache + static_cast<size_t>(i) * layer;
-    fill(d, fill_bf16_kernel, cache, blocks * 64 * kRow, 1.0f,
-         (seed * 1000 + static_cast<uint64_t>(i)) << 36);
-    launch(d.stream, "pool_rows_kernel", {static_cast<int>(blocks * 4), 192}, pool_rows_kernel,
-           b.pooled + static_cast<size_t>(i) * layer / kPoolStride, cache);
+    const size_t first = static_cast<size_t>(i) * static_cast<size_t>(shape.n_blocks) * 64;
+    launch(d.stream, "fill_rows_kernel", {blocks * 64, kRowThreads}, fill_rows_kernel, b.cache, first,
+           (seed * 1000 + static_cast<uint64_t>(i)) << 36);
+    for_row_format(shape.rows, [&]<RowFormat R>() {
+      launch(d.stream, "pool_rows_kernel", {blocks * 4, 192}, pool_rows_kernel<R>, b.pooled, b.cache, first);
+    });
   }
-  launch(d.stream, "list_latest_kernel", {{static_cast<int>(blocks), shape.n_layers}, 64}, list_latest_kernel,
-         b, shape);
+  launch(d.stream, "list_latest_kernel", {{blocks, shape.n_layers}, 64}, list_latest_kernel, b, shape);
 }
 
 }  // namespace ek::cuda

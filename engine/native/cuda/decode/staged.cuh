@@ -34,7 +34,7 @@ struct Digits {
 
 /* How a vector is staged for weights of type F. */
 template <ek_type F>
-using Staged = std::conditional_t<F == EK_BF16, Parts, Digits>;
+using Staged = std::conditional_t<is_float8_or_16(F), Parts, Digits>;
 
 /* Bytes of a staged vector in shared memory, and the vector in them. The low parts begin 64 bytes off, so
  * that both load at once. */

@@ -30,7 +30,10 @@ LiteTypes lite_types(const std::string& name) {
   /* As in the released Q4_K_M file: 1408 and 10944 are no multiples of 256, so down is Q5_0 or Q8_0. */
   if (name == "q4_k_m") return {EK_Q4_K, EK_Q8_0, {EK_Q5_0, EK_Q8_0}, {EK_Q4_K, EK_Q6_K}, EK_Q6_K, EK_Q4_K};
   if (name == "q8_0") return {EK_Q8_0, EK_Q8_0, {EK_Q8_0, EK_Q8_0}, {EK_Q8_0, EK_Q8_0}, EK_Q8_0, EK_Q8_0};
-  EK_REQUIRE(name == "bf16", "expected the types q4_k_m, q8_0 or bf16, got %s", name.c_str());
+  if (name == "fp8")
+    return {EK_FP8_E4M3, EK_FP8_E4M3, {EK_FP8_E4M3, EK_FP8_E4M3}, {EK_FP8_E4M3, EK_FP8_E4M3},
+            EK_FP8_E4M3, EK_FP8_E4M3};
+  EK_REQUIRE(name == "bf16", "expected the types q4_k_m, q8_0, fp8 or bf16, got %s", name.c_str());
   return {EK_BF16, EK_BF16, {EK_BF16, EK_BF16}, {EK_BF16, EK_BF16}, EK_BF16, EK_BF16};
 }
 
@@ -46,9 +49,7 @@ class Maker {
     const size_t n_bytes = packed_bytes(shape);
     out_.memory.emplace_back(n_bytes);
     fill_weight(d_, shape, out_.memory.back().as<uint8_t>(), seed_++);
-    out_.step_bytes += static_cast<double>(row_bytes(type, static_cast<size_t>(block_columns(type))) *
-                                           n_cols / static_cast<size_t>(block_columns(type))) *
-                       n_rows * used;
+    out_.step_bytes += plain_bytes(type, n_rows, n_cols) * used;
     return view_planes(shape, out_.memory.back().as<uint8_t>());
   }
   const float* floats(size_t n, float mean, float deviation) {
@@ -96,7 +97,8 @@ LiteLayer random_layer(Maker& m, const LiteShape& s, const LiteTypes& t, int32_t
 namespace {
 
 bool has_fused_kernels(ek_type type) {
-  return type == EK_Q4_K || type == EK_Q5_0 || type == EK_Q6_K || type == EK_Q8_0 || type == EK_BF16;
+  return type == EK_Q4_K || type == EK_Q5_0 || type == EK_Q6_K || type == EK_Q8_0 || type == EK_BF16 ||
+         type == EK_FP8_E4M3;
 }
 
 void check_layer_types(const LiteLayer& l, size_t index) {

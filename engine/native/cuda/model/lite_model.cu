@@ -25,9 +25,7 @@ void check_kind(const ek_model_params& p) {
 }
 
 double matrix_bytes(const WeightView& w, int32_t n_matrices) {
-  const size_t columns = static_cast<size_t>(block_columns(w.type));
-  return static_cast<double>(row_bytes(w.type, columns)) * w.n_cols / static_cast<double>(columns) *
-         w.n_rows * n_matrices;
+  return plain_bytes(w.type, w.n_rows, w.n_cols) * n_matrices;
 }
 
 /* Bytes of a step's weights when n_experts of each layer are met. */
@@ -86,6 +84,7 @@ LiteShape shape_of(const ek_model_params& p) {
   s.vocab = p.vocab;
   s.eps = p.eps;
   s.softmax_scale = p.softmax_scale;
+  s.rows = p.fp8_cache != 0 ? RowFormat::kFp8 : RowFormat::kBf16;
   check_lite_shape(s);
   return s;
 }
@@ -99,18 +98,20 @@ ek_model_memory memory_of(const LiteShape& s, int32_t chunk) {
   const size_t widest = std::max({routed, static_cast<size_t>(s.shared_ff), static_cast<size_t>(s.dense_ff)});
   const size_t per_token = hidden * 6 + query * 6 + kRow * 4 + value * 6 + heads * 8 + top_k * 16 +
                            widest * 2 + top_k * hidden * 4;
-  const size_t segment = std::min<size_t>(8192, blocks * 64) * heads * (kNope + kValue) * 2;
+  const size_t latents = s.rows == RowFormat::kFp8 ? kLatent * 2 : 0;
+  const size_t segment = std::min<size_t>(8192, blocks * 64) * (heads * (kNope + kValue) * 2 + latents);
   const size_t decode = step_bytes(s) + blocks * (64 + 16) +
                         static_cast<size_t>(s.n_layers) * static_cast<size_t>(s.n_experts) * value * 4;
   const size_t tiles = static_cast<size_t>(most_query_tiles(chunk)),
                groups = static_cast<size_t>(score_groups(s));
   const size_t selection =
       static_cast<size_t>(s.n_layers) * blocks * static_cast<size_t>(s.most_listed()) * 4 +
-      tiles * heads * (groups * (2 + kScoreRows / 4) * 4 + kRow * 2) + blocks * 8;
+      tiles * (heads * (groups * (2 + kScoreRows / 4) * 4 + kRow * 2) + kRow * 2) + blocks * 8;
   const size_t short_run =
       std::min<size_t>(n, kMostShort) * heads * (kLatent * 2 + kAbsorbedSplits * (kLatent + 2) * 4);
   constexpr size_t kSmall = size_t{4} << 20; /* tables, and what allocations are rounded up by */
-  return {static_cast<size_t>(s.n_layers) * blocks * (64 + 64 / kPoolStride) * kRow * 2,
+  const size_t block = 64 * static_cast<size_t>(cache_row_bytes(s.rows)) + 64 / kPoolStride * kRow * 2;
+  return {static_cast<size_t>(s.n_layers) * blocks * block,
           n * per_token + segment + decode + selection + short_run + kSmall};
 }
 

@@ -201,7 +201,7 @@ class PrefillData {
     shape.n_blocks = (n_ - 1) / 64 + 1;
     shape.dense_len = n_;
     StepBuffers cache{};
-    cache.cache = rows_.as<__nv_bfloat16>();
+    cache.cache = {rows_.as<uint8_t>(), RowFormat::kBf16};
     cache.blocks = table_.as<int32_t>();
     ChunkBuffers buffers{};
     buffers.query = query_.as<__nv_bfloat16>();

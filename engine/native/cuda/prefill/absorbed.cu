@@ -1,7 +1,7 @@
 /* Attention of a short run in absorbed form: queries go into the latent space, and cached rows serve as keys
  * and values of all heads, so nothing of the past is expanded. Two tokens' 16 heads are the rows of a block;
  * their past is split among blocks of the grid, at places that depend on positions alone. */
-#include "../decode/scores.cuh"
+#include "../decode/tile_rows.cuh"
 #include "kernels.h"
 #include "tile.cuh"
 
@@ -61,16 +61,31 @@ __device__ PairBlocks blocks_of_pair(const AbsorbedOp& op, int32_t position, int
   return p;
 }
 
-/* Begins to copy the 64 rows of a block; those behind the last query become zeros. */
-__device__ void load_rows(__nv_bfloat16* tile, const AbsorbedOp& op, int32_t block) {
-  constexpr int kChunks = kRow / 8;
+/* What is under way of a tile while the one before is computed: copies, or latents of e4m3 in registers. */
+template <RowFormat R>
+struct LoadingRows {
+  Fp8Rows fp8;
+};
+template <>
+struct LoadingRows<RowFormat::kBf16> {};
+
+/* Begins to load the 64 rows of a block; those behind the last query become zeros. */
+template <RowFormat R>
+__device__ LoadingRows<R> load_rows(__nv_bfloat16* tile, const AbsorbedOp& op, int32_t block) {
   const size_t place = static_cast<size_t>(op.layer) * op.shape.n_blocks + op.cache.blocks[block];
-  const __nv_bfloat16* from = op.cache.cache + place * 64 * kRow;
-  for (int i = threadIdx.x; i < kTileTokens * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    copy_async_16(tile + row * kPitch + chunk * 8, from + static_cast<size_t>(row) * kRow + chunk * 8,
-                  block * 64 + row < op.end);
+  const uint8_t* from = op.cache.cache.data + place * (64 * cache_row_bytes(R));
+  const int32_t end = min(op.end - block * 64, kTileTokens);
+  if constexpr (R == RowFormat::kFp8) {
+    return {load_fp8_rows<true>(tile, from, 0, end)};
+  } else {
+    copy_bf16_rows<true>(tile, from, 0, end);
+    return {};
   }
+}
+/* Writes what is not written by copies; the tile is there behind the next barrier. */
+template <RowFormat R>
+__device__ void finish_rows(__nv_bfloat16* tile, const LoadingRows<R>& rows) {
+  if constexpr (R == RowFormat::kFp8) store_fp8_rows(tile, rows.fp8, 0, kTileTokens);
 }
 
 /* Rows 16 i + h: token `position` + i, head h. Tokens outside of the chunk are computed and not stored. */
@@ -192,6 +207,7 @@ __device__ void store_part(const AbsorbedOp& op, const RowSums& out, const Runni
 }
 
 /* grid (pairs of tokens, kAbsorbedSplits) */
+template <RowFormat R>
 __global__ void __launch_bounds__(kThreads, 1) attend_absorbed_kernel(AbsorbedOp op) {
   uint4* memory = dynamic_shared<uint4>();
   AbsorbedShared& s = *reinterpret_cast<AbsorbedShared*>(memory);
@@ -200,14 +216,16 @@ __global__ void __launch_bounds__(kThreads, 1) attend_absorbed_kernel(AbsorbedOp
   const PairBlocks p = blocks_of_pair(op, position, blockIdx.y);
   Running run{-INFINITY, 0};
   RowSums out = {};
+  LoadingRows<R> loading{};
   if (p.begin < p.end) {
-    load_rows(tiles, op, p.at(p.begin));
+    loading = load_rows<R>(tiles, op, p.at(p.begin));
     load_queries(s.query, op, position);
   }
   copy_async_commit();
   for (int32_t i = p.begin; i < p.end; i++) {
     const int stage = (i - p.begin) % 2;
-    if (i + 1 < p.end) load_rows(tiles + (stage ^ 1) * kTileElements, op, p.at(i + 1));
+    finish_rows<R>(tiles + stage * kTileElements, loading);
+    if (i + 1 < p.end) loading = load_rows<R>(tiles + (stage ^ 1) * kTileElements, op, p.at(i + 1));
     copy_async_commit();
     copy_async_wait<1>();
     __syncthreads();
@@ -279,8 +297,10 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
   c.mark("absorb");
   const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, by_list};
   const int32_t n_pairs = (end - 1) / kPair - c.first / kPair + 1;
-  launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared},
-         attend_absorbed_kernel, op);
+  for_row_format(c.cache.cache.format, [&]<RowFormat R>() {
+    launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared},
+           attend_absorbed_kernel<R>, op);
+  });
   c.mark("attend_absorb");
   launch(c.stream, "combine_absorbed", {{c.n, kHeads / 2}, kThreads}, combine_absorbed_kernel, c.b);
   launch_gemm(c.stream, "values",

@@ -81,14 +81,15 @@ __device__ void load_tile(__nv_bfloat16* stage, const AttendOp& op, int32_t bloc
   constexpr int kChunks = kWidth / 8, kNopeChunks = kNope / 8, kValueChunks = kValue / 8;
   const int32_t n_valid = op.end - block * 64;
   const size_t layer_block = static_cast<size_t>(op.layer) * op.shape.n_blocks + op.cache.blocks[block];
-  const __nv_bfloat16* rotary = op.cache.cache + layer_block * 64 * kRow + kLatent;
+  const int pitch = cache_row_bytes(op.cache.cache.format);
+  const uint8_t* rotary = op.cache.cache.data + layer_block * 64 * pitch + rope_offset(op.cache.cache.format);
   const size_t expanded = (static_cast<size_t>(slot - op.begin_slot) * 64 * kHeads + head);
   for (int i = threadIdx.x; i < kTileKeys * kChunks; i += kThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
     const bool valid = row < n_valid;
     const size_t r = valid ? row : 0;
-    const __nv_bfloat16* from = chunk < kNopeChunks ? op.b.keys + (expanded + r * kHeads) * kNope + chunk * 8
-                                                    : rotary + r * kRow + (chunk - kNopeChunks) * 8;
+    const void* from = rotary + r * pitch + (chunk - kNopeChunks) * 16;
+    if (chunk < kNopeChunks) from = op.b.keys + (expanded + r * kHeads) * kNope + chunk * 8;
     copy_async_16(stage + row * kKeyPitch + chunk * 8, from, valid);
   }
   __nv_bfloat16* values = stage + kTileKeys * kKeyPitch;
@@ -296,15 +297,13 @@ void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int
     launch_select_tiles(c, layer, index);
     launch_assign_slots(c, index);
   }
-  const __nv_bfloat16* cache =
-      c.cache.cache + static_cast<size_t>(index) * static_cast<size_t>(c.shape.n_blocks) * 64 * kRow;
   for (int32_t begin = 0; begin < end; begin += segment) {
     /* With lists there may be fewer blocks than this; the kernels of a segment that is empty end at once. */
     const int32_t n = std::min(segment, end - begin);
-    const GemmRows rows{cache,   kRow,
+    const GemmRows rows{nullptr, 0,
                         nullptr, by_list ? c.b.slot_blocks : c.cache.blocks,
                         begin,   by_list ? c.b.n_slots : nullptr};
-    launch_expand(c, layer, rows, n);
+    launch_expand(c, layer, launch_latents(c, index, rows, n), n);
     launch_attend_segment(c, index, begin / 64, ceil_div(begin + n, 64), by_list);
     c.mark(by_list ? "attend_lists" : "attend_chunk");
   }

@@ -31,7 +31,7 @@ __device__ void add_scaled(float (&y)[4], const Fragment<F>& f, int part, int ha
     const Affine s = pair_affine<F>(f, r, part, half);
     for (int i = 0; i < 2; i++) {
       y[2 * r + i] = fmaf(s.scale, sums[2 * r + i], y[2 * r + i]);
-      if constexpr (F != EK_Q8_0) y[2 * r + i] = fmaf(s.offset, ones[2 * r + i], y[2 * r + i]);
+      if constexpr (has_offset(F)) y[2 * r + i] = fmaf(s.offset, ones[2 * r + i], y[2 * r + i]);
     }
   }
 }
@@ -66,7 +66,7 @@ __device__ void multiply_group(FewSums<Tiles>& y, const Fragment<F> (&f)[2],
           const bool used = kHalves == 1 || lane % 4 / 2 == half;
           const uint4 b = used ? all : uint4{0, 0, 0, 0};
           float of_ones[4] = {};
-          if constexpr (F != EK_Q8_0) multiply_part(of_ones, ones, b);
+          if constexpr (has_offset(F)) multiply_part(of_ones, ones, b);
           for (int i = 0; i < 2; i++) {
             float sums[4] = {};
             multiply_part(sums, a[i], b);

@@ -19,11 +19,12 @@ struct GemmRows {
   int32_t first;
   const int32_t* n_blocks = nullptr; /* of the table, where only the device knows; there are no rows behind */
 
-  EK_HD const __nv_bfloat16* row(int32_t r) const {
+  EK_HD size_t index(int32_t r) const {
     if (gather != nullptr) r = gather[r];
     if (blocks != nullptr) r = blocks[(first + r) / 64] * 64 + (first + r) % 64;
-    return a + static_cast<size_t>(r) * width;
+    return static_cast<size_t>(r);
   }
+  EK_HD const __nv_bfloat16* row(int32_t r) const { return a + index(r) * width; }
   /* How many of n rows there are. */
   EK_HD int32_t existing(int32_t n) const {
     if (n_blocks == nullptr) return n;

@@ -17,16 +17,18 @@ struct ChunkBuffers {
   float* kv_a;               /* (n, latent + rope) */
   __nv_bfloat16* query;      /* (n, heads, nope + rope), scaled and rotated */
   __nv_bfloat16* tile_query; /* (tiles, heads, latent + rope) absorbed, of the first token of each tile */
+  __nv_bfloat16* tile_row;   /* (tiles, latent + rope) the row of that token, as the cache has it */
   ScoreSums tile_scores;     /* (tiles, as of a token) */
   int32_t* block_slot;       /* (n_blocks) place of a block of the sequence among those to expand */
   int32_t* slot_blocks;      /* (n_blocks) cache block of each slot */
   int32_t* n_slots;
-  __nv_bfloat16* keys;   /* (segment, heads, nope) */
-  __nv_bfloat16* values; /* (segment, heads, value) */
-  float* sums;           /* (n, heads, value) of the segments before */
-  float* tops;           /* (n, heads) */
-  float* totals;         /* (n, heads) */
-  __nv_bfloat16* heads;  /* (n, heads, value) */
+  __nv_bfloat16* latents; /* (segment, latent) of rows of fp8 */
+  __nv_bfloat16* keys;    /* (segment, heads, nope) */
+  __nv_bfloat16* values;  /* (segment, heads, value) */
+  float* sums;            /* (n, heads, value) of the segments before */
+  float* tops;            /* (n, heads) */
+  float* totals;          /* (n, heads) */
+  __nv_bfloat16* heads;   /* (n, heads, value) */
   /* Of a short run, n being kMostShort at most. */
   __nv_bfloat16* absorbed;    /* (n, heads, latent) queries, then weighted latents */
   float* part;                /* (n, kAbsorbedSplits, heads, latent) */
@@ -70,6 +72,9 @@ void launch_embed(const Chunk& c, const WeightView& embedding);
 void launch_norm(const Chunk& c, const float* norm);
 /* Cache rows and pooled rows from kv_a, and queries from q. */
 void launch_store(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
+/* The latents of n rows that the cache has, as a product takes them. rows: their blocks, first and n_blocks.
+ */
+GemmRows launch_latents(const Chunk& c, int32_t layer_index, const GemmRows& rows, int32_t n);
 /* Lists of the tiles that begin in the chunk, which ends behind dense_len. */
 void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
 /* Slots for the blocks that the chunk's tiles attend to. */

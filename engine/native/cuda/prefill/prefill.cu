@@ -145,11 +145,13 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
                scores = query_tiles * static_cast<size_t>(score_groups(s)) * kHeads,
                blocks = static_cast<size_t>(s.n_blocks);
   b.tile_query = st.take<__nv_bfloat16>(query_tiles * kHeads * kRow);
+  b.tile_row = st.take<__nv_bfloat16>(query_tiles * kRow);
   b.tile_scores = {st.take<float>(scores), st.take<float>(scores), st.take<float>(scores * (kScoreRows / 4)),
                    score_groups(s)};
   b.block_slot = st.take<int32_t>(blocks);
   b.slot_blocks = st.take<int32_t>(blocks);
   b.n_slots = st.take<int32_t>(1);
+  if (s.rows == RowFormat::kFp8) b.latents = st.take<__nv_bfloat16>(cached * kLatent);
   b.keys = st.take<__nv_bfloat16>(cached * kHeads * kNope);
   b.values = st.take<__nv_bfloat16>(cached * kHeads * kValue);
   b.sums = st.take<float>(n * kHeads * kValue);

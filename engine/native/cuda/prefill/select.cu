@@ -80,18 +80,18 @@ __global__ void __launch_bounds__(kThreads)
 /* grid (groups of pooled rows, tiles). The last pooled row stands for the first token alone: what follows in
  * the same 16 tokens is not known to a decoder that is there. */
 __global__ void __launch_bounds__(kThreads)
-    score_first_kernel(ChunkBuffers b, StepBuffers cache, LiteShape shape, int32_t layer,
+    score_first_kernel(ChunkBuffers b, StepBuffers cache, LiteShape shape, int32_t layer, int32_t first,
                        int32_t first_tile) {
   const int32_t t = (first_tile + static_cast<int32_t>(blockIdx.y)) * kTileQueries, group = blockIdx.x;
   if (group * kScoreRows > t / kPoolStride) return;
+  const __nv_bfloat16* own = b.tile_row + static_cast<size_t>(t / kTileQueries - first / kTileQueries) * kRow;
   score_group(
       dynamic_shared<uint4>(), b.tile_query + static_cast<size_t>(blockIdx.y) * kHeads * kRow, group, t,
       t / kPoolStride, tile_scores(b, blockIdx.y),
       [&](int32_t row) {
         const size_t place =
             static_cast<size_t>(layer) * shape.n_blocks + static_cast<size_t>(cache.blocks[row / 4]);
-        return row == t / kPoolStride ? cache.cache + place * 64 * kRow
-                                      : cache.pooled + (place * 4 + row % 4) * kRow;
+        return row == t / kPoolStride ? own : cache.pooled + (place * 4 + row % 4) * kRow;
       },
       [] {});
 }
@@ -152,7 +152,7 @@ void launch_select_tiles(const Chunk& c, const LiteLayer& layer, int32_t index) 
   });
   c.mark("absorb_first");
   launch(c.stream, "score_first", {{ceil_div(end, 64 * kBlocksPerGroup), n_tiles}, kThreads, kScoreShared},
-         score_first_kernel, c.b, c.cache, s, index, first_tile);
+         score_first_kernel, c.b, c.cache, s, index, c.first, first_tile);
   c.mark("score_first");
   const int32_t n_keys = select_keys(ceil_div(end, 64));
   launch(c.stream, "select_first", {n_tiles, kSelectThreads, select_shared(n_keys)}, select_first_kernel, c.b,

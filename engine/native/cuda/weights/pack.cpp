@@ -124,6 +124,16 @@ void pack_row(const WeightShape& s, const uint8_t* row, const RowPlace& to) {
   }
 }
 
+void pack_fp8(const uint8_t* row, size_t n_cols, const float* scales, const RowPlace& to) {
+  for (size_t col = 0; col < n_cols; col++) {
+    const size_t part = col % kGroup / 32, i = col % 8;
+    to.low(col / kGroup, part / 2, col % 32 / 8, part % 2 * 8 + i % 4 * 2 + i / 4) = row[col];
+    if (col % kGroup != 0) continue;
+    for (int copy = 0; copy < 4; copy++)
+      std::memcpy(to.chunk(col / kGroup) + scale_offset(to.type, 0) + copy * 4, scales + col / kGroup, 4);
+  }
+}
+
 int32_t stride_of(const WeightShape& s) {
   return has_planes(s.type) ? (s.n_rows + kChunkRows - 1) / kChunkRows * kChunkRows : s.n_rows;
 }
@@ -139,7 +149,9 @@ size_t packed_bytes(const WeightShape& s) {
 }
 
 void pack_planes(const WeightShape& s, const uint8_t* data, uint8_t* out) {
-  const size_t stride = row_bytes(s.type, s.n_cols), n_rows = static_cast<size_t>(s.n_rows);
+  const bool is_fp8 = s.type == EK_FP8_E4M3;
+  const size_t stride = is_fp8 ? static_cast<size_t>(s.n_cols) : row_bytes(s.type, s.n_cols),
+               n_rows = static_cast<size_t>(s.n_rows);
   const size_t n_matrices = static_cast<size_t>(s.n_matrices);
   if (!has_planes(s.type)) {
     std::memcpy(out, data, n_matrices * n_rows * stride);
@@ -150,8 +162,15 @@ void pack_planes(const WeightShape& s, const uint8_t* data, uint8_t* out) {
   over_rows(n_matrices * n_rows, n_matrices * n_rows * stride, [&](size_t first, size_t end) {
     for (size_t r = first; r < end; r++) {
       const size_t row = r / n_rows * padded + r % n_rows;
-      pack_row(s, data + r * stride,
-               {s.type, out + row / kChunkRows * tile, static_cast<int>(row % kChunkRows)});
+      const RowPlace place{s.type, out + row / kChunkRows * tile, static_cast<int>(row % kChunkRows)};
+      if (is_fp8) {
+        const size_t groups = static_cast<size_t>(groups_of(s)), block_rows = (n_rows + kGroup - 1) / kGroup;
+        const size_t block = (r / n_rows * block_rows + r % n_rows / kGroup) * groups;
+        const uint8_t* scales = data + n_matrices * n_rows * stride;
+        pack_fp8(data + r * stride, stride, reinterpret_cast<const float*>(scales) + block, place);
+      } else {
+        pack_row(s, data + r * stride, place);
+      }
     }
   });
 }

@@ -16,9 +16,8 @@
  * 32: words [t][part / 2]; bit 8 (i / 2) + 4 (part % 2) + 2 (i % 2) and the one above are column i's two high
  * bits scale, row by row Q4_0 Q5_0 Q8_0             8: f16 [part] Q4_K Q5_K                  8: scale of
  * parts 0 to 3, then their minimum, a byte each Q6_K                       8: signed scale of each 16 columns
- *   super, of two chunks, row by row
- *     Q4_K Q5_K                  4: f16 d, dmin
- *     Q6_K                       2: f16 d
+ * Fp8 is as Q8_0 with columns in the order 0 4 1 5 2 6 3 7, and its scale plane is the chunk's one scale,
+ * f32, four times. super, of two chunks, row by row Q4_K Q5_K                  4: f16 d, dmin Q6_K 2: f16 d
  *
  * Bits of columns i and i + 4 lie 16 apart, and those of 0 2 4 6 (and of 1 3 5 7) 8 apart: a shift and a mask
  * make packed halves of a pair, or packed bytes of four columns. */
@@ -26,6 +25,7 @@
 #define EK_CUDA_WEIGHTS_PLANES_H
 #include "../../core/backend.h"
 #include "../../core/quant.h"
+#include "../device/e4m3.h"
 #include "../device/host_device.h"
 
 #ifdef __CUDACC__
@@ -59,6 +59,8 @@ constexpr PlaneSizes plane_sizes(ek_type type) {
       return {64, 32, 8, 2};
     case EK_BF16:
       return {256, 0, 0, 0};
+    case EK_FP8_E4M3:
+      return {128, 0, 1, 0};
     default:
       return {0, 0, 0, 0};
   }
@@ -116,10 +118,21 @@ EK_HD const uint8_t* tile_at(const WeightView& w, size_t row) {
   return w.data + row / kChunkRows * tile_bytes(F, w.n_groups);
 }
 
+/* Bytes of a matrix outside of the kernels: of the file, or of fp8 its numbers and scales. */
+inline double plain_bytes(ek_type type, int32_t n_rows, int32_t n_cols) {
+  if (type == EK_FP8_E4M3)
+    return static_cast<double>(n_rows) * n_cols + 4.0 * ((n_rows + 127) / 128) * ((n_cols + 127) / 128);
+  const size_t columns = static_cast<size_t>(block_columns(type));
+  return static_cast<double>(row_bytes(type, columns)) * n_cols / static_cast<double>(columns) * n_rows;
+}
+
 /* Bytes that a weight takes, a multiple of 256. */
 size_t packed_bytes(const WeightShape& shape);
 
-/* Writes a weight in this layout; `out` has packed_bytes(shape) bytes. data: file layout. */
+/* Writes a weight in this layout; `out` has packed_bytes(shape) bytes. data: file layout; of fp8 the rows of
+ * all matrices, a byte a number, and then for each matrix the scales (n_rows / 128, n_cols / 128, rounded up)
+ * as f32.
+ */
 void pack_planes(const WeightShape& shape, const uint8_t* data, uint8_t* out);
 
 /* The view of a packed weight that begins at `base`, in host or device memory. */
@@ -160,6 +173,8 @@ EK_HD Affine part_affine(const WeightView& w, size_t row, int32_t group, int32_t
   const uint8_t* scales = tile + chunk_offset(F, group) + scale_offset(F, i);
   if constexpr (F == EK_BF16) {
     return {1.0f, 0.0f};
+  } else if constexpr (F == EK_FP8_E4M3) {
+    return {plane_at<float>(tile + chunk_offset(F, group) + scale_offset(F, 0), 0), 0.0f};
   } else if constexpr (F == EK_Q4_K || F == EK_Q5_K) {
     const uint32_t d = plane_at<uint32_t>(tile + super_offset(F, group), static_cast<size_t>(i));
     const float scale = scales[part], min = scales[4 + part];
@@ -188,6 +203,9 @@ EK_HD void unit_quants(const WeightView& w, size_t row, int32_t group, int32_t p
       q[i] = bf16_value(static_cast<uint32_t>(half >> 32 * (i % 2)) & 0xffff);
       q[i + 4] = bf16_value(static_cast<uint32_t>(half >> (32 * (i % 2) + 16)) & 0xffff);
     }
+  } else if constexpr (F == EK_FP8_E4M3) {
+    const uint64_t unit = plane_at<uint64_t>(piece(part / 2), static_cast<size_t>(part % 2));
+    for (int i = 0; i < 8; i++) q[i % 2 * 4 + i / 2] = e4m3_value(static_cast<uint8_t>(unit >> 8 * i & 0xff));
   } else if constexpr (F == EK_Q8_0) {
     const uint64_t unit = plane_at<uint64_t>(piece(part / 2), static_cast<size_t>(part % 2));
     for (int i = 0; i < 8; i++)
@@ -240,6 +258,8 @@ auto for_type(ek_type type, Body&& body) {
       return body.template operator()<EK_F16>();
     case EK_BF16:
       return body.template operator()<EK_BF16>();
+    case EK_FP8_E4M3:
+      return body.template operator()<EK_FP8_E4M3>();
     case EK_Q4_0:
       return body.template operator()<EK_Q4_0>();
     case EK_Q5_0:
