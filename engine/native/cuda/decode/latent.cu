@@ -168,17 +168,18 @@ __global__ void __launch_bounds__(kThreads)
   const int h = blockIdx.x / 4, quarter = blockIdx.x % 4;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const Fragment<F> f = load_fragment<F>(v_b, v_b.row(h, warp * kRows), quarter, lane);
+  const int32_t n_splits = b.state->position / 64 + 1; /* attention has begun, so the state is there */
   wait_for_kernel_before();
   const float* part =
       b.part + (static_cast<size_t>(warp) * kHeads + h) * kLatent + quarter * kGroup + lane * 4;
   const auto part_of = [&](int round) {
     return *reinterpret_cast<const float4*>(part + static_cast<size_t>(round) * kWarps * kHeads * kLatent);
   };
-  /* The first rounds load beside their weights, whatever they hold. */
+  /* The first rounds load beside their weights; a short sequence has no more splits than blocks. */
   constexpr int kEarly = 8;
   float4 early[kEarly];
 #pragma unroll
-  for (int i = 0; i < kEarly; i++) early[i] = part_of(i);
+  for (int i = 0; i < kEarly; i++) early[i] = i * kWarps + warp < n_splits ? part_of(i) : float4{0, 0, 0, 0};
   /* Lane i has splits 8 i to 8 i + 7, of which warp w then takes the w-th. */
   const float* sums = b.part_sum + h * kSplits + lane * kWarps;
   const float* tops = b.part_max + h * kSplits + lane * kWarps;

@@ -19,17 +19,21 @@ __device__ inline float2 floats_of(__nv_bfloat162 pair) {
   return {__bfloat162float(pair.x), __bfloat162float(pair.y)};
 }
 
-/* Numbers 2 pair and 2 pair + 1 of a row, exactly. */
+/* Numbers 2 pair and 2 pair + 1 of a row, exactly; zeros where there is no row, of which nothing is read
+ * then. Loads are single expressions, so that they are predicated, and those of several rows are under way at
+ * once. */
 template <RowFormat R>
-__device__ float2 cached_pair(const uint8_t* row, int pair) {
+__device__ float2 cached_pair(const uint8_t* row, int pair, bool exists = true) {
   if (R == RowFormat::kFp8 && pair < kLatent / 2) {
-    const uint16_t bytes = reinterpret_cast<const uint16_t*>(row)[pair];
-    const float scale = reinterpret_cast<const float*>(row + kLatent)[pair / (kScaledLatents / 2)];
+    const uint16_t bytes = exists ? reinterpret_cast<const uint16_t*>(row)[pair] : uint16_t{0};
+    const float scale =
+        exists ? reinterpret_cast<const float*>(row + kLatent)[pair / (kScaledLatents / 2)] : 0.0f;
     return {e4m3_value(static_cast<uint8_t>(bytes & 0xff)) * scale,
             e4m3_value(static_cast<uint8_t>(bytes >> 8)) * scale};
   }
   constexpr int kBefore = rope_offset(R) - kLatent * 2; /* bytes by which the rotated part lies elsewhere */
-  return floats_of(reinterpret_cast<const __nv_bfloat162*>(row + kBefore)[pair]);
+  const __nv_bfloat162* pairs = reinterpret_cast<const __nv_bfloat162*>(row + kBefore);
+  return floats_of(exists ? pairs[pair] : __nv_bfloat162{});
 }
 
 /* A thread's numbers of a row before and after: pair threadIdx.x of the latents, and of the first kRope / 2
@@ -42,22 +46,27 @@ __device__ inline RowPairs sum_of(const RowPairs& a, const RowPairs& b) {
   return {{a.latent.x + b.latent.x, a.latent.y + b.latent.y}, {a.rope.x + b.rope.x, a.rope.y + b.rope.y}};
 }
 
-/* The thread's pairs of the n rows before `index`, added from the first on; n < Most. All are loaded at once.
- */
+/* Pair `pair` of the n rows before `index`, added from the first on; n < Most. */
+template <int Most, RowFormat R>
+__device__ float2 sum_pairs_before(const CachedRows& rows, size_t index, int32_t n, int pair) {
+  constexpr int kBytes = cache_row_bytes(R);
+  const uint8_t* row = rows.data + index * kBytes;
+  float2 sum{0, 0};
+#pragma unroll
+  for (int back = Most - 1; back > 0; back--) {
+    const float2 v = cached_pair<R>(row - back * kBytes, pair, back <= n);
+    sum = {sum.x + v.x, sum.y + v.y};
+  }
+  return sum;
+}
+
+/* The same of the thread's pairs. */
 template <int Most, RowFormat R>
 __device__ RowPairs sum_rows_before(const CachedRows& rows, size_t index, int32_t n) {
   const int i = static_cast<int>(threadIdx.x);
   RowPairs sum{};
-#pragma unroll
-  for (int back = Most - 1; back > 0; back--) {
-    RowPairs v{};
-    if (back <= n) {
-      const uint8_t* row = rows.data + (index - static_cast<size_t>(back)) * cache_row_bytes(R);
-      v.latent = cached_pair<R>(row, i);
-      if (i < kRope / 2) v.rope = cached_pair<R>(row, kLatent / 2 + i);
-    }
-    sum = sum_of(sum, v);
-  }
+  sum.latent = sum_pairs_before<Most, R>(rows, index, n, i);
+  if (i < kRope / 2) sum.rope = sum_pairs_before<Most, R>(rows, index, n, kLatent / 2 + i);
   return sum;
 }
 

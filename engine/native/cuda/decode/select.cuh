@@ -223,7 +223,7 @@ __device__ inline const uint8_t* select_blocks(const ScoreSums& in, int32_t t, i
     return *reinterpret_cast<const float4*>(in.mass + static_cast<size_t>(min(i / 4, n - 1)) * kHeads +
                                             i % 4 * 4);
   };
-  constexpr int kEarly = 3;
+  constexpr int kEarly = 5;
   float4 early[kEarly];
   for (int turn = 0; turn < kEarly; turn++)
     early[turn] = mass_of(static_cast<int32_t>(threadIdx.x) + turn * kSelectThreads);
