@@ -279,6 +279,21 @@ __device__ inline void add_values(QuerySums& sums, const PackedWeights& p, const
   }
 }
 
+/* Stores factor times the weighted values of the lane's query r in its row, in the order of the lanes that
+ * have them: column 32 i + 8 n + 2 t + u at 32 i + 8 t + 2 n + u (n and t from 0 to 3). */
+__device__ inline void store_by_lanes(__nv_bfloat16* row, const QuerySums& sums, int r, float factor) {
+  uint4* to = reinterpret_cast<uint4*>(row) + threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < kValue / 32; i++) {
+    uint32_t word[4];
+    for (int n = 0; n < 4; n++) {
+      const float(&v)[4] = sums.out[r / 2][i * 4 + n];
+      word[n] = pack_bf16(factor * v[r % 2 * 2], factor * v[r % 2 * 2 + 1]);
+    }
+    to[i * 4] = {word[0], word[1], word[2], word[3]};
+  }
+}
+
 /* Blocks from `first` on in order. */
 struct BlocksInOrder {
   int32_t first;

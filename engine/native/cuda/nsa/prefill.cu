@@ -54,10 +54,10 @@ __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const 
   }
 }
 
-/* Saves the gated pooled branch, and stores the masses of blocks. q: a part of the run, whose queries, gates
- * and saved values begin with its own. grid (tiles, heads) */
+/* Stores the gated pooled branch (n, heads, value), and the masses of blocks. q: a part of the run, whose
+ * queries, gates and branch begin with its own. grid (tiles, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
-    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, float2* saved) {
+    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
   const ExpandedShared s = expanded_shared();
   const QueryTile tile = query_tile(q);
   const int32_t n_rows = pooled_visible(last_of(q, tile));
@@ -72,16 +72,11 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
                              });
   for (int r = 0; r < 4; r++) {
     if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
-    const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
+    const size_t row = row_of(q, tile, r);
     mass.top[row] = sums.top[r / 2][r % 2];
     mass.total[row] = sums.total[r / 2][r % 2];
   }
-  float2* to = saved_of(saved, q, tile);
-  for_each_pair(
-      sums, [&](int r) { return gate_over_total(q, tile, sums, r, 0); },
-      [&](int r, int i, float first, float second) {
-        to[saved_at(r, i)] = {first, second};
-      });
+  store_branch(branch, q, tile, sums, 0);
 }
 
 /* The queries [first, end) of a run. */
@@ -111,31 +106,32 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   const size_t in_group = static_cast<size_t>(std::min(group, most_queries));
   const size_t pooled_tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
   const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
-  const size_t slots = selected - static_cast<size_t>(rule.initial + rule.local);
-  const size_t tiles = in_group * slots / kPairTile + n_blocks + 1;
-  /* A run may begin and end inside of tiles. */
-  const size_t n_saved =
-      static_cast<size_t>(ceil_div(most_queries, kTileQueries) + 1) * kHeads * kSavedPairs * 2;
+  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local), slots = chosen + 1;
+  const size_t tiles = in_group * chosen / kPairTile + n_blocks + 1;
   b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
   b_->parts.n = static_cast<int32_t>(slots);
   b_->pairs.most_tiles = static_cast<int32_t>(tiles);
   constexpr size_t kWord = sizeof(float);
-  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + n_saved +
-                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * slots + 2 * n_blocks +
+  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + (n + in_group) * kHeads * kValue / 2 +
+                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
                        3 * tiles + 1;
   b_->memory = DeviceMemory(words * kWord);
   float* at = b_->memory.as<float>();
   const auto take = [&](size_t count) { return std::exchange(at, at + count); };
   const auto integers = [&](size_t count) { return reinterpret_cast<int32_t*>(take(count)); };
-  b_->parts.values = reinterpret_cast<__nv_bfloat16*>(take(in_group * slots * kHeads * kValue / 2));
+  const auto values = [&](size_t rows) {
+    return reinterpret_cast<__nv_bfloat16*>(take(rows * kHeads * kValue / 2));
+  };
+  b_->parts.values = values(in_group * slots);
   b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
-  b_->saved = reinterpret_cast<float2*>(take(n_saved));
+  b_->pooled = values(n);
+  b_->window = values(in_group);
   b_->mass.mass = take(in_part * pooled_tiles * 16);
   b_->mass.base = take(in_part * pooled_tiles);
   b_->mass.top = take(in_part);
   b_->mass.total = take(in_part);
   b_->lists = integers(n * selected);
-  b_->pairs.pair = integers(in_group * slots);
+  b_->pairs.pair = integers(in_group * chosen);
   b_->pairs.count = integers(n_blocks);
   b_->pairs.cursor = integers(n_blocks);
   b_->pairs.tile_block = integers(tiles);
@@ -160,24 +156,22 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
   mark("dense");
 }
 
-float2* PrefillAttention::saved_from(const PrefillQueries& q, int32_t first) const {
-  const int32_t tile = first / kTileQueries - q.first / kTileQueries;
-  return b_->saved + static_cast<size_t>(tile) * kHeads * kSavedPairs;
-}
-
 void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
                                     int32_t end) const {
   const PrefillQueries group = part_of(q, first, end);
   const size_t skipped = static_cast<size_t>(first - q.first);
   const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
-  if (b_->parts.n > 0) {
+  if (b_->parts.n > 1) {
     launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
     mark("pair");
     launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
     mark("chosen");
   }
-  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, saved_from(q, first));
+  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, b_->window);
   mark("near");
+  launch_combine_branches(device_.stream, group, rule_, b_->parts, b_->pooled + skipped * kHeads * kValue,
+                          b_->window);
+  mark("combine");
 }
 
 void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
@@ -189,7 +183,7 @@ void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
     const size_t skipped = static_cast<size_t>(first - q.first);
     launch(device_.stream, "pooled_prefill",
            {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
-           pooled, b_->mass, saved_from(q, first));
+           pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
     mark("pooled");
     launch_select_queries(device_.stream, b_->mass, rule_, first, end,
                           b_->lists + skipped * static_cast<size_t>(rule_.selected));
