@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kChooseThreads)
     }
     __syncthreads();
     for (int32_t j = threadIdx.x; j <= own; j += kChooseThreads) {
-      const int32_t tile = j / 16, place = j % 4 * 4 + j % 16 / 4;
+      const int32_t tile = j / 16, place = j % 8 / 2 * 4 + j % 16 / 8 * 2 + j % 2;
       float sum = 0;
       if (!rule.is_forced(j, own)) {
 #pragma unroll

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   QuerySums sums;
   clear(sums);
   attend_blocks(s, rows, BlocksInOrder{0}, last_of(q, tile) / kBlockRows + 1, q.end, q, tile, RowsBefore{},
-                sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
+                sums, [](int32_t, const PackedWeights&, const float(&)[2][2]) {});
   for_each_pair(
       sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
       [&](int r, int i, float first, float second) {
@@ -24,33 +24,50 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       });
 }
 
-/* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, …, for the lane's four
- * queries. A block has twice its rows 0 to 2, its row 3, and the row before it. The lane has every fourth
- * block. carry: the row before the tile, in lane 0 of four. */
+/* A pair of bf16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks
+ * of four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
+__device__ uint32_t mass_factors(int t, int ahead) {
+  if (ahead == 0) return t % 2 == 0 ? 0x40004000u : 0x3f804000u;
+  return ahead == 1 && t % 2 == 1 ? 0x3f800000u : 0;
+}
+
+/* mass += of 16 rows, those of step k of a tile, in the blocks 8 n to 8 n + 7. */
+__device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n) {
+  const int lane = threadIdx.x % kWarp, t = lane % 4, ahead = 8 * n + lane / 4 - 4 * k - t / 2;
+  mma_bf16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
+}
+
+/* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four
+ * queries: the weights times a matrix of factors, most of which are 0 and left out. carry: weights of
+ * the row before the tile, of two queries each. */
 __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
-                           int32_t entry, const BlockScores& p, const QuerySums& sums,
-                           const float (&scale)[2][2], float (&carry)[4], int32_t part_first) {
+                           int32_t entry, const PackedWeights& p, const QuerySums& sums,
+                           const float (&scale)[2][2], uint32_t (&carry)[2]) {
   const int lane = threadIdx.x % kWarp;
-  const ptrdiff_t step = ptrdiff_t{8} * kHeads * to.most_tiles; /* to the lane's next query */
-  const ptrdiff_t first =
-      (static_cast<ptrdiff_t>(tile.position(0) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
+  const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
+  const int32_t first = ((tile.position(0) - q.first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
-    const int m = r / 2, i = r % 2 * 2;
-    float mass[4], before = carry[r] * scale[m][r % 2];
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      const float last = p[m][2 * k + 1][i + 1];
-      const float other = __shfl_sync(0xffffffffu, last, (lane & 28) | (lane + 3) % 4);
-      mass[k] = 2 * (p[m][2 * k][i] + p[m][2 * k][i + 1] + p[m][2 * k + 1][i]) + last +
-                (lane % 4 == 0 ? before : other);
-      before = other;
+  for (int m = 0; m < 2; m++) {
+    float mass[2][4] = {};
+    if (lane % 4 == 0) {
+      mass[0][0] = bf16_value(carry[m] & 0xffff) * scale[m][0];
+      mass[0][2] = bf16_value(carry[m] >> 16) * scale[m][1];
     }
-    carry[r] = before;
-    if (!is_new(q, tile.position(r))) continue;
-    const ptrdiff_t row = first + r * step;
-    if (lane % 4 == 0) to.base[row] = sums.top[m][r % 2] == -INFINITY ? 0.0f : sums.top[m][r % 2];
-    *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0], mass[1], mass[2], mass[3]};
+    const uint32_t last = p[3][m][2] >> 16 | (p[3][m][3] & 0xffff0000u);
+    carry[m] = __shfl_sync(0xffffffffu, last, lane | 3);
+    add_mass(mass[0], p[0][m], 0, 0);
+    add_mass(mass[1], p[1][m], 1, 1);
+    add_mass(mass[0], p[1][m], 1, 0);
+    add_mass(mass[1], p[2][m], 2, 1);
+    add_mass(mass[1], p[3][m], 3, 1);
+    for (int i = 0; i < 2; i++) {
+      const int r = 2 * m + i;
+      if (!is_new(q, tile.position(r))) continue;
+      const ptrdiff_t row = first + r * step;
+      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
+      *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0][2 * i], mass[0][2 * i + 1],
+                                                                       mass[1][2 * i], mass[1][2 * i + 1]};
+    }
   }
 }
 
@@ -64,12 +81,11 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   if (n_rows > 0) load_queries(s, q, tile);
   QuerySums sums;
   clear(sums);
-  float carry[4] = {};
-  attend_blocks<RowsByFours>(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q,
-                             tile, PooledBefore{}, sums,
-                             [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
-                               store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
-                             });
+  uint32_t carry[2] = {};
+  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
+                PooledBefore{}, sums, [&](int32_t entry, const PackedWeights& p, const float(&scale)[2][2]) {
+                  store_mass(mass, q, tile, entry, p, sums, scale, carry);
+                });
   for (int r = 0; r < 4; r++) {
     if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
     const size_t row = row_of(q, tile, r);

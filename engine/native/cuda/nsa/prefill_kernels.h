@@ -7,8 +7,8 @@ namespace ek::cuda {
 
 /* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile. */
 struct PooledMass {
-  float*
-      mass; /* (n, heads, tiles, 4, 4) of block 4 i + u of the tile at [u][i], relative to the tile's base */
+  float* mass;  /* (n, heads, tiles, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the
+                   tile's base */
   float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
   float* top;   /* (n, heads) the same of the sum of all rows */
   float* total; /* (n, heads) that sum */
