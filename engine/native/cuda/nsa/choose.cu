@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kChooseThreads)
     }
     __syncthreads();
     for (int32_t j = threadIdx.x; j <= own; j += kChooseThreads) {
-      const int32_t tile = j / 16, place = j % 4 * 4 + j % 16 / 4;
+      const int32_t tile = j / 16, place = j % 8 / 2 * 4 + j % 16 / 8 * 2 + j % 2;
       float sum = 0;
       if (!rule.is_forced(j, own)) {
 #pragma unroll
@@ -119,9 +119,9 @@ __global__ void __launch_bounds__(kPairThreads)
                          int32_t end) {
   const Entry e = entry_of(rule, lists, first, end);
   if (!e.competes) return;
-  /* The initial blocks lead every list, and the other forced ones end it. */
+  /* The initial blocks lead every list, and the other forced ones end it: they share slot 0. */
   const int32_t i = static_cast<int32_t>(blockIdx.x * kPairThreads + threadIdx.x);
-  const int32_t slot = i % rule.selected - rule.initial;
+  const int32_t slot = 1 + i % rule.selected - rule.initial;
   pairs.pair[atomicAdd(pairs.cursor + e.block, 1)] = e.query * slots + slot;
 }
 

@@ -37,14 +37,7 @@ __device__ void store_slots(const SelectedParts& parts, const QuerySums& sums, i
     if (slot < 0) continue;
     const size_t row = static_cast<size_t>(slot) * kHeads + head;
     if (lane % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], sums.total[r / 2][r % 2]};
-    uint4* to = reinterpret_cast<uint4*>(parts.values + row * kValue) + lane % 4;
-#pragma unroll
-    for (int i = 0; i < kValue / 32; i++) {
-      uint32_t word[4];
-      for (int n = 0; n < 4; n++)
-        word[n] = pack_bf16(sums.out[r / 2][i * 4 + n][r % 2 * 2], sums.out[r / 2][i * 4 + n][r % 2 * 2 + 1]);
-      to[i * 4] = {word[0], word[1], word[2], word[3]};
-    }
+    store_by_lanes(parts.values + row * kValue, sums, r, 1);
   }
 }
 

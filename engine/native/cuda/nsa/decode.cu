@@ -175,8 +175,8 @@ __device__ float weighted(const float4& values, const float* factor) {
   return (values.x * f.x + values.y * f.y) + (values.z * f.z + values.w * f.w);
 }
 
-/* Keys of all blocks of a sequence. Four threads per block, of four heads each. What a thread needs first
- * loads while factors are made. */
+/* Keys of all blocks of a sequence. Four threads per block, of four heads each. What a thread needs of the
+ * first 1024 blocks loads while factors are made. */
 __device__ void write_keys(const PooledScores& s, const NsaRule& rule, const Place& place, uint64_t* key,
                            float* factor) {
   constexpr int kEarly = 16, kBlocksAtOnce = kThreads / 4;
@@ -190,27 +190,37 @@ __device__ void write_keys(const PooledScores& s, const NsaRule& rule, const Pla
                ? *reinterpret_cast<const float4*>(masses + static_cast<size_t>(j) * kHeads)
                : float4{0, 0, 0, 0};
   };
-  float4 early[kEarly];
+  /* Of the row before block j, which is in another tile only where j begins one. */
+  const auto carry_of = [&](int32_t j) {
+    const int32_t tile = j / kPooledBlocks;
+    return j % kPooledBlocks == 0 && tile > 0 && tile <= n_tiles
+               ? *reinterpret_cast<const float4*>(carries + static_cast<size_t>(tile - 1) * kHeads)
+               : float4{0, 0, 0, 0};
+  };
+  static_assert(kBlocksAtOnce % kPooledBlocks == 0, "a thread has the first block of tiles, or never");
+  float4 early[kEarly], early_carry[kEarly];
 #pragma unroll
-  for (int turn = 0; turn < kEarly; turn++) early[turn] = mass_of(first + turn * kBlocksAtOnce);
+  for (int turn = 0; turn < kEarly; turn++) {
+    early[turn] = mass_of(first + turn * kBlocksAtOnce);
+    early_carry[turn] = carry_of(first + turn * kBlocksAtOnce);
+  }
   tile_factors(s, place.sequence, n_tiles, factor);
   __syncthreads();
-  const auto write = [&](int32_t j, const float4& mass) {
+  const auto write = [&](int32_t j, const float4& mass, const float4& carry) {
     const int32_t tile = j / kPooledBlocks;
     float sum = tile < n_tiles ? weighted(mass, factor + tile * kFactorPitch + quad) : 0.0f;
     if (j % kPooledBlocks == 0 && tile > 0 && tile <= n_tiles)
-      sum += weighted(*reinterpret_cast<const float4*>(carries + static_cast<size_t>(tile - 1) * kHeads),
-                      factor + (tile - 1) * kFactorPitch + quad);
+      sum += weighted(carry, factor + (tile - 1) * kFactorPitch + quad);
     sum += __shfl_xor_sync(0xffffffffu, sum, 1);
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     if (quad == 0 && j <= own) key[j] = block_key(rule, j, own, sum);
   };
 #pragma unroll
   for (int turn = 0; turn < kEarly; turn++) {
-    if (turn * kBlocksAtOnce <= own) write(first + turn * kBlocksAtOnce, early[turn]);
+    if (turn * kBlocksAtOnce <= own) write(first + turn * kBlocksAtOnce, early[turn], early_carry[turn]);
   }
   for (int32_t at = kEarly * kBlocksAtOnce; at <= own; at += kBlocksAtOnce)
-    write(first + at, mass_of(first + at));
+    write(first + at, mass_of(first + at), carry_of(first + at));
 }
 
 /* The blocks of a sequence, in list; returns how many. Every block that attends to chosen blocks selects for

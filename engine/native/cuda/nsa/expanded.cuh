@@ -107,45 +107,30 @@ __device__ inline void load_queries(const ExpandedShared& s, const PrefillQuerie
   }
 }
 
-/* Where the rows of a block lie in shared memory. place(row) is a permutation of the bits of a number below
- * 64; row(n, lane): which row has column 2 * (lane % 4) of the n-th matrix of 8, the next one the column
- * behind. */
-struct RowsInOrder {
-  static constexpr EK_HD int place(int row) { return row; }
-  static __device__ int row(int n, int lane) { return n * 8 + lane % 4 * 2; }
-};
-/* A lane has rows 0 and 1 of every fourth four rows in one matrix, and rows 2 and 3 in the next. */
-struct RowsByFours {
-  static constexpr EK_HD int place(int row) { return (row & 49) | (row & 2) << 2 | (row & 12) >> 1; }
-  static __device__ int row(int n, int lane) { return n / 2 * 16 + lane % 4 * 4 + n % 2 * 2; }
-};
-
 /* Begins to copy 64 rows of Chunks times 8 numbers from row `at` of `from` on; those from `end` on become
  * zeros and are not read. */
-template <class Order, int Chunks, int Pitch>
+template <int Chunks, int Pitch>
 __device__ void load_block(__nv_bfloat16* to, const __nv_bfloat16* from, size_t stride, int32_t at,
                            int32_t end) {
   constexpr int kRowsAtOnce = kQueryThreads / Chunks;
   const int first = static_cast<int>(threadIdx.x) / Chunks, chunk = static_cast<int>(threadIdx.x) % Chunks;
   const __nv_bfloat16* source = from + static_cast<size_t>(at + first) * stride + chunk * 8;
-  __nv_bfloat16* place = to + Order::place(first) * Pitch + chunk * 8;
+  __nv_bfloat16* place = to + first * Pitch + chunk * 8;
 #pragma unroll
   for (int row = 0; row < kBlockRows; row += kRowsAtOnce)
-    copy_async_16(place + Order::place(row) * Pitch, source + row * stride, at + first + row < end);
+    copy_async_16(place + row * Pitch, source + row * stride, at + first + row < end);
 }
 
-template <class Order = RowsInOrder>
-__device__ void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                          int head) {
-  load_block<Order, kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
-  load_block<Order, kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
+__device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                                 int head) {
+  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
+  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
   copy_async_commit();
 }
 
-template <class Order = RowsInOrder>
-__device__ void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                            int head) {
-  load_block<Order, kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
+__device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
+                                   int head) {
+  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
   copy_async_commit();
 }
 
@@ -175,7 +160,7 @@ __device__ inline void score_block(BlockScores& scores, const ExpandedShared& s)
 }
 
 /* Removes scores of rows that do not count. */
-template <class Order, class Range>
+template <class Range>
 __device__ void hide_rows(BlockScores& scores, const Range& range, const PrefillQueries& q,
                           const QueryTile& tile, int32_t at) {
   const int lane = threadIdx.x % kWarp;
@@ -187,7 +172,7 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const Prefill
 #pragma unroll
     for (int n = 0; n < kBlockRows / 8; n++) {
       for (int i = 0; i < 2; i++) {
-        const int row = Order::row(n, lane) + i;
+        const int row = n * 8 + lane % 4 * 2 + i;
         if (row < begin || row >= end) scores[r / 2][n][r % 2 * 2 + i] = -INFINITY;
       }
     }
@@ -279,6 +264,21 @@ __device__ inline void add_values(QuerySums& sums, const PackedWeights& p, const
   }
 }
 
+/* Stores factor times the weighted values of the lane's query r in its row, in the order of the lanes that
+ * have them: column 32 i + 8 n + 2 t + u at 32 i + 8 t + 2 n + u (n and t from 0 to 3). */
+__device__ inline void store_by_lanes(__nv_bfloat16* row, const QuerySums& sums, int r, float factor) {
+  uint4* to = reinterpret_cast<uint4*>(row) + threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < kValue / 32; i++) {
+    uint32_t word[4];
+    for (int n = 0; n < 4; n++) {
+      const float(&v)[4] = sums.out[r / 2][i * 4 + n];
+      word[n] = pack_bf16(factor * v[r % 2 * 2], factor * v[r % 2 * 2 + 1]);
+    }
+    to[i * 4] = {word[0], word[1], word[2], word[3]};
+  }
+}
+
 /* Blocks from `first` on in order. */
 struct BlocksInOrder {
   int32_t first;
@@ -288,34 +288,34 @@ struct BlocksInOrder {
   __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
-/* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
+/* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, weights,
  * scale): called for each block that the warp does not leave out, before the values are added. */
-template <class Order = RowsInOrder, class Blocks, class Range, class Weighed>
+template <class Blocks, class Range, class Weighed>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
                               int32_t n, int32_t n_rows, const PrefillQueries& q, const QueryTile& tile,
                               const Range& range, QuerySums& sums, Weighed&& weighed) {
   const WarpSeen warp = warp_seen(range, q, tile);
-  if (n > 0) load_keys<Order>(s, rows, blocks.at(0), n_rows, tile.head);
+  if (n > 0) load_keys(s, rows, blocks.at(0), n_rows, tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
     const int32_t at = blocks.at(entry);
     const bool counts =
         blocks.counts(entry, tile.warp_at() / kBlockRows) && at < warp.last && at + kBlockRows > warp.first;
     copy_async_wait<0>();
     __syncthreads(); /* keys are here, and nobody needs the values before */
-    load_values<Order>(s, rows, at, n_rows, tile.head);
+    load_values(s, rows, at, n_rows, tile.head);
     PackedWeights weights;
     if (counts) {
       BlockScores scores;
       score_block(scores, s);
-      if (at < warp.from || at + kBlockRows > warp.to) hide_rows<Order>(scores, range, q, tile, at);
+      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
       float scale[2][2];
       rescale(sums, weigh_block(scores, sums, scale), scale);
-      weighed(entry, scores, scale);
       pack_weights(weights, scores);
+      weighed(entry, weights, scale);
     }
     copy_async_wait<0>();
     __syncthreads(); /* values are here, and nobody needs the keys */
-    if (entry + 1 < n) load_keys<Order>(s, rows, blocks.at(entry + 1), n_rows, tile.head);
+    if (entry + 1 < n) load_keys(s, rows, blocks.at(entry + 1), n_rows, tile.head);
     if (counts) add_values(sums, weights, s);
   }
   join_totals(sums);

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   QuerySums sums;
   clear(sums);
   attend_blocks(s, rows, BlocksInOrder{0}, last_of(q, tile) / kBlockRows + 1, q.end, q, tile, RowsBefore{},
-                sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
+                sums, [](int32_t, const PackedWeights&, const float(&)[2][2]) {});
   for_each_pair(
       sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
       [&](int r, int i, float first, float second) {
@@ -24,64 +24,75 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       });
 }
 
-/* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, …, for the lane's four
- * queries. A block has twice its rows 0 to 2, its row 3, and the row before it. The lane has every fourth
- * block. carry: the row before the tile, in lane 0 of four. */
+/* A pair of bf16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks
+ * of four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
+__device__ uint32_t mass_factors(int t, int ahead) {
+  if (ahead == 0) return t % 2 == 0 ? 0x40004000u : 0x3f804000u;
+  return ahead == 1 && t % 2 == 1 ? 0x3f800000u : 0;
+}
+
+/* mass += of 16 rows, those of step k of a tile, in the blocks 8 n to 8 n + 7. */
+__device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n) {
+  const int lane = threadIdx.x % kWarp, t = lane % 4, ahead = 8 * n + lane / 4 - 4 * k - t / 2;
+  mma_bf16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
+}
+
+/* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four
+ * queries: the weights times a matrix of factors, most of which are 0 and left out. carry: weights of
+ * the row before the tile, of two queries each. */
 __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
-                           int32_t entry, const BlockScores& p, const QuerySums& sums,
-                           const float (&scale)[2][2], float (&carry)[4], int32_t part_first) {
+                           int32_t entry, const PackedWeights& p, const QuerySums& sums,
+                           const float (&scale)[2][2], uint32_t (&carry)[2]) {
   const int lane = threadIdx.x % kWarp;
-  const ptrdiff_t step = ptrdiff_t{8} * kHeads * to.most_tiles; /* to the lane's next query */
-  const ptrdiff_t first =
-      (static_cast<ptrdiff_t>(tile.position(0) - part_first) * kHeads + tile.head) * to.most_tiles + entry;
+  const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
+  const int32_t first = ((tile.position(0) - q.first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
-    const int m = r / 2, i = r % 2 * 2;
-    float mass[4], before = carry[r] * scale[m][r % 2];
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      const float last = p[m][2 * k + 1][i + 1];
-      const float other = __shfl_sync(0xffffffffu, last, (lane & 28) | (lane + 3) % 4);
-      mass[k] = 2 * (p[m][2 * k][i] + p[m][2 * k][i + 1] + p[m][2 * k + 1][i]) + last +
-                (lane % 4 == 0 ? before : other);
-      before = other;
+  for (int m = 0; m < 2; m++) {
+    float mass[2][4] = {};
+    if (lane % 4 == 0) {
+      mass[0][0] = bf16_value(carry[m] & 0xffff) * scale[m][0];
+      mass[0][2] = bf16_value(carry[m] >> 16) * scale[m][1];
     }
-    carry[r] = before;
-    if (!is_new(q, tile.position(r))) continue;
-    const ptrdiff_t row = first + r * step;
-    if (lane % 4 == 0) to.base[row] = sums.top[m][r % 2] == -INFINITY ? 0.0f : sums.top[m][r % 2];
-    *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0], mass[1], mass[2], mass[3]};
+    const uint32_t last = p[3][m][2] >> 16 | (p[3][m][3] & 0xffff0000u);
+    carry[m] = __shfl_sync(0xffffffffu, last, lane | 3);
+    add_mass(mass[0], p[0][m], 0, 0);
+    add_mass(mass[1], p[1][m], 1, 1);
+    add_mass(mass[0], p[1][m], 1, 0);
+    add_mass(mass[1], p[2][m], 2, 1);
+    add_mass(mass[1], p[3][m], 3, 1);
+    for (int i = 0; i < 2; i++) {
+      const int r = 2 * m + i;
+      if (!is_new(q, tile.position(r))) continue;
+      const ptrdiff_t row = first + r * step;
+      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
+      *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0][2 * i], mass[0][2 * i + 1],
+                                                                       mass[1][2 * i], mass[1][2 * i + 1]};
+    }
   }
 }
 
-/* Saves the gated pooled branch, and stores the masses of blocks. q: a part of the run, whose queries, gates
- * and saved values begin with its own. grid (tiles, heads) */
+/* Stores the gated pooled branch (n, heads, value), and the masses of blocks. q: a part of the run, whose
+ * queries, gates and branch begin with its own. grid (tiles, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
-    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, float2* saved) {
+    pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
   const ExpandedShared s = expanded_shared();
   const QueryTile tile = query_tile(q);
   const int32_t n_rows = pooled_visible(last_of(q, tile));
   if (n_rows > 0) load_queries(s, q, tile);
   QuerySums sums;
   clear(sums);
-  float carry[4] = {};
-  attend_blocks<RowsByFours>(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q,
-                             tile, PooledBefore{}, sums,
-                             [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
-                               store_mass(mass, q, tile, entry, p, sums, scale, carry, q.first);
-                             });
+  uint32_t carry[2] = {};
+  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
+                PooledBefore{}, sums, [&](int32_t entry, const PackedWeights& p, const float(&scale)[2][2]) {
+                  store_mass(mass, q, tile, entry, p, sums, scale, carry);
+                });
   for (int r = 0; r < 4; r++) {
     if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
-    const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
+    const size_t row = row_of(q, tile, r);
     mass.top[row] = sums.top[r / 2][r % 2];
     mass.total[row] = sums.total[r / 2][r % 2];
   }
-  float2* to = saved_of(saved, q, tile);
-  for_each_pair(
-      sums, [&](int r) { return gate_over_total(q, tile, sums, r, 0); },
-      [&](int r, int i, float first, float second) {
-        to[saved_at(r, i)] = {first, second};
-      });
+  store_branch(branch, q, tile, sums, 0);
 }
 
 /* The queries [first, end) of a run. */
@@ -111,31 +122,32 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   const size_t in_group = static_cast<size_t>(std::min(group, most_queries));
   const size_t pooled_tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
   const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
-  const size_t slots = selected - static_cast<size_t>(rule.initial + rule.local);
-  const size_t tiles = in_group * slots / kPairTile + n_blocks + 1;
-  /* A run may begin and end inside of tiles. */
-  const size_t n_saved =
-      static_cast<size_t>(ceil_div(most_queries, kTileQueries) + 1) * kHeads * kSavedPairs * 2;
+  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local), slots = chosen + 1;
+  const size_t tiles = in_group * chosen / kPairTile + n_blocks + 1;
   b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
   b_->parts.n = static_cast<int32_t>(slots);
   b_->pairs.most_tiles = static_cast<int32_t>(tiles);
   constexpr size_t kWord = sizeof(float);
-  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + n_saved +
-                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * slots + 2 * n_blocks +
+  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + (n + in_group) * kHeads * kValue / 2 +
+                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
                        3 * tiles + 1;
   b_->memory = DeviceMemory(words * kWord);
   float* at = b_->memory.as<float>();
   const auto take = [&](size_t count) { return std::exchange(at, at + count); };
   const auto integers = [&](size_t count) { return reinterpret_cast<int32_t*>(take(count)); };
-  b_->parts.values = reinterpret_cast<__nv_bfloat16*>(take(in_group * slots * kHeads * kValue / 2));
+  const auto values = [&](size_t rows) {
+    return reinterpret_cast<__nv_bfloat16*>(take(rows * kHeads * kValue / 2));
+  };
+  b_->parts.values = values(in_group * slots);
   b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
-  b_->saved = reinterpret_cast<float2*>(take(n_saved));
+  b_->pooled = values(n);
+  b_->window = values(in_group);
   b_->mass.mass = take(in_part * pooled_tiles * 16);
   b_->mass.base = take(in_part * pooled_tiles);
   b_->mass.top = take(in_part);
   b_->mass.total = take(in_part);
   b_->lists = integers(n * selected);
-  b_->pairs.pair = integers(in_group * slots);
+  b_->pairs.pair = integers(in_group * chosen);
   b_->pairs.count = integers(n_blocks);
   b_->pairs.cursor = integers(n_blocks);
   b_->pairs.tile_block = integers(tiles);
@@ -160,24 +172,22 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
   mark("dense");
 }
 
-float2* PrefillAttention::saved_from(const PrefillQueries& q, int32_t first) const {
-  const int32_t tile = first / kTileQueries - q.first / kTileQueries;
-  return b_->saved + static_cast<size_t>(tile) * kHeads * kSavedPairs;
-}
-
 void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
                                     int32_t end) const {
   const PrefillQueries group = part_of(q, first, end);
   const size_t skipped = static_cast<size_t>(first - q.first);
   const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
-  if (b_->parts.n > 0) {
+  if (b_->parts.n > 1) {
     launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
     mark("pair");
     launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
     mark("chosen");
   }
-  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, saved_from(q, first));
+  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, b_->window);
   mark("near");
+  launch_combine_branches(device_.stream, group, rule_, b_->parts, b_->pooled + skipped * kHeads * kValue,
+                          b_->window);
+  mark("combine");
 }
 
 void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
@@ -189,7 +199,7 @@ void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
     const size_t skipped = static_cast<size_t>(first - q.first);
     launch(device_.stream, "pooled_prefill",
            {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
-           pooled, b_->mass, saved_from(q, first));
+           pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
     mark("pooled");
     launch_select_queries(device_.stream, b_->mass, rule_, first, end,
                           b_->lists + skipped * static_cast<size_t>(rule_.selected));

@@ -59,8 +59,6 @@ class PrefillAttention {
 
  private:
   void check_run(const PrefillQueries& q) const;
-  /* What is saved of the tiles of a run from that of `first` on. */
-  float2* saved_from(const PrefillQueries& q, int32_t first) const;
   /* The selected branch of the queries [first, end) of a run, and all branches together. */
   void attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first, int32_t end) const;
   void mark(const char* name) const {

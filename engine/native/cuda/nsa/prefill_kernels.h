@@ -7,8 +7,8 @@ namespace ek::cuda {
 
 /* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile. */
 struct PooledMass {
-  float*
-      mass; /* (n, heads, tiles, 4, 4) of block 4 i + u of the tile at [u][i], relative to the tile's base */
+  float* mass;  /* (n, heads, tiles, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the
+                   tile's base */
   float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
   float* top;   /* (n, heads) the same of the sum of all rows */
   float* total; /* (n, heads) that sum */
@@ -30,24 +30,21 @@ struct ChosenPairs {
   int32_t most_tiles;
 };
 
-/* What a query has of each block that it chose, in a slot of its own. The values of a slot lie in the order
- * of the lanes that have them: column 32 i + 8 n + 2 t + u at 32 i + 8 t + 2 n + u (n and t from 0 to 3). */
+/* What a query has of its forced blocks, in slot 0, and of each block that it chose, in a slot of its own.
+ * Values are in the order of store_by_lanes. */
 struct SelectedParts {
   __nv_bfloat16* values; /* (n, slots, heads, value) weighted sums */
   float2* sums;          /* (n, slots, heads) log2 of what they are relative to, and the sum of weights */
   int32_t n;             /* slots of a query */
 };
 
-/* Pairs of values that a tile of queries has of a head. */
-constexpr size_t kSavedPairs = static_cast<size_t>(kTileQueries) * kValue / 2;
-
 struct PrefillBuffers {
   DeviceMemory memory;
   PooledMass mass;
   ChosenPairs pairs;
   SelectedParts parts;
-  float2* saved;  /* (tiles, heads, kSavedPairs) of the pooled branch, then of the selected one too, gated */
-  int32_t* lists; /* (n, selected) */
+  __nv_bfloat16 *pooled, *window; /* (n, heads, value), (group, heads, value) gated, as by store_by_lanes */
+  int32_t* lists;                 /* (n, selected) */
 };
 
 inline int32_t n_tiles_of(int32_t first, int32_t end) {
@@ -57,16 +54,20 @@ inline int32_t n_tiles_of(int32_t first, int32_t end) {
 /* lists (n, selected) of queries [first, end), the first of them the first of mass. */
 void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
                            int32_t end, int32_t* lists);
-/* pairs of queries [first, end), whose lists begin with the first. */
+/* pairs of queries [first, end), whose lists begin with the first. slots: of a query, as of SelectedParts. */
 void launch_pair_blocks(cudaStream_t stream, const ChosenPairs& pairs, const NsaRule& rule, int32_t slots,
                         const int32_t* lists, int32_t first, int32_t end);
 /* The slots of all pairs. q: the group. */
 void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                          const ChosenPairs& pairs, const SelectedParts& parts);
-/* out = what is saved + the selected branch, of the slots and the forced blocks, + the window, all gated.
- * q: the group, saved: of its tiles; changes. */
+/* The slots of forced blocks, and the gated window. q: the group. */
 void launch_attend_near(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
-                        const NsaRule& rule, const SelectedParts& parts, float2* saved);
+                        const NsaRule& rule, const SelectedParts& parts, __nv_bfloat16* window);
+/* out = pooled + the selected branch, of all slots, gated, + window. q: the group, with which pooled and
+ * window begin. */
+void launch_combine_branches(cudaStream_t stream, const PrefillQueries& q, const NsaRule& rule,
+                             const SelectedParts& parts, const __nv_bfloat16* pooled,
+                             const __nv_bfloat16* window);
 
 }  // namespace ek::cuda
 #endif

@@ -21,12 +21,16 @@ __device__ inline int32_t last_of(const PrefillQueries& q, const QueryTile& tile
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
+/* The lane's query r among rows (n, heads). */
+__device__ inline size_t row_of(const PrefillQueries& q, const QueryTile& tile, int r) {
+  return static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
+}
+
 /* Weight of a branch of the lane's query r; 0 where it saw nothing. */
 __device__ inline float gate_over_total(const PrefillQueries& q, const QueryTile& tile, const QuerySums& sums,
                                         int r, int branch) {
-  const size_t row = static_cast<size_t>(tile.position(r) - q.first) * kHeads + tile.head;
   const float total = sums.total[r / 2][r % 2];
-  return total == 0 ? 0.0f : sigmoid(q.gates[row * 3 + branch]) / total;
+  return total == 0 ? 0.0f : sigmoid(q.gates[row_of(q, tile, r) * 3 + branch]) / total;
 }
 
 /* Calls visit(r, i, first, second) for each pair of weighted values of the lane's query r, times factor(r):
@@ -46,17 +50,18 @@ __device__ void for_each_pair(const QuerySums& sums, Factor&& factor, Visit&& vi
 __device__ inline __nv_bfloat16* out_of(const PrefillQueries& q, const QueryTile& tile, int r) {
   const int32_t position = tile.position(r);
   if (!is_new(q, position)) return nullptr;
-  return q.out + (static_cast<size_t>(position - q.first) * kHeads + tile.head) * kValue +
-         threadIdx.x % 4 * 2;
+  return q.out + row_of(q, tile, r) * kValue + threadIdx.x % 4 * 2;
 }
 
-/* What a thread saves of a tile from one kernel to the next, pair i of query r at saved_at(r, i): threads
- * beside each other, so that all is one address and constants. */
-__device__ inline float2* saved_of(float2* saved, const PrefillQueries& q, const QueryTile& tile) {
-  const int32_t index = (tile.at / kTileQueries - q.first / kTileQueries) * kHeads + tile.head;
-  return saved + static_cast<size_t>(index) * kSavedPairs + threadIdx.x;
+/* Stores a gated branch of the tile's queries, in rows (n, heads, value) from the first query of q on. */
+__device__ inline void store_branch(__nv_bfloat16* to, const PrefillQueries& q, const QueryTile& tile,
+                                    const QuerySums& sums, int branch) {
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    if (!is_new(q, tile.position(r))) continue;
+    store_by_lanes(to + row_of(q, tile, r) * kValue, sums, r, gate_over_total(q, tile, sums, r, branch));
+  }
 }
-__device__ inline int saved_at(int r, int i) { return (r * (kValue / 8) + i) * kQueryThreads; }
 
 }  // namespace ek::cuda
 #endif
