@@ -265,11 +265,12 @@ ek_status ek_model_copy_block(ek_context* ctx, ek_model* model, int32_t dst_bloc
 
 /* Sequences as in ek_batch_set. tokens: the new ones of all sequences, in order. wants[s], at most n_new[s]:
  * behind how many of its last tokens the logits are wanted; they become the next rows of logits (n_wanted,
- * vocab); NULL when none is. Parts of at most EK_DECODED tokens are decoded, with exact weights, and so are the
- * last wants[s] tokens of a longer part if that is more than one: together, with native sparse attention one
- * after the other. What is before them is read by other kernels, which without native sparse attention round
- * weights to bf16. Within each way, what a token's row is depends on nothing but the tokens before it. Returns when the step is done; after a failure the rows
- * of its new tokens are undefined, and all others as before. */
+ * vocab); NULL when none is. Parts of at most EK_DECODED tokens are decoded, with exact weights, and so are
+ * the last wants[s] tokens of a longer part if that is more than one: together, with native sparse attention
+ * one after the other. What is before them is read by other kernels, which without native sparse attention
+ * round weights to bf16. Within each way, what a token's row is depends on nothing but the tokens before it.
+ * Returns when the step is done; after a failure the rows of its new tokens are undefined, and all others as
+ * before. */
 #define EK_DECODED 8
 typedef struct {
   int32_t n_seqs;
