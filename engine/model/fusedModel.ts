@@ -31,6 +31,16 @@ export interface FusedSizes {
   chunk?: number;
 }
 
+/** Narrow models decode the tokens of a step one after the other: a draft would save nothing. */
+function mostDrafts({ sparse }: FusedModelParams): number {
+  return sparse === undefined ? FUSED_STEP.drafts : 0;
+}
+
+/** Bytes of the logits of a step that wants the most. */
+export function stepLogitsBytes(params: FusedModelParams): number {
+  return (FUSED_STEP.sequences + mostDrafts(params)) * params.vocab * 4;
+}
+
 interface Parts {
   params: FusedModelParams;
   model: ModelHandle;
@@ -61,13 +71,12 @@ export class FusedModel implements Model {
     this.contextLength = parts.contextLength;
     this.vocab = vocab;
     this.maxStepTokens = chunk;
-    // Narrow models decode the tokens of a step one after the other: a draft would save nothing.
-    this.maxStepDrafts = parts.params.sparse === undefined ? FUSED_STEP.drafts : 0;
+    this.maxStepDrafts = mostDrafts(parts.params);
     this.kvBytes = backend.fusedModels.plan(parts.params).cacheBytes;
     this.kv = new PagedKv(nBlocks, (dst, src) =>
       backend.fusedModels.copyBlock(parts.model, dst, src),
     );
-    this.logits = backend.alloc((this.maxStepSequences + this.maxStepDrafts) * vocab * 4);
+    this.logits = backend.alloc(stepLogitsBytes(parts.params));
   }
 
   /**

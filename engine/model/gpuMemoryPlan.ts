@@ -2,7 +2,7 @@
 import type { Backend } from "../backend/backend.ts";
 import type { KvCacheFormat } from "../backend/params.ts";
 import type { GgufFile } from "../loader/gguf.ts";
-import { FUSED_STEP } from "./fusedModel.ts";
+import { FUSED_STEP, stepLogitsBytes } from "./fusedModel.ts";
 import { fusedParams } from "./fusedWeights.ts";
 import { cacheBlocks, fitContext, gib, type MemoryPlan, planMemory, sumOf } from "./memoryPlan.ts";
 import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
@@ -38,8 +38,7 @@ export function planGpuMemory(gpu: GpuMemory, contextLength: number): MemoryPlan
   }
   const params = fusedParams(config, cacheBlocks(contextLength), FUSED_STEP.tokens, kvCache);
   const { cacheBytes, workspaceBytes } = backend.fusedModels.plan(params);
-  const logits = FUSED_STEP.sequences * config.vocab * 4;
-  return sumOf({ weights, cache: cacheBytes, workspace: workspaceBytes + logits });
+  return sumOf({ weights, cache: cacheBytes, workspace: workspaceBytes + stepLogitsBytes(params) });
 }
 
 /** Bytes of W_UK and W_UV where the file has them apart: ops take them joined, as f32. */

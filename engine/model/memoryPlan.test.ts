@@ -39,21 +39,21 @@ test("offers the file's context where it fits, and what fits elsewhere", () => {
 test("says what an option that takes less would make fit", () => {
   const planOf = (bytes: number) => (tokens: number) =>
     sumOf({ weights: GIB, cache: tokens * bytes, workspace: 0 });
-  const fit = (available: number) =>
+  const fitted = (available: number) =>
     fitContext({
       ...{ path: "m.gguf", own: 65_536, wanted: 65_536, planOf: planOf(32_768) },
       ...{ memory: { kind: "GPU memory", available }, elsewise: "nothing fits" },
       other: { how: "--kv-cache fp8", planOf: planOf(16_384) },
     });
-  expect(fit(3 * GIB)).toBe(65_536);
+  expect(fitted(3 * GIB)).toBe(65_536);
   const says = (what: string) => new RegExp(`: ${what}$`);
-  expect(() => fit(2 * GIB)).toThrow(
+  expect(() => fitted(2 * GIB)).toThrow(
     says("a context of 32768 tokens fits; with --kv-cache fp8 65536 tokens do"),
   );
-  expect(() => fit(1.5 * GIB)).toThrow(
+  expect(() => fitted(1.5 * GIB)).toThrow(
     says("a context of 16384 tokens fits; with --kv-cache fp8 32768 tokens do"),
   );
-  expect(() => fit(0.5 * GIB)).toThrow(says("nothing fits"));
+  expect(() => fitted(0.5 * GIB)).toThrow(says("nothing fits"));
 });
 
 test.each([

@@ -38,7 +38,7 @@ export interface Model {
   /** Most tokens, and most sequences, that one step may compute. */
   readonly maxStepTokens: number;
   readonly maxStepSequences: number;
-  /** Most drafts of all parts of a step; 0 when a step gives one row of logits per sequence. */
+  /** Most drafts of all parts of a step; 0 when a draft would cost as much as a step. */
   readonly maxStepDrafts: number;
   /** Computes a step. Blocks for all tokens must be reserved; the caller commits the tokens afterwards. */
   forward(parts: readonly StepPart[]): StepLogits;
