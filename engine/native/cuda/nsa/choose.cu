@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kChooseThreads)
 #pragma unroll
         for (int h = 0; h < kHeads; h++) {
           const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
-          sum += mass.mass[at * 16 + place] * factor[h * mass.most_tiles + tile];
+          sum += __half2float(mass.mass[at * 16 + place]) * factor[h * mass.most_tiles + tile];
         }
       }
       key[j] = block_key(rule, j, own, sum);

@@ -288,7 +288,7 @@ struct BlocksInOrder {
   __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
-/* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, weights,
+/* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
  * scale): called for each block that the warp does not leave out, before the values are added. */
 template <class Blocks, class Range, class Weighed>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
@@ -310,8 +310,8 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
       if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
       float scale[2][2];
       rescale(sums, weigh_block(scores, sums, scale), scale);
+      weighed(entry, scores, scale);
       pack_weights(weights, scores);
-      weighed(entry, weights, scale);
     }
     copy_async_wait<0>();
     __syncthreads(); /* values are here, and nobody needs the keys */

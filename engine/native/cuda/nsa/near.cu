@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   const QueryTile tile = query_tile(q);
   load_queries(s, q, tile);
   const int32_t last = last_of(q, tile), own = last / kBlockRows, since = max(tile.at, q.first);
-  const auto ignore = [](int32_t, const PackedWeights&, const float(&)[2][2]) {};
+  const auto ignore = [](int32_t, const BlockScores&, const float(&)[2][2]) {};
   QuerySums sums;
   clear(sums);
   const int32_t first = rule.window_begin(since) / kBlockRows;

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   QuerySums sums;
   clear(sums);
   attend_blocks(s, rows, BlocksInOrder{0}, last_of(q, tile) / kBlockRows + 1, q.end, q, tile, RowsBefore{},
-                sums, [](int32_t, const PackedWeights&, const float(&)[2][2]) {});
+                sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
   for_each_pair(
       sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
       [&](int r, int i, float first, float second) {
@@ -24,49 +24,56 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       });
 }
 
-/* A pair of bf16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks
- * of four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
+/* Weights are at most 1 and masses at most 8: so both fit into f16, and small ones keep their bits. bf16
+ * would be too coarse for blocks that are nearly equal. */
+constexpr float kMassScale = 4096, kMassScaleLog2 = 12;
+
+/* A pair of f16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks of
+ * four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
 __device__ uint32_t mass_factors(int t, int ahead) {
-  if (ahead == 0) return t % 2 == 0 ? 0x40004000u : 0x3f804000u;
-  return ahead == 1 && t % 2 == 1 ? 0x3f800000u : 0;
+  if (ahead == 0) return t % 2 == 0 ? 0x40004000u : 0x3c004000u;
+  return ahead == 1 && t % 2 == 1 ? 0x3c000000u : 0;
 }
 
 /* mass += of 16 rows, those of step k of a tile, in the blocks 8 n to 8 n + 7. */
 __device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n) {
   const int lane = threadIdx.x % kWarp, t = lane % 4, ahead = 8 * n + lane / 4 - 4 * k - t / 2;
-  mma_bf16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
+  mma_f16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
 }
 
 /* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four
- * queries: the weights times a matrix of factors, most of which are 0 and left out. carry: weights of
- * the row before the tile, of two queries each. */
+ * queries: the weights times a matrix of factors, most of which are 0 and left out. carry: the row before
+ * the tile. */
 __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
-                           int32_t entry, const PackedWeights& p, const QuerySums& sums,
-                           const float (&scale)[2][2], uint32_t (&carry)[2]) {
+                           int32_t entry, const BlockScores& p, const QuerySums& sums,
+                           const float (&scale)[2][2], float (&carry)[4]) {
   const int lane = threadIdx.x % kWarp;
   const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
   const int32_t first = ((tile.position(0) - q.first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
     float mass[2][4] = {};
-    if (lane % 4 == 0) {
-      mass[0][0] = bf16_value(carry[m] & 0xffff) * scale[m][0];
-      mass[0][2] = bf16_value(carry[m] >> 16) * scale[m][1];
+    for (int i = 0; i < 2; i++) {
+      if (lane % 4 == 0) mass[0][2 * i] = carry[2 * m + i] * scale[m][i];
+      carry[2 * m + i] = __shfl_sync(0xffffffffu, p[m][7][2 * i + 1], lane | 3) * kMassScale;
     }
-    const uint32_t last = p[3][m][2] >> 16 | (p[3][m][3] & 0xffff0000u);
-    carry[m] = __shfl_sync(0xffffffffu, last, lane | 3);
-    add_mass(mass[0], p[0][m], 0, 0);
-    add_mass(mass[1], p[1][m], 1, 1);
-    add_mass(mass[0], p[1][m], 1, 0);
-    add_mass(mass[1], p[2][m], 2, 1);
-    add_mass(mass[1], p[3][m], 3, 1);
+#pragma unroll
+    for (int k = 0; k < kBlockRows / 16; k++) {
+      uint32_t pair[4];
+      for (int i = 0; i < 4; i++) {
+        const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
+        pair[i] = pack_f16(from[0] * kMassScale, from[1] * kMassScale);
+      }
+      if (k < 2) add_mass(mass[0], pair, k, 0);
+      if (k > 0) add_mass(mass[1], pair, k, 1);
+    }
     for (int i = 0; i < 2; i++) {
       const int r = 2 * m + i;
       if (!is_new(q, tile.position(r))) continue;
       const ptrdiff_t row = first + r * step;
-      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
-      *reinterpret_cast<float4*>(to.mass + row * 16 + lane % 4 * 4) = {mass[0][2 * i], mass[0][2 * i + 1],
-                                                                       mass[1][2 * i], mass[1][2 * i + 1]};
+      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i] - kMassScaleLog2;
+      *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {
+          pack_f16(mass[0][2 * i], mass[0][2 * i + 1]), pack_f16(mass[1][2 * i], mass[1][2 * i + 1])};
     }
   }
 }
@@ -81,9 +88,9 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   if (n_rows > 0) load_queries(s, q, tile);
   QuerySums sums;
   clear(sums);
-  uint32_t carry[2] = {};
+  float carry[4] = {};
   attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
-                PooledBefore{}, sums, [&](int32_t entry, const PackedWeights& p, const float(&scale)[2][2]) {
+                PooledBefore{}, sums, [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
                   store_mass(mass, q, tile, entry, p, sums, scale, carry);
                 });
   for (int r = 0; r < 4; r++) {
@@ -129,7 +136,7 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   b_->pairs.most_tiles = static_cast<int32_t>(tiles);
   constexpr size_t kWord = sizeof(float);
   const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + (n + in_group) * kHeads * kValue / 2 +
-                       in_part * (pooled_tiles * 17 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
+                       in_part * (pooled_tiles * 9 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
                        3 * tiles + 1;
   b_->memory = DeviceMemory(words * kWord);
   float* at = b_->memory.as<float>();
@@ -142,7 +149,7 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
   b_->pooled = values(n);
   b_->window = values(in_group);
-  b_->mass.mass = take(in_part * pooled_tiles * 16);
+  b_->mass.mass = reinterpret_cast<__half*>(take(in_part * pooled_tiles * 8));
   b_->mass.base = take(in_part * pooled_tiles);
   b_->mass.top = take(in_part);
   b_->mass.total = take(in_part);

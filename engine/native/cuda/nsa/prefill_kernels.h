@@ -1,14 +1,17 @@
 /* What the kernels of PrefillAttention share in device memory, and their launchers. */
 #ifndef EK_CUDA_NSA_PREFILL_KERNELS_H
 #define EK_CUDA_NSA_PREFILL_KERNELS_H
+#include <cuda_fp16.h>
+
 #include "prefill.h"
 
 namespace ek::cuda {
 
 /* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile. */
 struct PooledMass {
-  float* mass;  /* (n, heads, tiles, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the
-                   tile's base */
+  /* (n, heads, tiles, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the tile's base
+   */
+  __half* mass;
   float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
   float* top;   /* (n, heads) the same of the sum of all rows */
   float* total; /* (n, heads) that sum */

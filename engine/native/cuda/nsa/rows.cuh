@@ -177,8 +177,8 @@ __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t en
     __syncthreads();
     float v[4];
     weigh_rows(s, source.bounds(entry), sums, v);
-    scored(entry, v);
     __syncthreads();
+    scored(entry, v); /* behind the barrier, so that other warps multiply meanwhile */
     add_rows(s, tile_of(entry), sums);
     added(entry);
     if (stages == 2 || entry + 1 == end) continue;

@@ -34,15 +34,18 @@ void multiply_bytes(Exchange& e) {
   }
 }
 
-void multiply_tile(Exchange& e) {
+namespace {
+
+template <class Element>
+void multiply_pairs(Exchange& e, Element&& element) {
   float a[16][16], b[16][8];
   for (int lane = 0; lane < kLanes; lane++) {
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 2; i++) {
       const int k = 2 * t + i;
       for (int part = 0; part < 4; part++)
-        a[g + part % 2 * 8][k + part / 2 * 8] = half_of(e.word[lane][part], i);
-      for (int part = 0; part < 2; part++) b[k + part * 8][g] = half_of(e.word[lane][4 + part], i);
+        a[g + part % 2 * 8][k + part / 2 * 8] = element(e.word[lane][part], i);
+      for (int part = 0; part < 2; part++) b[k + part * 8][g] = element(e.word[lane][4 + part], i);
     }
   }
   for (int row = 0; row < 16; row++) {
@@ -52,6 +55,15 @@ void multiply_tile(Exchange& e) {
     }
     std::memcpy(e.product[row], sum, sizeof sum);
   }
+}
+
+}  // namespace
+
+void multiply_tile(Exchange& e) { multiply_pairs(e, half_of); }
+
+void multiply_f16(Exchange& e) {
+  multiply_pairs(e,
+                 [](uint32_t pair, int i) { return ek::f16_to_f32(static_cast<uint16_t>(pair >> 16 * i)); });
 }
 
 void load_rows(Exchange& e) {

@@ -3,12 +3,15 @@
 #define EK_TESTS_EMULATION_EMULATED_PTX_H
 #include <cmath>
 
+#include "../../../core/quant.h"
 #include "cuda_runtime.h"
 
 namespace emulation {
 
 /* Words 0 to 3 of a lane are its part of a, 4 and 5 of b. */
 void multiply_tile(Exchange& e);
+/* The same of f16. */
+void multiply_f16(Exchange& e);
 /* The same of bytes. */
 void multiply_bytes(Exchange& e);
 /* Words 0 and 1 of a lane are the address of 16 bytes, which go into e.product. */
@@ -37,6 +40,21 @@ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint3
   c[1] += e.product[g][2 * t + 1];
   c[2] += e.product[g + 8][2 * t];
   c[3] += e.product[g + 8][2 * t + 1];
+}
+
+inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                    uint32_t b1, EK_SITE_PARAMETERS) {
+  const uint32_t words[6] = {a0, a1, a2, a3, b0, b1};
+  const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, words, 6, ::emulation::multiply_f16);
+  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
+  c[0] += e.product[g][2 * t];
+  c[1] += e.product[g][2 * t + 1];
+  c[2] += e.product[g + 8][2 * t];
+  c[3] += e.product[g + 8][2 * t + 1];
+}
+
+inline uint32_t pack_f16(float low, float high) {
+  return ek::f32_to_f16(low) | static_cast<uint32_t>(ek::f32_to_f16(high)) << 16;
 }
 
 /* Sums of bytes are below 2^24, so floats hold them. */
