@@ -12,7 +12,7 @@ namespace ek::cuda::narrow {
 /* Of a chunk, (n, ...) each. */
 struct Model::Activations {
   DeviceMemory memory;
-  float *x, *normed, *q, *kv_a, *gates, *heads, *last;
+  float *x, *normed, *q, *kv_a, *gates, *heads;
   int32_t *tokens, *sequence_of;
   DeviceSequence* sequence;
 };
@@ -45,7 +45,7 @@ size_t cache_bytes(const Shape& s) {
 size_t activation_floats(const Shape& s, int32_t chunk) {
   const int64_t per_token =
       int64_t{2} * s.hidden + s.q_width() + kWidth + s.n_heads * 3 + s.n_heads * kValue + 2;
-  return count(per_token * chunk + s.hidden);
+  return count(per_token * chunk);
 }
 
 void check_kind(const ek_model_params& p) {
@@ -68,9 +68,7 @@ void check_kind(const ek_model_params& p) {
 }
 
 double matrix_bytes(const WeightView& w, int32_t n_matrices) {
-  const size_t columns = count(block_columns(w.type));
-  return static_cast<double>(row_bytes(w.type, columns)) * w.n_cols / static_cast<double>(columns) *
-         w.n_rows * n_matrices;
+  return plain_bytes(w.type, w.n_rows, w.n_cols) * n_matrices;
 }
 
 /* Multiply-adds of a token's products with weights, counted 2 each. */
@@ -206,7 +204,6 @@ Model::Model(Device& d, const ek_model_params& p, Weights weights)
   act_->kv_a = take(n * kWidth);
   act_->gates = take(n * s.n_heads * 3);
   act_->heads = take(n * s.n_heads * kValue);
-  act_->last = take(s.hidden);
   act_->tokens = reinterpret_cast<int32_t*>(take(n));
   act_->sequence_of = reinterpret_cast<int32_t*>(take(n));
   act_->sequence = reinterpret_cast<DeviceSequence*>(at);
