@@ -22,6 +22,7 @@ import { parseMlaMoeConfig } from "../../engine/model/parseConfig.ts";
 import type { GenerationEvent } from "../../engine/scheduler/request.ts";
 import { Daemon, runtimeFolder } from "../support/daemon.ts";
 import { emulatedGpu } from "../support/emulatedGpu.ts";
+import { errorOf } from "../support/errorOf.ts";
 import { writeLiteFixture } from "../support/liteFixture.ts";
 
 const FIXTURES = path.resolve(import.meta.dirname, "../fixtures/vectors");
@@ -37,16 +38,6 @@ beforeAll(() => {
 afterAll(() => {
   rmSync(dir, { recursive: true });
 });
-
-/** Root mean square of the difference over that of `want`; NaN where anything is. */
-function errorOf(row: Float32Array, want: Float32Array): number {
-  let [square, error] = [0, 0];
-  want.forEach((value, i) => {
-    square += value ** 2;
-    error += ((row[i] ?? Number.NaN) - value) ** 2;
-  });
-  return Math.sqrt(error / square);
-}
 
 /** Activations and, in prefill, weights are bf16 on the GPU; 0.02 was measured. */
 const MOST_ERROR = 0.05;

@@ -16,6 +16,7 @@ import type { Model } from "../../engine/model/model.ts";
 import { parseMlaMoeConfig } from "../../engine/model/parseConfig.ts";
 import type { GenerationEvent } from "../../engine/scheduler/request.ts";
 import { emulatedGpu } from "../support/emulatedGpu.ts";
+import { errorOf } from "../support/errorOf.ts";
 
 const MODEL = path.resolve(import.meta.dirname, "../../engine/models/tidepool-mini.gguf");
 const CONTEXT = 512;
@@ -48,16 +49,6 @@ function logitsOf(model: Model, tokens: readonly number[], nDecoded: number): Fl
   }
   model.kv.release(sequence);
   return row;
-}
-
-/** Root mean square of the difference over that of `want`; NaN where anything is. */
-function errorOf(row: Float32Array, want: Float32Array): number {
-  let [square, error] = [0, 0];
-  want.forEach((value, i) => {
-    square += value ** 2;
-    error += ((row[i] ?? Number.NaN) - value) ** 2;
-  });
-  return Math.sqrt(error / square);
 }
 
 /** All is f32 but the cache's rows, which are f16 on both. */

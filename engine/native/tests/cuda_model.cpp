@@ -3,8 +3,7 @@
  * and test/e2e/cudaModel.test.ts. */
 #include <algorithm>
 
-#include "cuda_check.h"
-#include "device.h"
+#include "model_step.h"
 
 using namespace ek::test;
 
@@ -39,13 +38,6 @@ ek_model_params params_with(const std::vector<float>& inv_freq) {
   return p;
 }
 
-/* One sequence's part of a step, and behind how many of its tokens logits are wanted. */
-struct Part {
-  int32_t start;
-  std::vector<int32_t> tokens, blocks;
-  uint8_t wants = 1;
-};
-
 /* A model with its weights, and the logits of its last step. */
 class Model {
  public:
@@ -67,32 +59,13 @@ class Model {
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
-  ek_status try_step(const std::vector<Part>& parts) {
-    std::vector<int32_t> start, n_new, n_blocks, blocks, tokens;
-    for (const Part& p : parts) {
-      start.push_back(p.start);
-      n_new.push_back(static_cast<int32_t>(p.tokens.size()));
-      n_blocks.push_back(static_cast<int32_t>(p.blocks.size()));
-      blocks.insert(blocks.end(), p.blocks.begin(), p.blocks.end());
-      tokens.insert(tokens.end(), p.tokens.begin(), p.tokens.end());
-    }
-    std::vector<uint8_t> wants;
-    for (const Part& p : parts) wants.push_back(p.wants);
-    const ek_model_step_params step{static_cast<int32_t>(parts.size()),
-                                    start.data(),
-                                    n_new.data(),
-                                    n_blocks.data(),
-                                    blocks.data(),
-                                    tokens.data(),
-                                    wants.data()};
-    return ek_model_step(device_.ctx, model_, &step, logits_);
+  ek_status try_step(const std::vector<ModelPart>& parts) {
+    return step_model(device_.ctx, model_, parts, logits_);
   }
   /* The wanted logits, (wanted, vocab). */
-  std::vector<float> step(const std::vector<Part>& parts) {
+  std::vector<float> step(const std::vector<ModelPart>& parts) {
     must(try_step(parts));
-    size_t n = 0;
-    for (const Part& p : parts) n += p.wants;
-    return device_.read(logits_, n * kVocab);
+    return device_.read(logits_, wanted_rows(parts) * kVocab);
   }
   void copy_block(int32_t dst, int32_t src) { must(ek_model_copy_block(device_.ctx, model_, dst, src)); }
   ek_context* context() const { return device_.ctx; }
@@ -158,10 +131,6 @@ std::vector<int32_t> tokens_of(int n, int seed) {
   return out;
 }
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
-}
-
 /* Root mean square of the differences over that of b; NaN when anything is. */
 double error_of(const std::vector<float>& a, const std::vector<float>& b) {
   double error = 0, square = 0;
@@ -181,7 +150,7 @@ void test_blocks(Model& m, double most) {
   check(same(m.step({{0, prompt, {6, 3}}}), read), "logits do not depend on where blocks lie");
   check(same(m.step({{70, {5}, {6, 3}}}), decoded), "nor do those of a decoded token");
   m.step({{0, head, {2, 4}}});
-  const Part rest{66, {prompt.begin() + 66, prompt.end()}, {2, 4}}; /* short: rounded in another way */
+  const ModelPart rest{66, {prompt.begin() + 66, prompt.end()}, {2, 4}}; /* short: rounded in another way */
   const std::vector<float> ended = m.step({rest});
   check(error_of(ended, read) <= most, "a cut before a short step changes more than rounding");
   m.copy_block(5, 4);
@@ -224,7 +193,7 @@ void test_drafts(Model& m) {
 
 /* More tokens than a step takes at once. */
 void test_many(Model& m) {
-  std::vector<Part> parts;
+  std::vector<ModelPart> parts;
   std::vector<float> alone;
   for (int i = 0; i < 3; i++) {
     parts.push_back({0, tokens_of(4, 20 + i), {i}, static_cast<uint8_t>(i)});
@@ -238,17 +207,11 @@ void test_many(Model& m) {
 void test_layouts() {
   constexpr double kMost = 0.02;
   Model rows(EK_BF16, false), transposed(EK_BF16, true);
-  for (const Part& part : {Part{0, tokens_of(20, 4), {0}}, Part{20, {7}, {0}}}) {
+  for (const ModelPart& part : {ModelPart{0, tokens_of(20, 4), {0}}, ModelPart{20, {7}, {0}}}) {
     const double error = error_of(rows.step({part}), transposed.step({part}));
     check(error <= kMost, "W_UK in both layouts, from " + std::to_string(part.start) + ": error " +
                               std::to_string(error) + ", at most " + std::to_string(kMost));
   }
-}
-
-void refused(ek_status status, const char* mention) {
-  check(status == EK_ERR_ARG && std::string(ek_last_error()).find(mention) != std::string::npos,
-        std::string("expected a refusal that mentions \"") + mention + "\", got status " +
-            std::to_string(status) + ": " + ek_last_error());
 }
 
 void test_misuse(Model& m) {

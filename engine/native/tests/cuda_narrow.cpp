@@ -1,7 +1,6 @@
 /* The fused model of tidepool-mini's kind against the CPU's ops on the same random weights: around the limits
  * of window, blocks and pooled rows; block tables, forks, several sequences, misuse. On a GPU:
  * scripts/gpu.sh; emulated: ctest. */
-#include "cuda_check.h"
 #include "narrow_cases.h"
 
 using namespace ek::test;
@@ -24,29 +23,13 @@ class Fused {
   Fused(const Fused&) = delete;
   Fused& operator=(const Fused&) = delete;
 
-  ek_status try_step(const std::vector<NarrowPart>& parts) {
-    std::vector<int32_t> start, n_new, n_blocks, blocks, tokens;
-    for (const NarrowPart& p : parts) {
-      start.push_back(p.start);
-      n_new.push_back(static_cast<int32_t>(p.tokens.size()));
-      n_blocks.push_back(static_cast<int32_t>(p.blocks.size()));
-      blocks.insert(blocks.end(), p.blocks.begin(), p.blocks.end());
-      tokens.insert(tokens.end(), p.tokens.begin(), p.tokens.end());
-    }
-    const std::vector<uint8_t> wants(parts.size(), 1);
-    const ek_model_step_params step{static_cast<int32_t>(parts.size()),
-                                    start.data(),
-                                    n_new.data(),
-                                    n_blocks.data(),
-                                    blocks.data(),
-                                    tokens.data(),
-                                    wants.data()};
-    return ek_model_step(d_.ctx, model_, &step, logits_);
+  ek_status try_step(const std::vector<ModelPart>& parts) {
+    return step_model(d_.ctx, model_, parts, logits_);
   }
-  /* Logits behind each part, (parts, vocab). */
-  std::vector<float> step(const std::vector<NarrowPart>& parts) {
+  /* The wanted logits, (wanted, vocab). */
+  std::vector<float> step(const std::vector<ModelPart>& parts) {
     must(try_step(parts));
-    return d_.read(logits_, parts.size() * s_.vocab);
+    return d_.read(logits_, wanted_rows(parts) * static_cast<size_t>(s_.vocab));
   }
   void copy_block(int32_t dst, int32_t src) { must(ek_model_copy_block(d_.ctx, model_, dst, src)); }
   ek_context* context() const { return d_.ctx; }
@@ -71,10 +54,6 @@ std::vector<int32_t> blocks_for(int32_t n_tokens, int32_t first, int32_t step) {
   return out;
 }
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return !a.empty() && a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
-}
-
 std::vector<float> row_of(const std::vector<float>& rows, size_t i, size_t vocab) {
   return {rows.begin() + static_cast<ptrdiff_t>(i * vocab),
           rows.begin() + static_cast<ptrdiff_t>((i + 1) * vocab)};
@@ -86,9 +65,9 @@ void compare(const NarrowShape& s, Fused& fused, const std::vector<float>& expec
   constexpr double kAbsolute = 0.02, kRelative = 0.01; /* rows of the cache are f16 on both */
   const std::vector<int32_t> tokens = tokens_of(n, 1), blocks = blocks_for(n, 19, -1);
   const auto part = [&](int32_t start, int32_t end) {
-    return NarrowPart{start,
-                      {tokens.begin() + start, tokens.begin() + end},
-                      {blocks.begin(), blocks.begin() + (end + EK_KV_BLOCK - 1) / EK_KV_BLOCK}};
+    return ModelPart{start,
+                     {tokens.begin() + start, tokens.begin() + end},
+                     {blocks.begin(), blocks.begin() + (end + EK_KV_BLOCK - 1) / EK_KV_BLOCK}};
   };
   const size_t vocab = static_cast<size_t>(s.vocab);
   if (from > 0)
@@ -154,7 +133,7 @@ void test_blocks() {
   check(same(m.step({{70, {5}, {6, 3}}}), decoded), "nor do those of a decoded token");
   m.step({{0, head, {2, 4}}});
   m.copy_block(5, 4);
-  const NarrowPart own{66, {9}, {2, 4}}, fork{66, {8}, {2, 5}};
+  const ModelPart own{66, {9}, {2, 4}}, fork{66, {8}, {2, 5}};
   const std::vector<float> first = m.step({own}), second = m.step({fork});
   check(!same(first, second), "another token in a fork changes the logits");
   const std::vector<float> next = m.step({{67, {7}, {2, 4}}});
@@ -181,10 +160,23 @@ void test_sequences() {
   check(same(row_of(read, 1, s.vocab), a), "nor does a prompt beside it change a sequence");
 }
 
-void refused(ek_status status, const char* mention) {
-  check(status == EK_ERR_ARG && std::string(ek_last_error()).find(mention) != std::string::npos,
-        std::string("expected a refusal that mentions \"") + mention + "\", got status " +
-            std::to_string(status) + ": " + ek_last_error());
+/* Logits behind several tokens of a part: of a short one, and of a long one, whose head is read. */
+void test_several_rows() {
+  Fused m(kNarrowSmall);
+  const std::vector<int32_t> tokens = tokens_of(20, 4);
+  const auto part = [&](int32_t begin, int32_t end, int32_t block, uint8_t wants) {
+    return ModelPart{begin, {tokens.begin() + begin, tokens.begin() + end}, {block}, wants};
+  };
+  m.step({part(0, 15, 0, 1)});
+  std::vector<float> alone;
+  for (int32_t i = 15; i < 20; i++) {
+    const std::vector<float> row = m.step({part(i, i + 1, 0, 1)});
+    alone.insert(alone.end(), row.begin(), row.end());
+  }
+  m.step({part(0, 15, 1, 0)});
+  check(same(m.step({part(15, 20, 1, 5)}), alone), "rows of a short part are as decoded one by one");
+  check(same(m.step({part(0, 20, 2, 5)}), alone), "a long part is read up to the first wanted row");
+  refused(m.try_step({part(0, 2, 3, 3)}), "logits of 3 tokens are wanted");
 }
 
 void test_misuse() {
@@ -217,6 +209,7 @@ int main() {
   test_shipped_widths();
   test_blocks();
   test_sequences();
+  test_several_rows();
   test_misuse();
   return summary("cuda_narrow");
 }

@@ -4,7 +4,7 @@
 #define EK_TESTS_NARROW_CASES_H
 #include <algorithm>
 
-#include "device.h"
+#include "model_step.h"
 
 namespace ek::test {
 
@@ -17,12 +17,6 @@ constexpr int32_t kNarrowNope = 32, kNarrowRope = 32, kNarrowValue = 64, kNarrow
 
 /* Sparse from 5 blocks on; the window begins inside of a block. */
 constexpr NarrowShape kNarrowSmall{2, 1, 128, 100, 2, 128, 5, 2, 128, 128, 4, 100, 1, 2, 20, EK_Q4_0};
-
-/* One sequence's part of a step. */
-struct NarrowPart {
-  int32_t start;
-  std::vector<int32_t> tokens, blocks;
-};
 
 inline ek_model_params narrow_params(const NarrowShape& s, const std::vector<float>& inv_freq) {
   ek_model_params p{};
@@ -144,7 +138,7 @@ class NarrowOps {
   NarrowOps& operator=(const NarrowOps&) = delete;
 
   /* Logits (tokens, vocab) behind every token of the part. */
-  std::vector<float> step(const NarrowPart& part) {
+  std::vector<float> step(const ModelPart& part) {
     const int32_t n = static_cast<int32_t>(part.tokens.size()),
                   n_blocks = static_cast<int32_t>(part.blocks.size());
     must(ek_batch_set(d_.ctx, batch_, rope_, 1, &part.start, &n, &n_blocks, part.blocks.data()));
