@@ -180,14 +180,14 @@ void test_together(ek::cuda::Device& d, const char* name, const LiteTypes& types
   const LiteShape shape = small_shape(sparse, rows);
   LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, types, 6));
   const auto token_at = [&](int32_t position) { return (position * 37 + 5) % shape.vocab; };
-  std::vector<std::vector<float>> alone;
-  std::vector<std::vector<float>> left;
+  std::vector<std::vector<float>> alone, sums, left;
   int32_t position = first;
   decoder.fill_cache(first, 9);
   for (int32_t n : groups) {
     for (int32_t i = 0; i < n; i++, position++) {
       decoder.step({{token_at(position), position, false, true}});
       alone.push_back(decoder.logits());
+      sums.push_back(decoder.score_sums(0));
     }
     left.push_back(state_behind(decoder, position - 1));
   }
@@ -200,8 +200,10 @@ void test_together(ek::cuda::Device& d, const char* name, const LiteTypes& types
       tokens.push_back({token_at(position + i), position + i, i > 0, i % 3 != 1 || i == n - 1});
     decoder.step(tokens);
     for (int32_t i = 0; i < n; i++) {
-      if (tokens[static_cast<size_t>(i)].wanted)
-        n_different += decoder.logits(i) != alone[static_cast<size_t>(position - first + i)];
+      const size_t at = static_cast<size_t>(position - first + i);
+      if (tokens[static_cast<size_t>(i)].wanted) n_different += decoder.logits(i) != alone[at];
+      /* Its own pooled row is of the tokens up to it, whatever followed in the same step. */
+      if (position + i >= shape.dense_len) n_different += decoder.score_sums(i) != sums[at];
     }
     position += n;
     n_different += state_behind(decoder, position - 1) != left[group++];

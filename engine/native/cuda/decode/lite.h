@@ -160,6 +160,9 @@ class LiteDecoder {
   std::vector<float> pooled_rows(int32_t layer, int32_t n_rows);
   /* The blocks that the last step attended to in a layer where attention was sparse; for tests. */
   std::vector<int32_t> step_list(int32_t layer);
+  /* Sums of the exponentials of token `index`'s scores of pooled rows in the last layer of the last step,
+   * (heads, groups), where attention was sparse; for tests. */
+  std::vector<float> score_sums(int32_t index);
   /* The blocks that the tile of prefill from `position` on attends to, without those that begin inside of it;
    * for tests. */
   std::vector<int32_t> tile_list(int32_t layer, int32_t position);
