@@ -96,7 +96,12 @@ describe("bench", () => {
 
   test.each([
     ["an unknown benchmark", ["bench", "speed"], 2, /'speed' is invalid/],
-    ["weights of an unknown mix", ["bench", "fim", "--random-lite", "q3"], 2, /q4_k_m, q8_0, fp8, bf16/],
+    [
+      "weights of an unknown mix",
+      ["bench", "fim", "--random-lite", "q3"],
+      2,
+      /q4_k_m, q8_0, fp8, bf16/,
+    ],
     [
       "random weights on the CPU",
       ["bench", "fim", "--random-lite", "q8_0", "--device", "cpu"],

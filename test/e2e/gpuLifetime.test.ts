@@ -49,7 +49,11 @@ test("an idle daemon gives the card back, says so, and loads again for a request
     "the card back",
   );
   expect((await health(daemon)).status).toBe("ready");
-  expect(childrenOf(daemon)).toEqual([]);
+  // The process that held the card is ended when that is said; how soon it is gone is up to the system.
+  await eventually(
+    () => (childrenOf(daemon).length === 0 ? true : undefined),
+    "no process that holds the card",
+  );
   expect((await daemon.state()).kv.bytes).toBe(0);
   const again = daemon.post("/infill", body);
   await eventually(
