@@ -11,12 +11,16 @@ import { isTypeDefinition } from "./structure.ts";
 /** What is worked out once for all candidates of a scene. */
 export interface Description {
   scene: Scene;
-  /** Words of the names near the cursor, of its line and of the file's path, by weight. */
-  nearWords: Map<number, number>;
-  lineWords: Map<number, number>;
-  pathWords: Map<number, number>;
+  words: Map<number, WordWeights>;
   sources: Sources;
   facts: Map<IndexedFile, FileFacts>;
+}
+
+/** What a word counts among the names near the cursor, on its line and in the file's path. */
+interface WordWeights {
+  near: number;
+  line: number;
+  path: number;
 }
 
 interface FileFacts {
@@ -28,19 +32,26 @@ interface FileFacts {
 
 export function descriptionOf(scene: Scene, sources: Sources): Description {
   const { near, index, before } = scene;
-  const nearWords = new Map<number, number>();
-  for (const [name, weight] of near) if (weight >= 0.2) addWords(scene, nearWords, name, weight);
-  const lineWords = new Map<number, number>();
-  for (const [i, name] of before.entries()) addWords(scene, lineWords, name, 1 / (1 + i / 3));
-  const pathWords = new Map<number, number>();
+  const words = new Map<number, WordWeights>();
+  for (const [name, weight] of near) if (weight >= 0.2) addWords(scene, words, name, "near", weight);
+  for (const [i, name] of before.entries()) addWords(scene, words, name, "line", 1 / (1 + i / 3));
   for (const part of scene.path.split(/[/.]/).slice(-3))
-    for (const word of part.split(/[-_]/)) addWords(scene, pathWords, index.names.add(word), 1);
-  return { scene, nearWords, lineWords, pathWords, sources, facts: new Map() };
+    for (const word of part.split(/[-_]/)) addWords(scene, words, index.names.add(word), "path", 1);
+  return { scene, words, sources, facts: new Map() };
 }
 
-function addWords(scene: Scene, words: Map<number, number>, name: number, weight: number): void {
-  for (const part of scene.index.names.partsOf(name))
-    if ((words.get(part) ?? 0) < weight) words.set(part, weight);
+function addWords(
+  { index }: Scene,
+  words: Map<number, WordWeights>,
+  name: number,
+  among: keyof WordWeights,
+  weight: number,
+): void {
+  for (const part of index.names.partsOf(name)) {
+    const known = words.get(part) ?? { near: 0, line: 0, path: 0 };
+    words.set(part, known);
+    if (known[among] < weight) known[among] = weight;
+  }
 }
 
 function factsOf({ facts, scene }: Description, file: IndexedFile): FileFacts {
@@ -71,7 +82,6 @@ export function describe(about: Description, definition: Definition, row: Float3
   const { index } = scene;
   const { name, file, kind, container } = definition;
   const text = index.names.textOf(name);
-  const parts = index.names.partsOf(name);
   const isTop = container < 0;
   const isType = isTypeDefinition(definition);
   const facts = factsOf(about, file);
@@ -81,9 +91,7 @@ export function describe(about: Description, definition: Definition, row: Float3
   row[at.sameFolder] = Math.log1p(row[at.sameFolder] ?? 0);
   row[at.isDefinedOnly] = used < 2 ? 1 : 0;
   row[at.manyDefinitions] = Math.log(index.definitions.get(name)?.length ?? 1) / 3;
-  row[at.sharedWords] = shareOf(parts, about.nearWords);
-  row[at.lineWords] = shareOf(parts, about.lineWords);
-  row[at.pathWords] = shareOf(parts, about.pathWords);
+  describeWords(about, name, row);
   row[at.fileOften] = Math.log1p(about.sources.files.get(file) ?? 0) / 3;
   row[at.typeOften] = isTop ? 0 : Math.log1p(about.sources.types.get(container) ?? 0) / 3;
   row[at.twinFile] = facts.twin;
@@ -99,7 +107,7 @@ export function describe(about: Description, definition: Definition, row: Float3
   row[at.isMember] = isTop ? 0 : 1;
   row[at.isCapital] = /^[A-Z]/.test(text) ? 1 : 0;
   row[at.isUpper] = /^[A-Z\d_]+$/.test(text) ? 1 : 0;
-  row[at.isPrivate] = /^_|\bprivate\b/.test(definition.text) || text.startsWith("_") ? 1 : 0;
+  row[at.isPrivate] = isPrivate(definition.text, text) ? 1 : 0;
   row[at.nameLength] = Math.log(Math.max(1, text.length)) / 3;
   row[at.dotAndMember] = scene.afterDot && !isTop ? 1 : 0;
   row[at.dotAndTop] = scene.afterDot && isTop ? 1 : 0;
@@ -107,9 +115,27 @@ export function describe(about: Description, definition: Definition, row: Float3
   row[at.typeAndType] = scene.place === "typeWord" && isType ? 1 : 0;
 }
 
-/** Sum of the weights of a name's words, less for names of many. */
-function shareOf(parts: Uint32Array, words: ReadonlyMap<number, number>): number {
-  let sum = 0;
-  for (const part of parts) sum += words.get(part) ?? 0;
-  return parts.length === 0 ? 0 : sum / Math.sqrt(parts.length);
+function isPrivate(line: string, name: string): boolean {
+  if (name.startsWith("_") || line.startsWith("_")) return true;
+  // Looking for the word takes less time than the pattern, and few lines have it.
+  return line.includes("private") && /\bprivate\b/.test(line);
+}
+
+/** Sums of the weights of a name's words, less for names of many. */
+function describeWords({ scene, words }: Description, name: number, row: Float32Array): void {
+  const parts = scene.index.names.partsOf(name);
+  const root = Math.sqrt(Math.max(1, parts.length));
+  let near = 0;
+  let line = 0;
+  let path = 0;
+  for (const part of parts) {
+    const weights = words.get(part);
+    if (!weights) continue;
+    near += weights.near;
+    line += weights.line;
+    path += weights.path;
+  }
+  row[at.sharedWords] = near / root;
+  row[at.lineWords] = line / root;
+  row[at.pathWords] = path / root;
 }

@@ -94,6 +94,11 @@ export class Evidence {
     this.#rows[name] = REFUSED;
   }
 
+  /** Whether votes for the name count; it is among `names` then. */
+  accepts(name: number): boolean {
+    return this.#rowOf(name) >= 0;
+  }
+
   /** `vote` is a place in `featureNames`. */
   add(name: number, vote: number, value: number): void {
     const row = this.#rowOf(name);

@@ -111,7 +111,7 @@ export function voteByLines(scene: Scene, evidence: Evidence): void {
   const weighted = query.names.map((name): [number, number] => [name, query.weights[name] ?? 0]);
   const files = bestFiles(scene, weighted, SCANNED_FILES);
   const votes = votesOf(scene);
-  for (const [file] of files) voteInFile(scene, file, query, votes);
+  for (const [file] of files) voteInFile(scene, file, query, { votes, evidence });
   for (const name of votes.names)
     evidence.raise(name, at.similarLines, Math.min(MOST_VOTE, Math.log1p(votes.of(name) * 40)));
 }
@@ -120,7 +120,7 @@ function voteInFile(
   { index }: Scene,
   { ids, starts }: IndexedFile,
   { weights, total }: Query,
-  votes: Votes,
+  { votes, evidence }: { votes: Votes; evidence: Evidence },
 ): void {
   const lines = starts.length - 1;
   /** Of line i: the sum of the lines before it. */
@@ -141,7 +141,10 @@ function voteInFile(
     const around = ((sums[to] ?? 0) - (sums[from] ?? 0)) / total;
     if (around < 0.02) continue;
     const vote = around * around;
-    for (let i = start; i < end; i++) votes.add(ids[i] ?? 0, vote);
+    for (let i = start; i < end; i++) {
+      const name = ids[i] ?? 0;
+      if (evidence.accepts(name)) votes.add(name, vote);
+    }
   }
 }
 
@@ -156,7 +159,7 @@ export function voteByFiles(scene: Scene, evidence: Evidence): void {
   const votes = votesOf(scene);
   for (const [file, score] of files) {
     const vote = (score / best) ** 2;
-    for (const name of file.distinct) votes.add(name, vote);
+    for (const name of file.distinct) if (evidence.accepts(name)) votes.add(name, vote);
   }
   for (const name of votes.names) evidence.raise(name, at.similarFiles, Math.log1p(votes.of(name)));
 }
