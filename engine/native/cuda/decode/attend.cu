@@ -1,6 +1,6 @@
-/* Absorbed latent attention of a token over the paged cache, split over the whole device. The 16 heads are
- * the rows of one tensor-core tile; a tile of 64 cached rows serves as keys, and its first 512 columns as
- * values. */
+/* Absorbed latent attention of a token over the paged cache, split over the whole device (attend_tile.cuh).
+ */
+#include "attend_tile.cuh"
 #include "kernels.h"
 #include "tile_rows.cuh"
 
@@ -8,88 +8,113 @@ namespace ek::cuda {
 
 namespace {
 
-constexpr int kPPitch = kTileTokens + 8; /* bf16, weights */
-constexpr int kDims = kLatent / kWarps;  /* latent columns per warp */
+using Shared = AttendShared<1>;
 
-struct AttendShared {
-  __nv_bfloat16 query[kHeads * kPitch];
-  __nv_bfloat16 weight[kHeads * kPPitch];
-  float score[kHeads * kSPitch];
-  float scale[kHeads]; /* of what was summed before this tile */
-};
+/* A warp copies the part of a tile that it scores, in groups of columns, and scores a group as soon as it is
+ * there: no warp waits for another one before its scores are made. */
+constexpr int kGroups = 3, kGroupSteps = kHalfSteps / kGroups, kGroupChunks = kGroupSteps * 2;
+static_assert(kGroups * kGroupSteps == kHalfSteps, "whole groups");
 
-/* Copies rows first to end - 1 of cache block `from` into a tile. */
-template <RowFormat R>
-__device__ void load_rows(__nv_bfloat16* tile, const uint8_t* from, int32_t first, int32_t end) {
-  if constexpr (R == RowFormat::kFp8) {
-    store_fp8_rows(tile, load_fp8_rows<false>(tile, from, first, end), first, end);
-  } else {
-    copy_bf16_rows<false>(tile, from, first, end);
+/* Begins to copy rows [first, end) of cache block `from` that are the warp's, one group of its columns; rows
+ * from `behind` on become zeros: their weights are 0, and so must be the products. */
+__device__ void copy_group(__nv_bfloat16* tile, const uint8_t* from, int group, int32_t first, int32_t end,
+                           int32_t behind) {
+  const WarpPart part = warp_part();
+  const int column = part.half * kHalf + group * kGroupSteps * 16;
+  for (int i = static_cast<int>(threadIdx.x) % kWarp; i < 16 * kGroupChunks; i += kWarp) {
+    const int row = part.row + i / kGroupChunks, at = column + i % kGroupChunks * 8;
+    const bool has = row >= first && row < end;
+    if (has || row >= behind)
+      copy_async_16(tile + row * kPitch + at, from + (row * kRow + at) * sizeof(__nv_bfloat16), has);
   }
 }
 
-/* Rows behind the last become zero: their weights are 0, and so must be the products. */
+/* Rows from `first` on become zeros. */
 __device__ void clear_rows(__nv_bfloat16* tile, int32_t first) {
   constexpr int kChunks = kRow / 8;
   for (int i = first * kChunks + static_cast<int>(threadIdx.x); i < kTileTokens * kChunks; i += kThreads)
     *reinterpret_cast<uint4*>(tile + i / kChunks * kPitch + i % kChunks * 8) = {0, 0, 0, 0};
 }
 
-/* Running maximum and sum of a head, held by its 16 threads. */
-struct Running {
-  float top, sum;
-};
+/* A tile on its way into shared memory. Its copies are kGroups groups and one of late rows, which may be
+ * empty. */
+template <RowFormat R>
+struct TileLoad {
+  __nv_bfloat16* tile;
+  int32_t n_rows = 0;  /* that count; the others become zeros */
+  int32_t n_begun = 0; /* that were there when it began; the others come late */
 
-/* Weights of the tile's rows from their scores; thread 16 h + i has rows 4 i to 4 i + 3 of head h. */
-__device__ void weigh_tile(AttendShared& s, int32_t n_rows, Running& run) {
-  const int h = threadIdx.x / 16, i = threadIdx.x % 16;
-  float v[4], top = run.top;
-  for (int j = 0; j < 4; j++) {
-    v[j] = i * 4 + j < n_rows ? s.score[h * kSPitch + i * 4 + j] : -INFINITY;
-    top = fmaxf(top, v[j]);
-  }
-  for (int d = 8; d > 0; d /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
-  float sum = 0;
-  for (int j = 0; j < 4; j++) {
-    const __nv_bfloat16 p = __float2bfloat16_rn(i * 4 + j < n_rows ? expf(v[j] - top) : 0.0f);
-    s.weight[h * kPPitch + i * 4 + j] = p;
-    sum += __bfloat162float(p);
-  }
-  for (int d = 8; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
-  const float scale = run.top == -INFINITY ? 0.0f : expf(run.top - top);
-  run = {top, run.sum * scale + sum};
-  if (i == 0) s.scale[h] = scale;
-}
-
-/* out += weights times the first kLatent columns of the tile; the warp has kDims columns. */
-__device__ void add_values(const AttendShared& s, const __nv_bfloat16* tile, float (&out)[kDims / 8][4]) {
-  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kDims, g = lane / 4, t = lane % 4;
-  for (int n = 0; n < kDims / 8; n++) {
-    for (int i = 0; i < 4; i++) out[n][i] *= s.scale[i < 2 ? g : g + 8];
-  }
-  for (int k = 0; k < kTileTokens; k += 16) {
-    const uint32_t* upper = reinterpret_cast<const uint32_t*>(s.weight + g * kPPitch + k) + t;
-    const uint32_t* lower = reinterpret_cast<const uint32_t*>(s.weight + (g + 8) * kPPitch + k) + t;
-    const int token = k + lane % 16, column = first + lane / 16 * 8;
-    for (int n = 0; n < kDims / 8; n += 2) {
-      uint32_t b[4];
-      load_matrices_transposed(b, tile + token * kPitch + column + n * 8);
-      mma_bf16(out[n], upper[0], lower[0], upper[4], lower[4], b[0], b[1]);
-      mma_bf16(out[n + 1], upper[0], lower[0], upper[4], lower[4], b[2], b[3]);
+  __device__ void begin(const uint8_t* from, int32_t begun, int32_t rows) {
+    n_begun = begun;
+    n_rows = rows;
+    if constexpr (R == RowFormat::kFp8) {
+      store_fp8_rows(tile, load_fp8_rows<false>(tile, from, 0, begun), 0, begun);
+      clear_rows(tile, rows);
+    } else {
+      for (int group = 0; group < kGroups; group++) {
+        copy_group(tile, from, group, 0, begun, rows);
+        copy_async_commit();
+      }
     }
   }
+  /* Goes on with the late rows. */
+  __device__ void go_on(const uint8_t* from) const {
+    if (n_begun < n_rows) {
+      if constexpr (R == RowFormat::kFp8) {
+        store_fp8_rows(tile, load_fp8_rows<false>(tile, from, n_begun, n_rows), n_begun, n_rows);
+      } else {
+        for (int group = 0; group < kGroups; group++)
+          copy_group(tile, from, group, n_begun, n_rows, kTileTokens);
+      }
+    }
+    copy_async_commit();
+  }
+  /* Behind it the warp may score the group's columns. */
+  __device__ void wait(int group) const {
+    if constexpr (R == RowFormat::kFp8) {
+      if (group > 0) return;
+      copy_async_wait<0>();
+      __syncthreads(); /* other threads made the rows */
+    } else {
+      static_assert(kGroups == 3, "a case for each group");
+      if (n_begun < n_rows) copy_async_wait<0>();
+      if (group == 0) copy_async_wait<3>();
+      if (group == 1) copy_async_wait<2>();
+      if (group == 2) copy_async_wait<1>();
+      __syncwarp();
+    }
+  }
+};
+
+/* Scores of the tile, for all threads of the block. */
+template <RowFormat R>
+__device__ void score_rows(Shared& s, const TileLoad<R>& load) {
+  const int lane = threadIdx.x % kWarp;
+  const WarpPart part = warp_part();
+  PartScores c = {};
+#pragma unroll
+  for (int k = 0; k < kHalfSteps; k++) {
+    if (k % kGroupSteps == 0) load.wait(k / kGroupSteps);
+    uint32_t q[4];
+    load_left<kPitch>(q, s.query, 0, part.half * kHalf + k * 16, lane);
+    add_scores(c, q, load.tile, part, k, lane);
+  }
+  if (part.half == 1) store_part_scores<false>(s.score[0], c, part, lane);
+  __syncthreads();
+  if (part.half == 0) store_part_scores<true>(s.score[0], c, part, lane);
+  __syncthreads();
 }
 
-__device__ void store_part(const TokenBuffers& b, const float (&out)[kDims / 8][4], const Running& run) {
+__device__ void store_sums(const TokenBuffers& b, const RowSums& sums) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  float* to = b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent + threadIdx.x / kWarp * kDims;
-  for (int n = 0; n < kDims / 8; n++) {
-    *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {out[n][0], out[n][1]};
-    *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {out[n][2], out[n][3]};
+  float* to = b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent + threadIdx.x / kWarp * kWarpDims;
+  for (int n = 0; n < kWarpDims / 8; n++) {
+    *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
+    *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
   }
   if (threadIdx.x % 16 != 0) return;
-  b.part_max[threadIdx.x / 16 * kSplits + blockIdx.x] = run.top;
-  b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = run.sum;
+  b.part_max[threadIdx.x / 16 * kSplits + blockIdx.x] = sums.top;
+  b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = sums.sum;
 }
 
 /* Block (i, j) of the grid has the i-th even share of token j's blocks: those listed for it from position
@@ -100,8 +125,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     attend_kernel(StepBuffers all, int32_t n_blocks, int32_t layer, int32_t sparse_from) {
   const TokenBuffers b = all.of_token(blockIdx.y);
   uint4* memory = dynamic_shared<uint4>();
-  AttendShared& s = *reinterpret_cast<AttendShared*>(memory);
-  __nv_bfloat16* tile = reinterpret_cast<__nv_bfloat16*>(memory + sizeof(AttendShared) / 16);
+  Shared& s = *reinterpret_cast<Shared*>(memory);
+  TileLoad<R> load{reinterpret_cast<__nv_bfloat16*>(memory + kAttendShared<1> / sizeof(uint4))};
   allow_next_kernel();
   /* absorb, or select, has begun, so the kernels before it are done: the step's state is there, and what
    * earlier steps stored; with a list also the query. */
@@ -117,12 +142,13 @@ __global__ void __launch_bounds__(kThreads, 2)
     end = min(n, begin + share);
   };
   divide();
-  int32_t n_loaded = 0; /* rows of the first tile */
+  /* The last entry is the token's own block. */
+  const auto rows_in = [&](int32_t entry) { return entry == n - 1 ? t % 64 + 1 : kTileTokens; };
   if (sparse) {
     load_query(s.query, b.query);
   } else if (begin < end) {
-    n_loaded = min(max(first - begin * kTileTokens, 0), kTileTokens);
-    load_rows<R>(tile, rows_of(b.blocks[begin]), 0, n_loaded);
+    const int32_t rows = rows_in(begin);
+    load.begin(rows_of(b.blocks[begin]), min(max(first - begin * kTileTokens, 0), rows), rows);
   }
   wait_for_kernel_before();
   const int32_t* blocks = sparse ? b.listed + static_cast<size_t>(layer) * n_blocks : b.blocks;
@@ -138,35 +164,29 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (threadIdx.x < kHeads) b.part_sum[threadIdx.x * kSplits + blockIdx.x] = 0;
     return;
   }
-  Running run{-INFINITY, 0};
-  float out[kDims / 8][4] = {};
+  RowSums sums;
   for (int32_t entry = begin; entry < end; entry++) {
-    /* The last entry is the token's own block. */
-    const int32_t n_rows = entry == n - 1 ? t % 64 + 1 : kTileTokens;
-    load_rows<R>(tile, rows_of(block_of(entry)), entry == begin ? n_loaded : 0, n_rows);
-    copy_async_commit();
-    if (n_rows < kTileTokens) clear_rows(tile, n_rows);
+    const uint8_t* from = rows_of(block_of(entry));
+    if (sparse || entry > begin) load.begin(from, rows_in(entry), rows_in(entry));
+    load.go_on(from);
     if (!sparse && entry == begin) load_query(s.query, b.query);
-    copy_async_wait<0>();
+    if (entry == begin) __syncthreads(); /* the queries are there */
+    score_rows(s, load);
+    float v[4];
+    weigh_rows(s, {0, load.n_rows}, sums, v);
     __syncthreads();
-    score_tile(s.score, s.query, tile);
-    __syncthreads();
-    weigh_tile(s, n_rows, run);
-    __syncthreads();
-    add_values(s, tile, out);
-    __syncthreads();
+    add_rows(s, load.tile, sums);
+    __syncthreads(); /* nobody needs the tile */
   }
-  store_part(b, out, run);
+  store_sums(b, sums);
 }
 
 }  // namespace
 
 void launch_attend(const Step& s, int32_t layer_index, bool sparse) {
-  constexpr size_t kTile = sizeof(__nv_bfloat16) * kTileTokens * kPitch;
-  static_assert(sizeof(AttendShared) % 16 == 0, "the tile behind it is aligned");
   for_row_format(s.shape.rows, [&]<RowFormat R>() {
     launch_overlapped(s, sparse ? "attend_sparse" : "attend_dense", attend_kernel<R>, {kSplits, s.n_tokens},
-                      kThreads, sizeof(AttendShared) + kTile, s.b, s.shape.n_blocks, layer_index,
+                      kThreads, kAttendShared<1> + kRowsTile, s.b, s.shape.n_blocks, layer_index,
                       sparse ? s.shape.dense_len : INT32_MAX);
   });
 }
