@@ -218,17 +218,20 @@ void test_independence(ek::cuda::Device& d, const NsaRule& rule) {
   }
 }
 
-/* All rows are equal, and so are blocks: the lowest win. */
-void test_ties(ek::cuda::Device& d) {
-  Sequence s(1100, 5);
+/* All rows are equal, and so are blocks: the lowest win, however many there are. */
+void test_ties(ek::cuda::Device& d, int32_t n_tokens, int32_t selected) {
+  Sequence s(n_tokens, 5);
   for (size_t i = 0; i < s.rows.size(); i++) s.rows[i] = s.rows[i % kRow];
   for (size_t i = 0; i < s.pooled.size(); i++) s.pooled[i] = s.pooled[i % kRow];
-  const NsaRule rule{6, 1, 2, 64};
   const Batch batch({&s});
-  const BatchAttention attention(d, 1, batch.most_blocks(), rule);
+  const BatchAttention attention(d, 1, batch.most_blocks(), {selected, 1, 2, 64});
   batch.run(d, attention, true);
-  check(attention.selected(batch.positions())[0] == std::vector<int32_t>{0, 1, 2, 3, 16, 17},
-        "of equal blocks the lowest are not selected");
+  std::vector<int32_t> lowest(static_cast<size_t>(selected));
+  std::iota(lowest.begin(), lowest.end(), 0);
+  const int32_t own = (n_tokens - 1) / 64;
+  std::copy_n(std::vector<int32_t>{own - 1, own}.begin(), 2, lowest.end() - 2);
+  check(attention.selected(batch.positions())[0] == lowest,
+        "of " + std::to_string(own + 1) + " equal blocks the lowest are not selected");
 }
 
 void test_refused(ek::cuda::Device& d) {
@@ -255,7 +258,10 @@ int main() {
     test_against_reference(d, NsaRule{5, 1, 2, 96}, {96, 97, 320, 321, 383, 1040, 1100});
     test_against_reference(d, NsaRule{3, 1, 2, 1}, {300});
     test_independence(d, NsaRule{5, 1, 2, 96});
-    test_ties(d);
+    test_against_reference(d, NsaRule{40, 1, 2, 96}, {3001});
+    test_ties(d, 1100, 6);
+    test_ties(d, 2600, 38);
+    test_ties(d, 19300, 16); /* more ties than are ranked at once */
     test_refused(d);
   } catch (const std::exception& e) {
     check(false, e.what());
