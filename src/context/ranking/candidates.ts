@@ -12,7 +12,7 @@ import { voteByImports, voteByModule, voteByTypes } from "./structure.ts";
 import { weights } from "./weights.ts";
 
 /** Names that are looked at closely, the likeliest by their votes: several times what the largest budget holds. */
-const MOST_CANDIDATES = 1200;
+const MOST_CANDIDATES = 800;
 
 export interface Candidate {
   definition: Definition;
