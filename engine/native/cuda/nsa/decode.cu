@@ -24,6 +24,7 @@ struct CachedTiles {
     return cache + (static_cast<size_t>(blocks[block(entry)]) * 64 + i) * kRow;
   }
   __device__ Bounds bounds(int32_t entry) const { return {0, min(kTileTokens, t + 1 - block(entry) * 64)}; }
+  __device__ void ask_for_blocks(int32_t) const {} /* one entry a tile: 32 tiles have it from one line */
   /* The row of the tile that the kernel before may have stored, or -1. */
   __device__ int32_t newest(int32_t entry) const { return block(entry) == t / 64 ? t % 64 : -1; }
 };
@@ -53,6 +54,10 @@ struct NearRows {
     if (tile < near.pooled) return {0, min(kTileTokens, pooled_visible(t) - tile * kTileTokens)};
     const int32_t at = block(tile) * 64, since = tile < near.window ? rule.window_begin(t) : 0;
     return {max(0, since - at), min(kTileTokens, t + 1 - at)};
+  }
+  /* Asks for the part of the block table that a tile's rows need. */
+  __device__ void ask_for_blocks(int32_t tile) const {
+    if (tile < near.pooled) prefetch_line(blocks + tile * (kTileTokens / 4));
   }
   __device__ int32_t newest(int32_t tile) const {
     if (tile >= near.pooled) return block(tile) == t / 64 ? t % 64 : -1;
@@ -97,7 +102,7 @@ __device__ void store_scores(const PooledScores& to, size_t sequence, int32_t ti
   for (int j = 0; j < 4; j++) p[j] = v[j] == -INFINITY ? 0.0f : expf(v[j] - top);
   const float before = __shfl_up_sync(0xffffffffu, p[3], 1), sum = head_sum(p[0] + p[1] + p[2] + p[3]);
   const size_t row = sequence * to.most_tiles + tile;
-  to.mass[(row * kPooledBlocks + i) * kHeads + h] =
+  to.mass[(row * kHeads + h) * kPooledBlocks + i] =
       2 * (p[0] + p[1] + p[2]) + p[3] + (i == 0 ? 0.0f : before);
   if (i == 15) to.carry[row * kHeads + h] = p[3];
   if (i != 0) return;
@@ -183,12 +188,13 @@ __device__ void write_keys(const PooledScores& s, const NsaRule& rule, const Pla
   const int32_t own = place.t / 64, n_tiles = (pooled_visible(place.t) + kTileTokens - 1) / kTileTokens;
   const int32_t first = threadIdx.x / 4, quad = threadIdx.x % 4 * 4;
   const size_t tiles_before = static_cast<size_t>(place.sequence) * s.most_tiles;
-  const float* masses = s.mass + tiles_before * kPooledBlocks * kHeads + quad;
+  const float* masses = s.mass + (tiles_before * kHeads + quad) * kPooledBlocks;
   const float* carries = s.carry + tiles_before * kHeads + quad;
   const auto mass_of = [&](int32_t j) {
-    return j / kPooledBlocks < n_tiles
-               ? *reinterpret_cast<const float4*>(masses + static_cast<size_t>(j) * kHeads)
-               : float4{0, 0, 0, 0};
+    if (j / kPooledBlocks >= n_tiles) return float4{0, 0, 0, 0};
+    const float* of =
+        masses + static_cast<size_t>(j / kPooledBlocks) * kHeads * kPooledBlocks + j % kPooledBlocks;
+    return float4{of[0], of[kPooledBlocks], of[2 * kPooledBlocks], of[3 * kPooledBlocks]};
   };
   /* Of the row before block j, which is in another tile only where j begins one. */
   const auto carry_of = [&](int32_t j) {

@@ -38,7 +38,7 @@ struct AttendParts {
 struct PooledScores {
   float* top;   /* (n, heads, tiles) */
   float* sum;   /* (n, heads, tiles) */
-  float* mass;  /* (n, tiles, 16, heads) of each 64 tokens, without what the row before the tile adds */
+  float* mass;  /* (n, tiles, heads, 16) of each 64 tokens, without what the row before the tile adds */
   float* carry; /* (n, tiles, heads) what the tile's last row adds to the next tile's first block */
   int32_t most_tiles;
 };

@@ -82,7 +82,10 @@ __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t en
   for (int32_t entry = begin; entry < end; entry++) {
     copy_async_wait<0>();
     __syncthreads(); /* the tile is here, and nobody needs the one before */
-    if (stages == 2 && entry + 1 < end) load_rows_of(tile_of(entry + 1), source, entry + 1);
+    if (stages == 2 && entry + 1 < end) {
+      load_rows_of(tile_of(entry + 1), source, entry + 1);
+      if (entry + 2 < end) source.ask_for_blocks(entry + 2);
+    }
     if (entry == begin) load_query_half(q, s);
     score_half(s, q, tile_of(entry));
     __syncthreads();
