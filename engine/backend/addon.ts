@@ -270,5 +270,7 @@ export interface NativeAddon {
     tokens: Int32Array,
     wants: Uint8Array,
     logits: BufferHandle,
+    ids: Int32Array,
+    logProbs: Float32Array,
   ): void;
 }

@@ -50,13 +50,22 @@ export class FusedModels {
   }
 
   /**
-   * Computes a step and waits for it. logits (wanted rows, vocab) gets a row of each sequence that wants one, in order.
+   * Computes a step and waits for it. logits (wanted rows, vocab) gets the wanted rows of all sequences, in order; returns
+   * the most likely token of each, as `argmax` does.
    * A part of one token is decoded, a longer one is read by tensor cores, which round weights to bf16.
    */
-  step(model: ModelHandle, step: FusedStep, logits: BufferHandle): void {
+  step(
+    model: ModelHandle,
+    step: FusedStep,
+    logits: BufferHandle,
+  ): { ids: Int32Array; logProbs: Float32Array } {
     const { start, nNew, nSeqBlocks, blocks, tokens, wants } = step;
     const arrays = [start, nNew, nSeqBlocks, blocks, tokens, wants] as const;
-    guard(() => this.#addon.modelStep(this.#ctx, model, ...arrays, logits));
+    const nRows = wants.reduce((sum, rows) => sum + rows, 0);
+    const ids = new Int32Array(nRows);
+    const logProbs = new Float32Array(nRows);
+    guard(() => this.#addon.modelStep(this.#ctx, model, ...arrays, logits, ids, logProbs));
+    return { ids, logProbs };
   }
 }
 

@@ -6,7 +6,7 @@ import { EngineError, messageOf } from "../base/errors.ts";
 import type { NativeAddon } from "./addon.ts";
 
 /** EK_ABI_VERSION of the engine_kernels.h that this code was written against. */
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 /** Folder of this file, or of the bundle that holds it (CommonJS or ES module). */
 const ownFolder = typeof __dirname === "string" ? __dirname : import.meta.dirname;

@@ -197,9 +197,8 @@ export interface FusedModelWeights {
 export const RANDOM_TYPES = ["q4_k_m", "q8_0", "fp8", "bf16"] as const;
 export type RandomTypes = (typeof RANDOM_TYPES)[number];
 
-/** A step of a whole model: a batch, its tokens, and which sequences want the logits behind their last token. */
+/** A step of a whole model: a batch, its tokens, and behind how many of its last tokens each sequence wants logits. */
 export interface FusedStep extends BatchParams {
   tokens: Int32Array;
-  /** 1 for those that want them. */
   wants: Uint8Array;
 }

@@ -126,10 +126,9 @@ export class FusedModel implements Model {
       wants: Uint8Array.from(parts, nLogitsOf),
     };
     const { backend, vocab, logits } = this;
-    backend.fusedModels.step(this.parts.model, step, logits);
-    const nRows = step.wants.reduce((sum, wants) => sum + wants, 0);
+    const greedy = backend.fusedModels.step(this.parts.model, step, logits);
     return {
-      greedy: () => backend.argmax(logits, vocab, nRows),
+      greedy: () => greedy,
       row: (index) => {
         const row = new Float32Array(vocab);
         backend.download(row, logits, index * vocab * 4);

@@ -102,6 +102,8 @@ int32_t check_step(const ek_model& model, const ek_batch& batch, const ek_model_
   constexpr const char* kOp = "ek_model_step";
   const ek_model_params& p = model.params;
   EK_REQUIRE(step.tokens != nullptr && step.wants != nullptr, "%s: an array is NULL", kOp);
+  EK_REQUIRE((step.ids == nullptr) == (step.log_probs == nullptr),
+             "%s: ids and log_probs must both be given or both be NULL", kOp);
   EK_REQUIRE(batch.max_block < p.n_blocks, "%s: block id %d, the cache has %d blocks", kOp, batch.max_block,
              p.n_blocks);
   for (int32_t i = 0; i < batch.n_tokens; i++)
@@ -180,7 +182,8 @@ ek_status ek_model_step(ek_context* ctx, ek_model* model, const ek_model_step_pa
     float* rows = n_wanted == 0 ? nullptr
                                 : require_floats(ctx, logits, 0, n_wanted, model->params.vocab,
                                                  "ek_model_step", "logits");
-    const ek::ModelStep args{batch.sequences, step->tokens, step->wants, rows};
+    const ek::ModelStep args{batch.sequences, step->tokens, step->wants,    rows,
+                             n_wanted,        step->ids,    step->log_probs};
     if (!ctx->profiling) return ctx->backend->model_step(*model, args);
     const ek::ModelCost cost = ctx->backend->model_cost(*model, args);
     const bool reads = std::any_of(batch.sequences.begin(), batch.sequences.end(),

@@ -89,6 +89,9 @@ struct ModelStep {
   const int32_t* tokens; /* of all sequences, in order */
   const uint8_t* wants;  /* (n_seqs) how many of the last tokens */
   float* logits;         /* (n_wanted, vocab), or null when none is wanted */
+  int32_t n_wanted;
+  int32_t* ids; /* (n_wanted) on the host: the best token of each row of logits; or null */
+  float* log_probs;
 };
 
 /* What a step reads and computes, at least. */

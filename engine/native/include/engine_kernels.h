@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define EK_ABI_VERSION 5
+#define EK_ABI_VERSION 6
 
 typedef enum { EK_OK = 0, EK_ERR_ARG = 1, EK_ERR_OOM = 2, EK_ERR_DEVICE = 3, EK_ERR_INTERNAL = 4 } ek_status;
 typedef enum { EK_CPU = 0, EK_CUDA = 1, EK_REFERENCE = 2 } ek_device;
@@ -265,17 +265,20 @@ ek_status ek_model_copy_block(ek_context* ctx, ek_model* model, int32_t dst_bloc
 
 /* Sequences as in ek_batch_set. tokens: the new ones of all sequences, in order. wants[s], at most n_new[s]:
  * behind how many of its last tokens the logits are wanted; they become the next rows of logits (n_wanted,
- * vocab); NULL when none is. Parts of at most EK_DECODED tokens are decoded, with exact weights, and so are
- * the last wants[s] tokens of a longer part if that is more than one: together, with native sparse attention
- * one after the other. What is before them is read by other kernels, which without native sparse attention
- * round weights to bf16. Within each way, what a token's row is depends on nothing but the tokens before it.
- * Returns when the step is done; after a failure the rows of its new tokens are undefined, and all others as
- * before. */
+ * vocab); NULL when none is. ids and log_probs (n_wanted): as of ek_argmax of these rows, without another
+ * wait for the device; NULL when nobody asks. Parts of at most EK_DECODED tokens are decoded, with exact
+ * weights, and so are the last wants[s] tokens of a longer part if that is more than one: together, with
+ * native sparse attention one after the other. What is before them is read by other kernels, which without
+ * native sparse attention round weights to bf16. Within each way, what a token's row is depends on nothing
+ * but the tokens before it. Returns when the step is done; after a failure the rows of its new tokens are
+ * undefined, and all others as before. */
 #define EK_DECODED 8
 typedef struct {
   int32_t n_seqs;
   const int32_t *start, *n_new, *n_seq_blocks, *blocks, *tokens;
   const uint8_t* wants;
+  int32_t* ids;
+  float* log_probs;
 } ek_model_step_params;
 ek_status ek_model_step(ek_context* ctx, ek_model* model, const ek_model_step_params* step,
                         ek_buffer* logits);

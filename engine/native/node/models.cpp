@@ -134,13 +134,22 @@ napi_value model_step(const Arguments& a) {
                  sum_of(n_new, "nNew") == static_cast<int64_t>(tokens.length),
              "modelStep: %zu blocks or %zu tokens are not as many as nSeqBlocks or nNew say", blocks.length,
              tokens.length);
+  const Array<int32_t> ids = a.ints(9, "ids");
+  const Array<float> log_probs = a.floats(10, "logProbs");
+  size_t n_wanted = 0;
+  for (size_t i = 0; i < wants.length; i++) n_wanted += wants.data[i];
+  EK_REQUIRE(ids.length == n_wanted && log_probs.length == n_wanted,
+             "modelStep: %zu ids and %zu logProbs for %zu wanted rows", ids.length, log_probs.length,
+             n_wanted);
   const ek_model_step_params step{static_cast<int32_t>(start.length),
                                   start.data,
                                   n_new.data,
                                   n_blocks.data,
                                   blocks.data,
                                   tokens.data,
-                                  wants.data};
+                                  wants.data,
+                                  n_wanted == 0 ? nullptr : ids.data,
+                                  n_wanted == 0 ? nullptr : log_probs.data};
   return done(a, ek_model_step(context(a), model(a), &step, a.get<ek_buffer>(8, "buffer")));
 }
 
@@ -152,7 +161,7 @@ const Entry kModelEntries[] = {
     {"modelCreateRandom", 6, model_create_random},
     {"modelCopyBlock", 4, model_copy_block},
     {"modelFillCache", 4, model_fill_cache},
-    {"modelStep", 9, model_step},
+    {"modelStep", 11, model_step},
 };
 const size_t kNModelEntries = sizeof kModelEntries / sizeof kModelEntries[0];
 

@@ -60,7 +60,7 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   ek_status try_step(const std::vector<ModelPart>& parts) {
-    return step_model(device_.ctx, model_, parts, logits_);
+    return step_model(device_.ctx, model_, parts, logits_, kVocab);
   }
   /* The wanted logits, (wanted, vocab). */
   std::vector<float> step(const std::vector<ModelPart>& parts) {

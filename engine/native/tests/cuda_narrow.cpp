@@ -24,7 +24,7 @@ class Fused {
   Fused& operator=(const Fused&) = delete;
 
   ek_status try_step(const std::vector<ModelPart>& parts) {
-    return step_model(d_.ctx, model_, parts, logits_);
+    return step_model(d_.ctx, model_, parts, logits_, s_.vocab);
   }
   /* The wanted logits, (wanted, vocab). */
   std::vector<float> step(const std::vector<ModelPart>& parts) {

@@ -22,9 +22,9 @@ inline size_t wanted_rows(const std::vector<ModelPart>& parts) {
   return n;
 }
 
-/* ek_model_step; logits has room for wanted_rows(parts). */
+/* ek_model_step; logits (wanted_rows(parts), vocab). Checks that its choices are those of ek_argmax. */
 inline ek_status step_model(ek_context* ctx, ek_model* model, const std::vector<ModelPart>& parts,
-                            ek_buffer* logits) {
+                            ek_buffer* logits, int32_t vocab) {
   std::vector<int32_t> start, n_new, n_blocks, blocks, tokens;
   std::vector<uint8_t> wants;
   for (const ModelPart& p : parts) {
@@ -35,14 +35,23 @@ inline ek_status step_model(ek_context* ctx, ek_model* model, const std::vector<
     tokens.insert(tokens.end(), p.tokens.begin(), p.tokens.end());
     wants.push_back(p.wants);
   }
+  const size_t n_rows = wanted_rows(parts);
+  std::vector<int32_t> ids(n_rows, -1), later_ids(n_rows);
+  std::vector<float> log_probs(n_rows), later_log_probs(n_rows);
   const ek_model_step_params step{static_cast<int32_t>(parts.size()),
                                   start.data(),
                                   n_new.data(),
                                   n_blocks.data(),
                                   blocks.data(),
                                   tokens.data(),
-                                  wants.data()};
-  return ek_model_step(ctx, model, &step, logits);
+                                  wants.data(),
+                                  n_rows == 0 ? nullptr : ids.data(),
+                                  n_rows == 0 ? nullptr : log_probs.data()};
+  const ek_status status = ek_model_step(ctx, model, &step, logits);
+  if (status != EK_OK || n_rows == 0) return status;
+  must(ek_argmax(ctx, logits, static_cast<int32_t>(n_rows), vocab, later_ids.data(), later_log_probs.data()));
+  check(ids == later_ids && log_probs == later_log_probs, "a step chose other tokens than argmax");
+  return status;
 }
 
 /* Whether two results, which are not empty, have the same bits. */

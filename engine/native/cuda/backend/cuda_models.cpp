@@ -61,7 +61,9 @@ ModelCost CudaBackend::model_cost(const ek_model& model, const ModelStep& step) 
 
 void CudaBackend::model_step(ek_model& model, const ModelStep& step) {
   require_alive();
-  fused(model).step(step);
+  fused(model).begin(step);
+  if (step.ids == nullptr || step.n_wanted == 0) return device_.wait();
+  argmax(step.logits, step.n_wanted, model.params.vocab, step.ids, step.log_probs); /* waits */
 }
 
 void CudaBackend::model_fill_cache(ek_model& model, int32_t n_tokens, uint32_t seed) {

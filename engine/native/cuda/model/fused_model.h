@@ -13,8 +13,8 @@ inline int32_t n_decoded(const Sequence& s, int32_t n_wanted) {
 }
 
 struct FusedModel : Storage {
-  /* Computes the step and waits for it. */
-  virtual void step(const ModelStep& step) = 0;
+  /* Begins to compute the step; whoever calls waits. */
+  virtual void begin(const ModelStep& step) = 0;
   virtual ModelCost cost(const ModelStep& step) const = 0;
   /* Copies the rows of a block of the cache, in all layers. */
   virtual void copy_block(int32_t dst, int32_t src) = 0;

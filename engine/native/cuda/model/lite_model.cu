@@ -148,7 +148,7 @@ void LiteModel::decode(Pending& pending) {
   pending = {};
 }
 
-void LiteModel::step(const ModelStep& step) {
+void LiteModel::begin(const ModelStep& step) {
   float* logits = step.logits;
   const auto next_row = [&] {
     float* row = logits;
@@ -176,7 +176,6 @@ void LiteModel::step(const ModelStep& step) {
     }
   }
   decode(pending);
-  device_.wait();
 }
 
 ModelCost LiteModel::cost(const ModelStep& step) const {

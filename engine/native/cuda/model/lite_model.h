@@ -20,7 +20,7 @@ class LiteModel final : public FusedModel {
 
   /* Short parts are computed together, in fused steps of up to kMostTokens tokens, long ones one after the
    * other. */
-  void step(const ModelStep& step) override;
+  void begin(const ModelStep& step) override;
   ModelCost cost(const ModelStep& step) const override;
   void copy_block(int32_t dst, int32_t src) override { decoder_.copy_block(dst, src); }
   void fill_cache(int32_t n_tokens, uint32_t seed) override { decoder_.fill_cache(n_tokens, seed); }

@@ -221,7 +221,7 @@ void Model::use_blocks(const Sequence& s) {
   table_ = wanted;
 }
 
-void Model::step(const ModelStep& step) {
+void Model::begin(const ModelStep& step) {
   const size_t vocab = count(decoder_.shape.vocab);
   float* logits = step.logits;
   const auto take_logits = [&] {
@@ -246,7 +246,6 @@ void Model::step(const ModelStep& step) {
       if (j >= s.n_new - n_wanted) take_logits();
     }
   }
-  device_.wait();
 }
 
 void Model::read(int32_t start, const int32_t* tokens, int32_t n, bool wants) {

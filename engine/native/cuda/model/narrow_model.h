@@ -23,7 +23,7 @@ class Model final : public FusedModel {
   Model(Device& d, const ek_model_params& params, Weights weights);
   ~Model() override;
 
-  void step(const ModelStep& step) override;
+  void begin(const ModelStep& step) override;
   ModelCost cost(const ModelStep& step) const override;
   void copy_block(int32_t dst, int32_t src) override;
   void fill_cache(int32_t n_tokens, uint32_t seed) override;
