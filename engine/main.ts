@@ -86,13 +86,13 @@ async function bench(
   name: BenchReport["bench"] | "attention",
   options: BenchCommandOptions,
 ): Promise<void> {
-  const { source: sources, quick, json, randomLite: types, peer, device, kvCache } = options;
+  const { source: sources, quick, json, randomLite: types, peer, device } = options;
   if (name === "attention") {
     process.stdout.write(runAttention({ version: packageJson.version, device, quick }, json));
     return;
   }
   if (types !== undefined) {
-    const command = { version: packageJson.version, types, kvCache, device, peer, quick };
+    const command = { ...common(options), types, sources, peer, quick };
     process.stdout.write(runRandomLite(name, command, json));
     return;
   }

@@ -4,6 +4,7 @@ import { availableParallelism, cpus, loadavg, release, type } from "node:os";
 import type { KvCacheFormat } from "../backend/params.ts";
 import { type LoadedEngine, loadEngineParts } from "../engine.ts";
 import type { DeviceWish } from "../model/loadModel.ts";
+import { sourceTokens, type TextSource } from "./draftTexts.ts";
 import type { BenchLimits, BenchMachine, BenchReport } from "./report.ts";
 import { SourceText } from "./sourceText.ts";
 
@@ -42,14 +43,15 @@ export class BenchSession {
     return this.options.quick ? few : many;
   }
 
+  get texts(): TextSource {
+    return { tokenizer: this.parts.tokenizer, source: this.source };
+  }
+
   /** A prompt of exactly `n` tokens: the start of document, then version `index` of the source text. */
   promptTokens(n: number, index: number): number[] {
-    const { tokenizer, fim } = this.parts;
-    const head = fim.bos === undefined ? [] : [fim.bos];
-    let tokens: number[] = [];
-    for (let nChars = n * 4; tokens.length < n; nChars *= 2)
-      tokens = tokenizer.encode(this.source.version(index, nChars));
-    return [...head, ...tokens.slice(0, n - head.length)];
+    const { bos } = this.parts.fim;
+    const head = bos === undefined ? [] : [bos];
+    return [...head, ...sourceTokens(this.texts, n - head.length, index)];
   }
 
   /** Report of `bench` without rows. Measures the machine's limits: call it last, since that takes memory. */

@@ -3,6 +3,7 @@
 import { EngineError } from "../base/errors.ts";
 import { EngineRun, type Finished, greedyInput } from "../engineRun.ts";
 import type { BenchSession } from "./benchSession.ts";
+import { editText, placeText } from "./draftTexts.ts";
 import { summarize } from "./percentile.ts";
 import type { BenchReport } from "./report.ts";
 
@@ -81,36 +82,16 @@ function perToken({ result, nTokens }: Finished): number {
   return result.predictedMs / Math.max(1, nTokens - 1);
 }
 
-/** Source text, then its last lines begun again with another name for the word that they use most. */
 function edits(session: BenchSession, nTokens: number, n: number): Task["prompts"] {
-  const { tokenizer } = session.parts;
-  return Array.from({ length: n }, (_, i) => {
-    const text = tokenizer.decode(session.promptTokens(nTokens, i).slice(1));
-    const lines = text.split("\n").slice(-41, -1);
-    const word = commonWord(lines.join("\n"));
-    const begun = lines.slice(0, 6).join("\n").replaceAll(word, `other${word}`);
-    return {
-      kind: "text" as const,
-      text: `${text}\n\n// As before, with other${word} for ${word}.\n${begun}\n`,
-    };
-  });
+  return Array.from({ length: n }, (_, i) => ({
+    kind: "text" as const,
+    text: editText(session.texts, nTokens, i).prompt,
+  }));
 }
 
-function commonWord(text: string): string {
-  const counts = new Map<string, number>();
-  for (const [word] of text.matchAll(/[A-Za-z]{5,}/g))
-    counts.set(word, (counts.get(word) ?? 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "value";
-}
-
-/** A place in source text with the text around it, three quarters before it. */
 function completions(session: BenchSession, nTokens: number, n: number): Task["prompts"] {
-  const { tokenizer } = session.parts;
-  const nPrefix = Math.floor(0.75 * nTokens);
   return Array.from({ length: n }, (_, i) => {
-    const tokens = session.promptTokens(nTokens + COMPLETION_TOKENS, i).slice(1);
-    const prefix = tokenizer.decode(tokens.slice(0, nPrefix));
-    const suffix = tokenizer.decode(tokens.slice(nPrefix + COMPLETION_TOKENS));
+    const { prefix, suffix } = placeText(session.texts, nTokens, COMPLETION_TOKENS, i);
     return {
       kind: "infill" as const,
       parts: { prefix, suffix, filename: "src/sample.ts", extra: [], heal: true },

@@ -5,7 +5,7 @@
 import { Backend } from "../backend/backend.ts";
 import type { KvCacheFormat, RandomTypes } from "../backend/params.ts";
 import { EngineError } from "../base/errors.ts";
-import type { KvSequence } from "../kvcache/pagedKv.ts";
+import type { KvSequence, PagedKv } from "../kvcache/pagedKv.ts";
 import { FusedModel, type FusedSizes } from "../model/fusedModel.ts";
 import { gib } from "../model/memoryPlan.ts";
 import type { MlaMoeConfig } from "../model/mlaMoeConfig.ts";
@@ -75,7 +75,7 @@ export interface RandomLiteRow {
   peer?: { tokensPerS: number; ratio: number };
 }
 
-/** What random weights can tell: how right a guess is needs trained ones. */
+/** Drafts have a bench of their own (`randomDrafts.ts`). */
 export type RandomLiteBench = Exclude<BenchReport["bench"], "drafts">;
 
 export interface RandomLiteReport {
@@ -126,7 +126,7 @@ export function randomLiteBench(
 }
 
 /** Throws `out_of_memory` with what is free. */
-function randomModel(
+export function randomModel(
   backend: Backend,
   config: MlaMoeConfig,
   types: RandomTypes,
@@ -143,6 +143,15 @@ function randomModel(
       { cause },
     );
   }
+}
+
+/** A sequence whose first `n` tokens are in the cache, with room for more: their rows are whatever the blocks hold. */
+export function residentSequence(kv: PagedKv, n: number, nMore: number): KvSequence {
+  const sequence = kv.acquire([]);
+  if (!kv.reserve(sequence, n + nMore))
+    throw new EngineError("internal", `expected room for ${n} tokens in the cache, found none`);
+  kv.commit(sequence, tokensOf(n, 3));
+  return sequence;
 }
 
 /** Times of equal pieces of work; `profiled` does one or more of them again, and says so in as many times. */
@@ -217,14 +226,9 @@ class RandomLiteRun {
     return [{ name, length: fim.resident, nTokens: fim.generated, times, profiled: once }];
   }
 
-  /** A sequence whose first `n` tokens are in the cache: their rows are whatever the blocks hold. */
   private resident(n: number): KvSequence {
     const { kv } = this.model;
-    const sequence = kv.acquire([]);
-    if (!kv.reserve(sequence, n + this.sizes.decodeSteps + this.sizes.fim.fresh + 64))
-      throw new EngineError("internal", `expected room for ${n} tokens in the cache, found none`);
-    kv.commit(sequence, tokensOf(n, 3));
-    return sequence;
+    return residentSequence(kv, n, this.sizes.decodeSteps + this.sizes.fim.fresh + 64);
   }
 
   private prompt(length: number): void {

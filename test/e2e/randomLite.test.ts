@@ -68,30 +68,28 @@ test("measures prompts, and completions behind a resident prefix", () => {
   expectFigures(randomLiteBench("fim", options), [/^2 tokens after 3 new ones behind 70$/]);
 });
 
+const command = {
+  version: "0",
+  types: "q8_0",
+  kvCache: "bf16",
+  modelPath: "none.gguf",
+  sources: [],
+  peer: undefined,
+  quick: true,
+} as const;
+
 test("needs a GPU, and says so", () => {
-  const command = {
-    version: "0",
-    types: "q8_0",
-    kvCache: "bf16",
-    peer: undefined,
-    quick: true,
-  } as const;
-  expect(() => runRandomLite("decode", { ...command, device: "cpu" }, true)).toThrow(
-    "expected --device cuda with --random-lite, found cpu",
-  );
+  for (const bench of ["decode", "drafts"] as const)
+    expect(() => runRandomLite(bench, { ...command, device: "cpu" }, true)).toThrow(
+      "expected --device cuda with --random-lite, found cpu",
+    );
 });
 
 test("refuses a peer for what it cannot measure before anything is measured", () => {
-  const command = {
-    version: "0",
-    types: "q8_0",
-    kvCache: "bf16",
-    peer: "peer.gguf",
-    quick: true,
-  } as const;
-  expect(() => runRandomLite("fim", { ...command, device: "cuda" }, true)).toThrow(
-    "expected --peer with decode or prefill, found fim",
-  );
+  for (const bench of ["fim", "drafts"] as const)
+    expect(() =>
+      runRandomLite(bench, { ...command, device: "cuda", peer: "peer.gguf" }, true),
+    ).toThrow(`expected --peer with decode or prefill, found ${bench}`);
 });
 
 test("puts the peer's figures of the same lengths beside ours", () => {

@@ -7,41 +7,6 @@ using namespace ek::test;
 
 namespace {
 
-/* The model behind ek_model. */
-class Fused {
- public:
-  explicit Fused(const NarrowShape& s) : d_(EK_CUDA, nullptr, 0), s_(s), w_(d_, s) {
-    must(ek_buffer_alloc(d_.ctx, size_t{8} * s.vocab * 4, &logits_));
-    const ek_model_params params = narrow_params(s, w_.inv_freq);
-    const ek_model_weights weights{w_.embedding, w_.head, w_.norm, w_.layers.data()};
-    must(ek_model_create(d_.ctx, &params, &weights, &model_));
-  }
-  ~Fused() {
-    ek_model_destroy(model_);
-    ek_buffer_free(logits_);
-  }
-  Fused(const Fused&) = delete;
-  Fused& operator=(const Fused&) = delete;
-
-  ek_status try_step(const std::vector<ModelPart>& parts) {
-    return step_model(d_.ctx, model_, parts, logits_, s_.vocab);
-  }
-  /* The wanted logits, (wanted, vocab). */
-  std::vector<float> step(const std::vector<ModelPart>& parts) {
-    must(try_step(parts));
-    return d_.read(logits_, wanted_rows(parts) * static_cast<size_t>(s_.vocab));
-  }
-  void copy_block(int32_t dst, int32_t src) { must(ek_model_copy_block(d_.ctx, model_, dst, src)); }
-  ek_context* context() const { return d_.ctx; }
-
- private:
-  Device d_;
-  const NarrowShape s_;
-  NarrowWeights w_;
-  ek_buffer* logits_ = nullptr;
-  ek_model* model_ = nullptr;
-};
-
 std::vector<int32_t> tokens_of(int n, int seed) {
   std::vector<int32_t> out;
   for (int i = 0; i < n; i++) out.push_back((i * 37 + seed * 101 + i * i % 11) % kNarrowSmall.vocab);
@@ -60,7 +25,7 @@ std::vector<float> row_of(const std::vector<float>& rows, size_t i, size_t vocab
 }
 
 /* Reads `from` tokens op by op, decodes up to n, and compares every logit with the CPU's. */
-void compare(const NarrowShape& s, Fused& fused, const std::vector<float>& expected, int32_t from,
+void compare(const NarrowShape& s, NarrowFused& fused, const std::vector<float>& expected, int32_t from,
              int32_t n) {
   constexpr double kAbsolute = 0.02, kRelative = 0.01; /* rows of the cache are f16 on both */
   const std::vector<int32_t> tokens = tokens_of(n, 1), blocks = blocks_for(n, 19, -1);
@@ -85,7 +50,7 @@ void compare(const NarrowShape& s, Fused& fused, const std::vector<float>& expec
 
 void test_against_cpu() {
   const NarrowShape& s = kNarrowSmall;
-  Fused fused(s);
+  NarrowFused fused(s);
   NarrowOps cpu(EK_CPU, s);
   constexpr int32_t kMost = 600;
   const std::vector<float> expected = cpu.step({0, tokens_of(kMost, 1), blocks_for(kMost, 19, -1)});
@@ -100,7 +65,7 @@ void test_other_types() {
   for (ek_type type : {EK_F32, EK_Q8_0, EK_BF16}) {
     NarrowShape s = kNarrowSmall;
     s.type = type;
-    Fused fused(s);
+    NarrowFused fused(s);
     NarrowOps cpu(EK_CPU, s);
     const std::vector<float> expected = cpu.step({0, tokens_of(262, 1), blocks_for(262, 19, -1)});
     compare(s, fused, expected, 0, 2);
@@ -116,7 +81,7 @@ void test_shipped_widths() {
   s.dense_ff = 1024;
   s.experts = 16;
   s.top_k = 3;
-  Fused fused(s);
+  NarrowFused fused(s);
   NarrowOps cpu(EK_CPU, s);
   const std::vector<float> expected = cpu.step({0, tokens_of(276, 1), blocks_for(276, 19, -1)});
   compare(s, fused, expected, 0, 2);
@@ -124,7 +89,7 @@ void test_shipped_widths() {
 }
 
 void test_blocks() {
-  Fused m(kNarrowSmall);
+  NarrowFused m(kNarrowSmall);
   const std::vector<int32_t> prompt = tokens_of(70, 1), head(prompt.begin(), prompt.begin() + 66);
   const std::vector<float> read = m.step({{0, prompt, {0, 1}}});
   const std::vector<float> decoded = m.step({{70, {5}, {0, 1}}});
@@ -146,7 +111,7 @@ void test_blocks() {
 
 void test_sequences() {
   const NarrowShape& s = kNarrowSmall;
-  Fused m(s);
+  NarrowFused m(s);
   const std::vector<int32_t> first = tokens_of(20, 2), second = tokens_of(290, 3);
   const std::vector<int32_t> blocks = blocks_for(291, 1, 1);
   m.step({{0, first, {0}}});
@@ -162,7 +127,7 @@ void test_sequences() {
 
 /* Logits behind several tokens of a part: of a short one, and of a long one, whose head is read. */
 void test_several_rows() {
-  Fused m(kNarrowSmall);
+  NarrowFused m(kNarrowSmall);
   const std::vector<int32_t> tokens = tokens_of(20, 4);
   const auto part = [&](int32_t begin, int32_t end, int32_t block, uint8_t wants) {
     return ModelPart{begin, {tokens.begin() + begin, tokens.begin() + end}, {block}, wants};
@@ -180,7 +145,7 @@ void test_several_rows() {
 }
 
 void test_misuse() {
-  Fused m(kNarrowSmall);
+  NarrowFused m(kNarrowSmall);
   refused(m.try_step({{0, {kNarrowSmall.vocab}, {0}}}), "token 0 is 100");
   refused(m.try_step({{64, {1}, {0}}}), "needs 2 blocks");
   const std::vector<float> inv_freq(kNarrowRope / 2, 1);

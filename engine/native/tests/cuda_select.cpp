@@ -10,7 +10,6 @@
 #include "lite_reference.h"
 
 using namespace ek::test;
-using ek::cuda::kPoolStride;
 using ek::cuda::kRow;
 using ek::cuda::LiteDecoder;
 using ek::cuda::LitePrefill;
@@ -105,22 +104,9 @@ class Comparison {
     check_logits(what, reference_.step(token));
   }
 
-  /* Every pooled row is the mean of the cache rows that it stands for, to the bit. */
   void check_pooled_rows(int32_t n) {
-    for (int32_t layer = 0; layer < decoder_.shape.n_layers; layer++) {
-      const std::vector<float> rows = decoder_.cache_rows(layer, n);
-      std::vector<float> expected;
-      for (int32_t first = 0; first < n; first += kPoolStride) {
-        const int32_t end = std::min(n, first + kPoolStride);
-        for (int32_t c = 0; c < kRow; c++) {
-          float mean = 0;
-          for (int32_t i = first; i < end; i++) mean += rows[static_cast<size_t>(i * kRow + c)];
-          expected.push_back(static_cast<float>(bf16(mean / static_cast<float>(end - first))));
-        }
-      }
-      check(same_bits(decoder_.pooled_rows(layer, (n + kPoolStride - 1) / kPoolStride), expected),
-            name("pooled rows of layer " + std::to_string(layer) + " are not the means of their rows"));
-    }
+    for (int32_t layer = 0; layer < decoder_.shape.n_layers; layer++)
+      ek::test::check_pooled_rows(decoder_, layer, decoder_.cache_rows(layer, n), case_.name);
   }
 
   void check_whole(const std::vector<float>& parts) {

@@ -5,6 +5,8 @@
 #include <random>
 
 #include "../cuda/decode/lite.h"
+#include "cuda_check.h"
+#include "lite_reference.h"
 
 namespace ek::test {
 
@@ -54,6 +56,26 @@ inline std::vector<float> state_of(cuda::LiteDecoder& decoder, int32_t n) {
       out.push_back(x);
   }
   return out;
+}
+
+/* Checks that every pooled row of a layer is the mean, to the bit, of the cache rows (n, latent + rope) that
+ * it stands for. */
+inline void check_pooled_rows(cuda::LiteDecoder& decoder, int32_t layer, const std::vector<float>& rows,
+                              const std::string& name) {
+  const size_t n = rows.size() / cuda::kRow;
+  std::vector<float> expected;
+  for (size_t first = 0; first < n; first += cuda::kPoolStride) {
+    const size_t end = std::min(n, first + cuda::kPoolStride);
+    for (size_t c = 0; c < cuda::kRow; c++) {
+      float mean = 0;
+      for (size_t i = first; i < end; i++) mean += rows[i * cuda::kRow + c];
+      expected.push_back(static_cast<float>(bf16(mean / static_cast<float>(end - first))));
+    }
+  }
+  const std::vector<float> pooled =
+      decoder.pooled_rows(layer, static_cast<int32_t>(expected.size() / cuda::kRow));
+  check(pooled == expected,
+        name + ": pooled rows of layer " + std::to_string(layer) + " are not the means of their rows");
 }
 
 }  // namespace ek::test

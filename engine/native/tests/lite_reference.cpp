@@ -5,6 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "parallel.h"
+
 namespace ek::test {
 
 using cuda::kHeads;
@@ -83,9 +85,21 @@ void round_latents(std::vector<double>& row) {
   }
 }
 
-double dot(const std::vector<double>& a, const std::vector<double>& b) {
-  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+/* Of kRow numbers, in partial sums that the compiler may compute side by side. */
+template <class T>
+double dot(const std::vector<double>& a, const T* b) {
+  constexpr size_t kParts = 8;
+  double part[kParts] = {};
+  for (size_t i = 0; i < kRow; i += kParts) {
+    for (size_t j = 0; j < kParts; j++) part[j] += a[i + j] * b[i + j];
+  }
+  return std::accumulate(part, part + kParts, 0.0);
 }
+
+int32_t n_tokens(const HostLayer& layer) { return static_cast<int32_t>(layer.rows.size() / kRow); }
+
+/* Tokens that keep a thread busy for longer than it takes to start. */
+constexpr size_t kLeastShare = 1024;
 
 std::vector<double> softmax(std::vector<double> s) {
   const double top = *std::max_element(s.begin(), s.end());
@@ -152,39 +166,40 @@ LiteReference::LiteReference(const cuda::LiteShape& s, const cuda::LiteWeights& 
 }
 
 void LiteReference::set_rows(int32_t layer, const std::vector<float>& rows) {
-  std::vector<std::vector<double>>& to = layers_[static_cast<size_t>(layer)].rows;
-  to.clear();
-  for (size_t at = 0; at < rows.size(); at += kRow)
-    to.emplace_back(rows.begin() + static_cast<ptrdiff_t>(at),
-                    rows.begin() + static_cast<ptrdiff_t>(at + kRow));
+  layers_[static_cast<size_t>(layer)].rows = rows;
+}
+
+void LiteReference::add_rows(int32_t layer, const float* rows, size_t n_rows) {
+  std::vector<float>& to = layers_[static_cast<size_t>(layer)].rows;
+  to.insert(to.end(), rows, rows + n_rows * kRow);
 }
 
 void LiteReference::rewind(int32_t n_tokens) {
-  for (HostLayer& layer : layers_) layer.rows.resize(static_cast<size_t>(n_tokens));
+  for (HostLayer& layer : layers_) layer.rows.resize(static_cast<size_t>(n_tokens) * kRow);
 }
 
 std::vector<double> LiteReference::masses(const HostLayer& layer, const Queries& query) const {
-  const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1;
-  std::vector<double> mass(static_cast<size_t>(t / 64 + 1), 0.0);
-  std::vector<std::vector<double>> pooled;
-  for (int32_t first = 0; first <= t; first += cuda::kPoolStride) {
-    const int32_t end = std::min(first + cuda::kPoolStride, t + 1);
-    std::vector<double> mean(kRow, 0.0);
-    for (int32_t i = first; i < end; i++) {
-      for (size_t c = 0; c < kRow; c++) mean[c] += layer.rows[static_cast<size_t>(i)][c];
-    }
-    for (double& v : mean) v = bf16(v / (end - first));
-    pooled.push_back(mean);
-  }
-  for (const std::vector<double>& q : query) {
-    std::vector<double> score;
-    for (size_t i = 0; i < pooled.size(); i++) {
-      const double tokens =
-          std::min<double>(cuda::kPoolStride, t + 1 - static_cast<double>(i) * cuda::kPoolStride);
-      score.push_back(dot(q, pooled[i]) + std::log(tokens / cuda::kPoolStride));
-    }
-    score = softmax(score);
-    for (size_t i = 0; i < score.size(); i++) mass[i / 4] += score[i];
+  const int32_t n = n_tokens(layer), n_pooled = (n + cuda::kPoolStride - 1) / cuda::kPoolStride;
+  Queries scores(kHeads, std::vector<double>(static_cast<size_t>(n_pooled)));
+  in_parallel(static_cast<size_t>(n_pooled), kLeastShare / cuda::kPoolStride,
+              [&](size_t begin, size_t end, size_t) {
+                for (size_t i = begin; i < end; i++) {
+                  const int32_t first = static_cast<int32_t>(i) * cuda::kPoolStride,
+                                tokens = std::min(cuda::kPoolStride, n - first);
+                  std::vector<double> mean(kRow, 0.0);
+                  const float* row = layer.rows.data() + static_cast<size_t>(first) * kRow;
+                  for (int32_t j = 0; j < tokens; j++, row += kRow) {
+                    for (size_t c = 0; c < kRow; c++) mean[c] += row[c];
+                  }
+                  for (double& v : mean) v = bf16(v / tokens);
+                  const double weight = std::log(static_cast<double>(tokens) / cuda::kPoolStride);
+                  for (size_t h = 0; h < kHeads; h++) scores[h][i] = dot(query[h], mean.data()) + weight;
+                }
+              });
+  std::vector<double> mass(static_cast<size_t>((n + 63) / 64), 0.0);
+  for (const std::vector<double>& of_head : scores) {
+    const std::vector<double> p = softmax(of_head);
+    for (size_t i = 0; i < p.size(); i++) mass[i / 4] += p[i];
   }
   return mass;
 }
@@ -229,8 +244,7 @@ void LiteReference::judge(const std::vector<int32_t>& list, const std::vector<do
 
 std::vector<int32_t> LiteReference::blocks_of(HostLayer& layer, int32_t index, const Queries& query,
                                               bool by_tile) {
-  const int32_t t = static_cast<int32_t>(layer.rows.size()) - 1,
-                tile = t / cuda::kTileQueries * cuda::kTileQueries;
+  const int32_t t = n_tokens(layer) - 1, tile = t / cuda::kTileQueries * cuda::kTileQueries;
   std::vector<int32_t> out;
   if (t < shape_.dense_len || index < shape_.dense_layers) {
     for (int32_t j = 0; j <= t / 64; j++) out.push_back(j);
@@ -251,16 +265,44 @@ std::vector<int32_t> LiteReference::blocks_of(HostLayer& layer, int32_t index, c
   return out;
 }
 
+LiteReference::Queries LiteReference::attended(const HostLayer& layer, const Queries& query,
+                                               const std::vector<int32_t>& positions) {
+  const auto row_of = [&](size_t i) { return layer.rows.data() + static_cast<size_t>(positions[i]) * kRow; };
+  Queries weights(kHeads, std::vector<double>(positions.size()));
+  in_parallel(positions.size(), kLeastShare, [&](size_t begin, size_t end, size_t) {
+    for (size_t i = begin; i < end; i++) {
+      for (size_t h = 0; h < kHeads; h++) weights[h][i] = dot(query[h], row_of(i));
+    }
+  });
+  for (std::vector<double>& of_head : weights) of_head = softmax(std::move(of_head));
+  std::vector<Queries> parts(most_workers(), Queries(kHeads, std::vector<double>(kLatent, 0.0)));
+  in_parallel(positions.size(), kLeastShare, [&](size_t begin, size_t end, size_t worker) {
+    for (size_t i = begin; i < end; i++) {
+      const float* row = row_of(i);
+      for (size_t h = 0; h < kHeads; h++) {
+        double* to = parts[worker][h].data();
+        for (size_t c = 0; c < kLatent; c++) to[c] += weights[h][i] * row[c];
+      }
+    }
+  });
+  for (size_t w = 1; w < parts.size(); w++) {
+    for (size_t h = 0; h < kHeads; h++) {
+      for (size_t c = 0; c < kLatent; c++) parts[0][h][c] += parts[w][h][c];
+    }
+  }
+  return parts[0];
+}
+
 void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>& x, bool by_tile) {
   const std::vector<double> h = normed(x, layer.attn_norm, shape_.eps), q = layer.q.times(0, h);
   const std::vector<double> kv = layer.kv_a.times(0, h);
-  const int32_t t = static_cast<int32_t>(layer.rows.size());
+  const int32_t t = n_tokens(layer);
   std::vector<double> row = normed({kv.begin(), kv.begin() + kLatent}, layer.kv_norm, shape_.eps);
   row.insert(row.end(), kv.begin() + kLatent, kv.end());
   turn(row, t);
   if (shape_.rows == cuda::RowFormat::kFp8) round_latents(row);
-  for (double& v : row) v = bf16(v); /* latents of fp8 are such numbers */
-  layer.rows.push_back(row);
+  for (double v : row)
+    layer.rows.push_back(static_cast<float>(bf16(v))); /* latents of fp8 are such numbers */
   Queries query;
   for (int head = 0; head < kHeads; head++) {
     const auto from = q.begin() + head * (kNope + kRope);
@@ -270,21 +312,14 @@ void LiteReference::attend(HostLayer& layer, int32_t index, std::vector<double>&
     for (double& v : absorbed) v = bf16(v * shape_.softmax_scale);
     query.push_back(absorbed);
   }
-  std::vector<int32_t> rows;
+  std::vector<int32_t> positions;
   for (int32_t block : blocks_of(layer, index, query, by_tile)) {
-    for (int32_t i = block * 64; i < std::min(block * 64 + 64, t + 1); i++) rows.push_back(i);
+    for (int32_t i = block * 64; i < std::min(block * 64 + 64, t + 1); i++) positions.push_back(i);
   }
+  const Queries latents = attended(layer, query, positions);
   std::vector<double> heads;
   for (int head = 0; head < kHeads; head++) {
-    std::vector<double> score, latent(kLatent, 0.0);
-    for (int32_t i : rows)
-      score.push_back(dot(query[static_cast<size_t>(head)], layer.rows[static_cast<size_t>(i)]));
-    score = softmax(score);
-    for (size_t i = 0; i < rows.size(); i++) {
-      for (size_t c = 0; c < kLatent; c++)
-        latent[c] += score[i] * layer.rows[static_cast<size_t>(rows[i])][c];
-    }
-    for (double v : layer.v_b.times(head, latent)) heads.push_back(v);
+    for (double v : layer.v_b.times(head, latents[static_cast<size_t>(head)])) heads.push_back(v);
   }
   const std::vector<double> out = layer.out.times(0, heads);
   for (size_t i = 0; i < x.size(); i++) x[i] += out[i];
@@ -325,7 +360,7 @@ std::vector<int32_t> LiteReference::close_choices(double gap) const {
 }
 
 std::vector<double> LiteReference::step_with_runners_up(int32_t token, const std::vector<int32_t>& layers) {
-  rewind(static_cast<int32_t>(layers_[0].rows.size()) - 1);
+  rewind(n_tokens(layers_[0]) - 1);
   runners_up_ = layers;
   std::vector<double> out = step(token);
   runners_up_.clear();

@@ -1,5 +1,6 @@
 /* A decoder of the architecture of cuda/decode/lite.h in double on the host, token by token, on the same
- * weights. It rounds where the kernels store bf16 or fp8: cache rows, pooled rows and absorbed queries. */
+ * weights, its sums over cached tokens shared out to threads. It rounds where the kernels store bf16 or fp8:
+ * cache rows, pooled rows and absorbed queries. */
 #ifndef EK_TESTS_LITE_REFERENCE_H
 #define EK_TESTS_LITE_REFERENCE_H
 #include <cmath>
@@ -25,8 +26,8 @@ struct HostLayer {
   std::vector<float> attn_norm, kv_norm, ffn_norm;
   HostMatrix q, kv_a, k_b, v_b, out, gate, up, down, shared_gate, shared_up, shared_down, router;
   bool dense;
-  std::vector<std::vector<double>> rows; /* cache, (latent + rope) each */
-  std::vector<int32_t> tile_blocks;      /* that the first token of the last tile attends to */
+  std::vector<float> rows;          /* cache, (tokens, latent + rope): rounded, so that f32 holds them */
+  std::vector<int32_t> tile_blocks; /* that the first token of the last tile attends to */
 };
 
 class LiteReference {
@@ -34,6 +35,8 @@ class LiteReference {
   LiteReference(const cuda::LiteShape& shape, const cuda::LiteWeights& weights);
   /* Rows (n, latent + rope) of a layer's cache, as if their tokens had been read. */
   void set_rows(int32_t layer, const std::vector<float>& rows);
+  /* The same for the n_rows tokens that follow. */
+  void add_rows(int32_t layer, const float* rows, size_t n_rows);
   /* Logits after `token` at the next position, read as the decoder reads it: with a selection of its own. */
   std::vector<double> step(int32_t token) { return forward(token, false); }
   /* The same read as a prompt is: with the selection of the first token of its tile. */
@@ -54,9 +57,8 @@ class LiteReference {
   double worst_choice() const { return worst_choice_; }
   /* Selections with blocks to choose from, so far. */
   int n_choices() const { return n_choices_; }
-  const std::vector<std::vector<double>>& rows(int32_t layer) const {
-    return layers_[static_cast<size_t>(layer)].rows;
-  }
+  /* (tokens, latent + rope). */
+  const std::vector<float>& rows(int32_t layer) const { return layers_[static_cast<size_t>(layer)].rows; }
 
  private:
   using Queries = std::vector<std::vector<double>>; /* by head */
@@ -66,6 +68,9 @@ class LiteReference {
   void feed_forward(const HostLayer& layer, int32_t index, std::vector<double>& x);
   /* Blocks that the last token attends to, ascending. */
   std::vector<int32_t> blocks_of(HostLayer& layer, int32_t index, const Queries& query, bool by_tile);
+  /* Latents that each head attends to at those positions, by head. */
+  static Queries attended(const HostLayer& layer, const Queries& query,
+                          const std::vector<int32_t>& positions);
   /* Probability of each block in the softmax over pooled rows, summed over heads. */
   std::vector<double> masses(const HostLayer& layer, const Queries& query) const;
   std::vector<int32_t> choose(const std::vector<double>& mass) const;

@@ -1,5 +1,5 @@
-/* A small random model of tidepool-mini's kind on any device, computed op by op through the C ABI: what the
- * fused model is compared with. */
+/* Small random models of tidepool-mini's kind: fused, behind ek_model, and computed op by op on any device
+ * through the C ABI, with which the fused one is compared. */
 #ifndef EK_TESTS_NARROW_CASES_H
 #define EK_TESTS_NARROW_CASES_H
 #include <algorithm>
@@ -110,16 +110,18 @@ class NarrowWeights {
   uint32_t seed_ = 1;
 };
 
-/* The model op by op. */
+/* The model op by op, in steps of up to most_tokens. threads: 0 for all cores. */
 class NarrowOps {
  public:
-  NarrowOps(ek_device device, const NarrowShape& s) : d_(device, nullptr, 1), s_(s), w_(d_, s) {
+  NarrowOps(ek_device device, const NarrowShape& s) : NarrowOps(device, s, 1, s.blocks * EK_KV_BLOCK) {}
+  NarrowOps(ek_device device, const NarrowShape& s, int threads, int32_t most_tokens)
+      : d_(device, nullptr, threads), s_(s), w_(d_, s) {
     const ek_kv_params kv{s.layers, kNarrowLatent, kNarrowRope, s.blocks, 32, 16, EK_F16};
     must(ek_kv_create(d_.ctx, &kv, &kv_));
     must(ek_rope_create(d_.ctx, w_.inv_freq.data(), kNarrowRope, &rope_));
     must(ek_batch_create(d_.ctx, &batch_));
     const auto rows = [&](int32_t width) {
-      return d_.put(std::vector<float>(static_cast<size_t>(s.blocks * EK_KV_BLOCK) * width));
+      return d_.put(std::vector<float>(static_cast<size_t>(most_tokens) * width));
     };
     x_ = rows(s.hidden);
     normed_ = rows(s.hidden);
@@ -139,6 +141,11 @@ class NarrowOps {
 
   /* Logits (tokens, vocab) behind every token of the part. */
   std::vector<float> step(const ModelPart& part) {
+    read(part);
+    return logits(0, static_cast<int32_t>(part.tokens.size()));
+  }
+  /* Reads the part, and computes no logits. */
+  void read(const ModelPart& part) {
     const int32_t n = static_cast<int32_t>(part.tokens.size()),
                   n_blocks = static_cast<int32_t>(part.blocks.size());
     must(ek_batch_set(d_.ctx, batch_, rope_, 1, &part.start, &n, &n_blocks, part.blocks.data()));
@@ -148,7 +155,10 @@ class NarrowOps {
       feed_forward(w_.layers[static_cast<size_t>(i)], n);
     }
     must(ek_rmsnorm(d_.ctx, normed_, x_, w_.norm, n, s_.hidden, 1e-6f));
-    must(ek_linear(d_.ctx, logits_, normed_, 0, w_.head, nullptr, n, 0));
+  }
+  /* Logits (n, vocab) behind tokens [first, first + n) of the part that was read last. */
+  std::vector<float> logits(int32_t first, int32_t n) {
+    must(ek_linear(d_.ctx, logits_, normed_, first, w_.head, nullptr, n, 0));
     return d_.read(logits_, static_cast<size_t>(n) * s_.vocab);
   }
 
@@ -183,6 +193,45 @@ class NarrowOps {
   ek_rope* rope_ = nullptr;
   ek_batch* batch_ = nullptr;
   ek_buffer *x_, *normed_, *q_, *kv_a_, *gates_, *heads_, *logits_;
+};
+
+/* The model behind ek_model. */
+class NarrowFused {
+ public:
+  /* chunk: tokens that are read at once. */
+  explicit NarrowFused(const NarrowShape& s, int32_t chunk = 64) : d_(EK_CUDA, nullptr, 0), s_(s), w_(d_, s) {
+    must(ek_buffer_alloc(d_.ctx, size_t{8} * s.vocab * 4, &logits_));
+    ek_model_params params = narrow_params(s, w_.inv_freq);
+    params.chunk = chunk;
+    const ek_model_weights weights{w_.embedding, w_.head, w_.norm, w_.layers.data()};
+    must(ek_model_create(d_.ctx, &params, &weights, &model_));
+  }
+  ~NarrowFused() {
+    ek_model_destroy(model_);
+    ek_buffer_free(logits_);
+  }
+  NarrowFused(const NarrowFused&) = delete;
+  NarrowFused& operator=(const NarrowFused&) = delete;
+
+  ek_status try_step(const std::vector<ModelPart>& parts) {
+    return step_model(d_.ctx, model_, parts, logits_, s_.vocab);
+  }
+  /* The wanted logits, (wanted, vocab). */
+  std::vector<float> step(const std::vector<ModelPart>& parts) {
+    must(try_step(parts));
+    return d_.read(logits_, wanted_rows(parts) * static_cast<size_t>(s_.vocab));
+  }
+  void copy_block(int32_t dst, int32_t src) { must(ek_model_copy_block(d_.ctx, model_, dst, src)); }
+  /* Random rows wherever the cache has room. */
+  void fill_cache(uint32_t seed) { must(ek_model_fill_cache(d_.ctx, model_, s_.blocks * EK_KV_BLOCK, seed)); }
+  ek_context* context() const { return d_.ctx; }
+
+ private:
+  Device d_;
+  const NarrowShape s_;
+  NarrowWeights w_;
+  ek_buffer* logits_ = nullptr;
+  ek_model* model_ = nullptr;
 };
 
 }  // namespace ek::test
