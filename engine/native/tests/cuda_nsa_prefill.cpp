@@ -5,6 +5,7 @@
 
 #include "../cuda/nsa/prefill.h"
 #include "cuda_check.h"
+#include "device_numbers.h"
 #include "lite_reference.h"
 #include "nsa_reference.h"
 
@@ -24,23 +25,6 @@ namespace {
 
 constexpr int32_t kWidth = kNope + kRope;
 constexpr float kScale = 0.12f; /* of queries: scores have a deviation of 1.7 */
-
-/* Random numbers of bf16, and their copy on the device. More rows than there are tokens are not numbers. */
-struct Numbers {
-  std::vector<float> host;
-  DeviceMemory device;
-
-  Numbers(size_t n, uint32_t seed, float scale, size_t n_behind = 0) : host(random_floats(n, seed, scale)) {
-    std::vector<uint16_t> bits;
-    for (float& x : host) {
-      x = static_cast<float>(bf16(x));
-      bits.push_back(static_cast<uint16_t>(ek::bits_of(x) >> 16));
-    }
-    bits.resize(n + n_behind, 0xffff);
-    device = DeviceMemory(bits.size() * 2);
-    ek::cuda::check(cudaMemcpy(device.as(), bits.data(), bits.size() * 2, cudaMemcpyHostToDevice), "upload");
-  }
-};
 
 /* Expanded rows; the rotary halves lie in cache rows of kRow elements. */
 struct Rows {
@@ -87,12 +71,8 @@ class Prompt {
         pooled_(std::max(1, ek::cuda::pooled_visible(n - 1)), 4),
         query_(static_cast<size_t>(n) * kHeads * kWidth, 7, kScale),
         gates_(random_floats(static_cast<size_t>(n) * kHeads * 3, 8, 2.0f)),
-        gates_memory_(gates_.size() * sizeof(float)),
-        out_(static_cast<size_t>(n) * kHeads * kValue * 2) {
-    ek::cuda::check(
-        cudaMemcpy(gates_memory_.as(), gates_.data(), gates_.size() * sizeof(float), cudaMemcpyHostToDevice),
-        "upload");
-  }
+        gates_memory_(on_device(gates_)),
+        out_(static_cast<size_t>(n) * kHeads * kValue * 2) {}
 
   Answer run(ek::cuda::Device& d, const PrefillAttention& attention, bool sparse, int32_t first,
              int32_t end) const {
@@ -108,10 +88,7 @@ class Prompt {
       attention.dense(q, rows_.on_device());
     }
     d.wait();
-    std::vector<uint16_t> bits(static_cast<size_t>(end - first) * kHeads * kValue);
-    ek::cuda::check(cudaMemcpy(bits.data(), q.out, bits.size() * 2, cudaMemcpyDeviceToHost),
-                    "reading values");
-    for (uint16_t x : bits) a.out.push_back(ek::cuda::bf16_value(x));
+    a.out = read_bf16(q.out, static_cast<size_t>(end - first) * kHeads * kValue);
     return a;
   }
 

@@ -2,23 +2,14 @@
  * every token selects for itself (docs/decisions/0009). */
 #ifndef EK_CUDA_NSA_PREFILL_H
 #define EK_CUDA_NSA_PREFILL_H
-#include <cuda_bf16.h>
-
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "../prefill/expanded.h"
 #include "rule.h"
 
 namespace ek::cuda {
-
-/* Keys and values of rows 0, 1, … in device memory: the rotary half of a key is shared by all heads. */
-struct ExpandedRows {
-  const __nv_bfloat16* keys;   /* (rows, heads, nope) */
-  const __nv_bfloat16* rotary; /* (rows, rope), rows `rotary_stride` elements apart */
-  const __nv_bfloat16* values; /* (rows, heads, value) */
-  int32_t rotary_stride;
-};
 
 /* The tokens at positions [first, end). */
 struct PrefillQueries {

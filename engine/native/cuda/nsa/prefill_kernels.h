@@ -50,10 +50,6 @@ struct PrefillBuffers {
   int32_t* lists;                 /* (n, selected) */
 };
 
-inline int32_t n_tiles_of(int32_t first, int32_t end) {
-  return (end - 1) / kTileQueries - first / kTileQueries + 1;
-}
-
 /* lists (n, selected) of queries [first, end), the first of them the first of mass. */
 void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
                            int32_t end, int32_t* lists);
