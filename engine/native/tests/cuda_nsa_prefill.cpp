@@ -76,20 +76,27 @@ class Prompt {
 
   Answer run(ek::cuda::Device& d, const PrefillAttention& attention, bool sparse, int32_t first,
              int32_t end) const {
-    const size_t skipped = static_cast<size_t>(first) * kHeads;
-    const PrefillQueries q{query_.device.as<__nv_bfloat16>() + skipped * kWidth,
-                           gates_memory_.as<float>() + skipped * 3,
-                           out_.as<__nv_bfloat16>() + skipped * kValue, first, end};
+    const PrefillQueries q = queries(first, end);
     Answer a;
-    if (sparse) {
-      attention.sparse(q, rows_.on_device(), pooled_.on_device());
-      a.lists = attention.selected(first, end);
-    } else {
-      attention.dense(q, rows_.on_device());
-    }
+    launch(attention, sparse, q);
+    if (sparse) a.lists = attention.selected(first, end);
     d.wait();
     a.out = read_bf16(q.out, static_cast<size_t>(end - first) * kHeads * kValue);
     return a;
+  }
+
+  PrefillQueries queries(int32_t first, int32_t end) const {
+    const size_t skipped = static_cast<size_t>(first) * kHeads;
+    return {query_.device.as<__nv_bfloat16>() + skipped * kWidth, gates_memory_.as<float>() + skipped * 3,
+            out_.as<__nv_bfloat16>() + skipped * kValue, first, end};
+  }
+
+  void launch(const PrefillAttention& attention, bool sparse, const PrefillQueries& q) const {
+    if (sparse) {
+      attention.sparse(q, rows_.on_device(), pooled_.on_device());
+    } else {
+      attention.dense(q, rows_.on_device());
+    }
   }
 
   /* Compares the token at t with the reference; a is the answer of a run from `first` on. */
@@ -156,7 +163,8 @@ void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, int32_t n,
 void test_cuts(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32_t>& ends) {
   const int32_t n = ends.back();
   const Prompt prompt(n);
-  const PrefillAttention whole(d, n, n, rule), parts(d, n, n, rule, 128, 256);
+  const PrefillAttention whole(d, n, n, rule), parts(d, n, n, rule, 128, 256),
+      groups(d, n, n, rule, 128, 128);
   for (bool sparse : {false, true}) {
     const std::string name = sparse ? "sparse: " : "dense: ";
     const Answer expected = prompt.run(d, whole, sparse, 0, n);
@@ -171,9 +179,34 @@ void test_cuts(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32
     check(cut.out.size() == expected.out.size() &&
               std::memcmp(cut.out.data(), expected.out.data(), cut.out.size() * sizeof(float)) == 0,
           name + "a cut prompt gives other bits");
-    for (int round = 0; round < (kEmulated ? 1 : 20); round++)
+    /* Emulated, another one of the streams runs ahead each time. */
+    for (int round = 0; round < (kEmulated ? 2 : 20); round++) {
       check(prompt.run(d, whole, sparse, 0, n).out == expected.out, name + "a second run gives other bits");
+      check(prompt.run(d, groups, sparse, 0, n).out == expected.out,
+            name + "a run in groups gives other bits");
+    }
   }
+}
+
+/* A recorded run gives the bits of one that was launched. */
+void test_recorded(ek::cuda::Device& d, const NsaRule& rule, int32_t n) {
+  const Prompt prompt(n);
+  const PrefillAttention attention(d, n, n, rule, 128, 128);
+  const std::vector<float> expected = prompt.run(d, attention, true, 0, n).out;
+  const PrefillQueries q = prompt.queries(0, n);
+  ek::cuda::check(cudaMemset(q.out, 0xff, static_cast<size_t>(n) * kHeads * kValue * 2), "clearing");
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t recorded = nullptr;
+  ek::cuda::check(cudaStreamBeginCapture(d.stream, cudaStreamCaptureModeThreadLocal), "capturing");
+  prompt.launch(attention, true, q);
+  ek::cuda::check(cudaStreamEndCapture(d.stream, &graph), "capturing");
+  ek::cuda::check(cudaGraphInstantiate(&recorded, graph, 0), "making a graph");
+  ek::cuda::check(cudaGraphLaunch(recorded, d.stream), "launching a graph");
+  d.wait();
+  check(read_bf16(q.out, static_cast<size_t>(n) * kHeads * kValue) == expected,
+        "a recorded run gives other bits");
+  cudaGraphExecDestroy(recorded);
+  cudaGraphDestroy(graph);
 }
 
 void test_refused(ek::cuda::Device& d) {
@@ -199,6 +232,7 @@ int main() {
     if (!kEmulated) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
     test_cuts(d, small,
               kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
+    test_recorded(d, small, 200);
     test_refused(d);
   } catch (const std::exception& e) {
     check(false, e.what());

@@ -174,43 +174,53 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
   mark("dense");
 }
 
-void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
-                                    int32_t end) const {
-  const PrefillQueries group = part_of(q, first, end);
-  const size_t skipped = static_cast<size_t>(first - q.first);
-  const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
-  if (b_->parts.n > 1) {
-    launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
-    mark("pair");
-    launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
-    mark("chosen");
+void PrefillAttention::select_group(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& pooled,
+                                    int32_t first, int32_t end) const {
+  while (first < end) {
+    const int32_t part_end = std::min(end, first - first % kTileQueries + part_);
+    const PrefillQueries part = part_of(q, first, part_end);
+    const size_t skipped = static_cast<size_t>(first - q.first);
+    launch(stream, "pooled_prefill", {{n_tiles_of(first, part_end), kHeads}, kQueryThreads, kExpandedShared},
+           pooled_prefill_kernel, part, pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
+    mark("pooled");
+    launch_select_queries(stream, b_->mass, rule_, first, part_end,
+                          b_->lists + skipped * static_cast<size_t>(rule_.selected));
+    mark("select");
+    first = part_end;
   }
-  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, b_->window);
-  mark("near");
-  launch_combine_branches(device_.stream, group, rule_, b_->parts, b_->pooled + skipped * kHeads * kValue,
-                          b_->window);
-  mark("combine");
 }
 
+void PrefillAttention::attend_chosen(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
+                                     int32_t first, int32_t end) const {
+  if (b_->parts.n == 1) return; /* all blocks are forced */
+  const int32_t* lists =
+      b_->lists + static_cast<size_t>(first - q.first) * static_cast<size_t>(rule_.selected);
+  launch_pair_blocks(stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
+  mark("pair");
+  if (first > q.first) b_->combined.hold(stream); /* the parts of the group before */
+  launch_attend_pairs(stream, part_of(q, first, end), rows, b_->pairs, b_->parts);
+  mark("chosen");
+}
+
+/* What is near needs no selection, and putting branches together no tensor cores: in the device's stream they
+ * take what the others leave of the GPU, above all while these choose, sort and come to their ends. */
 void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
                               const ExpandedRows& pooled) const {
   check_run(q);
-  for (int32_t first = q.first; first < q.end;) {
-    const int32_t end = std::min(q.end, first - first % kTileQueries + part_);
-    const PrefillQueries part = part_of(q, first, end);
-    const size_t skipped = static_cast<size_t>(first - q.first);
-    launch(device_.stream, "pooled_prefill",
-           {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
-           pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
-    mark("pooled");
-    launch_select_queries(device_.stream, b_->mass, rule_, first, end,
-                          b_->lists + skipped * static_cast<size_t>(rule_.selected));
-    mark("select");
-    first = end;
-  }
+  const cudaStream_t rest = device_.stream, urgent = after ? rest : b_->urgent.get();
+  b_->begun.order(rest, urgent);
   for (int32_t first = q.first; first < q.end;) {
     const int32_t end = std::min(q.end, first - first % kTileQueries + group_);
-    attend_group(q, rows, first, end);
+    const PrefillQueries group = part_of(q, first, end);
+    launch_attend_near(rest, group, rows, rule_, b_->parts, b_->window);
+    mark("near");
+    select_group(urgent, q, pooled, first, end);
+    attend_chosen(urgent, q, rows, first, end);
+    b_->chosen.order(urgent, rest);
+    launch_combine_branches(rest, group, rule_, b_->parts,
+                            b_->pooled + static_cast<size_t>(first - q.first) * kHeads * kValue, b_->window);
+    mark("combine");
+    b_->combined.record(rest);
     first = end;
   }
 }

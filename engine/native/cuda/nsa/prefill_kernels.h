@@ -3,6 +3,7 @@
 #define EK_CUDA_NSA_PREFILL_KERNELS_H
 #include <cuda_fp16.h>
 
+#include "../device/streams.h"
 #include "prefill.h"
 
 namespace ek::cuda {
@@ -48,6 +49,9 @@ struct PrefillBuffers {
   SelectedParts parts;
   __nv_bfloat16 *pooled, *window; /* (n, heads, value), (group, heads, value) gated, as by store_by_lanes */
   int32_t* lists;                 /* (n, selected) */
+  /* Of a group: what its parts need, and what is free again. */
+  UrgentStream urgent;
+  StreamEvent begun, chosen, combined;
 };
 
 /* lists (n, selected) of queries [first, end), the first of them the first of mass. */
