@@ -5,7 +5,7 @@
 # Code is compiled for the GPU that is there. Exits with 1 when a program fails; runs the others all the same.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-programs=${*:-cuda_ops cuda_attention cuda_decode cuda_prefill cuda_select cuda_model cuda_narrow cuda_nsa_decode cuda_nsa_prefill cuda_long cuda_repeat cuda_bench_decode cuda_bench_mini cuda_bench_prefill cuda_bench_attention}
+programs=${*:-cuda_ops cuda_attention cuda_decode cuda_attend cuda_prefill cuda_select cuda_model cuda_narrow cuda_nsa_decode cuda_nsa_prefill cuda_long cuda_repeat cuda_bench_decode cuda_bench_mini cuda_bench_prefill cuda_bench_attention}
 build=build/gpu
 PATH=$PATH:/usr/local/cuda/bin
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)

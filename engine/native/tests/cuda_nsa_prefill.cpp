@@ -5,6 +5,7 @@
 
 #include "../cuda/nsa/prefill.h"
 #include "cuda_check.h"
+#include "device_numbers.h"
 #include "lite_reference.h"
 #include "nsa_reference.h"
 
@@ -24,23 +25,6 @@ namespace {
 
 constexpr int32_t kWidth = kNope + kRope;
 constexpr float kScale = 0.12f; /* of queries: scores have a deviation of 1.7 */
-
-/* Random numbers of bf16, and their copy on the device. More rows than there are tokens are not numbers. */
-struct Numbers {
-  std::vector<float> host;
-  DeviceMemory device;
-
-  Numbers(size_t n, uint32_t seed, float scale, size_t n_behind = 0) : host(random_floats(n, seed, scale)) {
-    std::vector<uint16_t> bits;
-    for (float& x : host) {
-      x = static_cast<float>(bf16(x));
-      bits.push_back(static_cast<uint16_t>(ek::bits_of(x) >> 16));
-    }
-    bits.resize(n + n_behind, 0xffff);
-    device = DeviceMemory(bits.size() * 2);
-    ek::cuda::check(cudaMemcpy(device.as(), bits.data(), bits.size() * 2, cudaMemcpyHostToDevice), "upload");
-  }
-};
 
 /* Expanded rows; the rotary halves lie in cache rows of kRow elements. */
 struct Rows {
@@ -87,32 +71,32 @@ class Prompt {
         pooled_(std::max(1, ek::cuda::pooled_visible(n - 1)), 4),
         query_(static_cast<size_t>(n) * kHeads * kWidth, 7, kScale),
         gates_(random_floats(static_cast<size_t>(n) * kHeads * 3, 8, 2.0f)),
-        gates_memory_(gates_.size() * sizeof(float)),
-        out_(static_cast<size_t>(n) * kHeads * kValue * 2) {
-    ek::cuda::check(
-        cudaMemcpy(gates_memory_.as(), gates_.data(), gates_.size() * sizeof(float), cudaMemcpyHostToDevice),
-        "upload");
-  }
+        gates_memory_(on_device(gates_)),
+        out_(static_cast<size_t>(n) * kHeads * kValue * 2) {}
 
   Answer run(ek::cuda::Device& d, const PrefillAttention& attention, bool sparse, int32_t first,
              int32_t end) const {
-    const size_t skipped = static_cast<size_t>(first) * kHeads;
-    const PrefillQueries q{query_.device.as<__nv_bfloat16>() + skipped * kWidth,
-                           gates_memory_.as<float>() + skipped * 3,
-                           out_.as<__nv_bfloat16>() + skipped * kValue, first, end};
+    const PrefillQueries q = queries(first, end);
     Answer a;
+    launch(attention, sparse, q);
+    if (sparse) a.lists = attention.selected(first, end);
+    d.wait();
+    a.out = read_bf16(q.out, static_cast<size_t>(end - first) * kHeads * kValue);
+    return a;
+  }
+
+  PrefillQueries queries(int32_t first, int32_t end) const {
+    const size_t skipped = static_cast<size_t>(first) * kHeads;
+    return {query_.device.as<__nv_bfloat16>() + skipped * kWidth, gates_memory_.as<float>() + skipped * 3,
+            out_.as<__nv_bfloat16>() + skipped * kValue, first, end};
+  }
+
+  void launch(const PrefillAttention& attention, bool sparse, const PrefillQueries& q) const {
     if (sparse) {
       attention.sparse(q, rows_.on_device(), pooled_.on_device());
-      a.lists = attention.selected(first, end);
     } else {
       attention.dense(q, rows_.on_device());
     }
-    d.wait();
-    std::vector<uint16_t> bits(static_cast<size_t>(end - first) * kHeads * kValue);
-    ek::cuda::check(cudaMemcpy(bits.data(), q.out, bits.size() * 2, cudaMemcpyDeviceToHost),
-                    "reading values");
-    for (uint16_t x : bits) a.out.push_back(ek::cuda::bf16_value(x));
-    return a;
   }
 
   /* Compares the token at t with the reference; a is the answer of a run from `first` on. */
@@ -179,7 +163,8 @@ void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, int32_t n,
 void test_cuts(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32_t>& ends) {
   const int32_t n = ends.back();
   const Prompt prompt(n);
-  const PrefillAttention whole(d, n, n, rule), parts(d, n, n, rule, 128, 256);
+  const PrefillAttention whole(d, n, n, rule), parts(d, n, n, rule, 128, 256),
+      groups(d, n, n, rule, 128, 128);
   for (bool sparse : {false, true}) {
     const std::string name = sparse ? "sparse: " : "dense: ";
     const Answer expected = prompt.run(d, whole, sparse, 0, n);
@@ -194,9 +179,34 @@ void test_cuts(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32
     check(cut.out.size() == expected.out.size() &&
               std::memcmp(cut.out.data(), expected.out.data(), cut.out.size() * sizeof(float)) == 0,
           name + "a cut prompt gives other bits");
-    for (int round = 0; round < (kEmulated ? 1 : 20); round++)
+    /* Emulated, another one of the streams runs ahead each time. */
+    for (int round = 0; round < (kEmulated ? 2 : 20); round++) {
       check(prompt.run(d, whole, sparse, 0, n).out == expected.out, name + "a second run gives other bits");
+      check(prompt.run(d, groups, sparse, 0, n).out == expected.out,
+            name + "a run in groups gives other bits");
+    }
   }
+}
+
+/* A recorded run gives the bits of one that was launched. */
+void test_recorded(ek::cuda::Device& d, const NsaRule& rule, int32_t n) {
+  const Prompt prompt(n);
+  const PrefillAttention attention(d, n, n, rule, 128, 128);
+  const std::vector<float> expected = prompt.run(d, attention, true, 0, n).out;
+  const PrefillQueries q = prompt.queries(0, n);
+  ek::cuda::check(cudaMemset(q.out, 0xff, static_cast<size_t>(n) * kHeads * kValue * 2), "clearing");
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t recorded = nullptr;
+  ek::cuda::check(cudaStreamBeginCapture(d.stream, cudaStreamCaptureModeThreadLocal), "capturing");
+  prompt.launch(attention, true, q);
+  ek::cuda::check(cudaStreamEndCapture(d.stream, &graph), "capturing");
+  ek::cuda::check(cudaGraphInstantiate(&recorded, graph, 0), "making a graph");
+  ek::cuda::check(cudaGraphLaunch(recorded, d.stream), "launching a graph");
+  d.wait();
+  check(read_bf16(q.out, static_cast<size_t>(n) * kHeads * kValue) == expected,
+        "a recorded run gives other bits");
+  cudaGraphExecDestroy(recorded);
+  cudaGraphDestroy(graph);
 }
 
 void test_refused(ek::cuda::Device& d) {
@@ -222,6 +232,7 @@ int main() {
     if (!kEmulated) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
     test_cuts(d, small,
               kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
+    test_recorded(d, small, 200);
     test_refused(d);
   } catch (const std::exception& e) {
     check(false, e.what());

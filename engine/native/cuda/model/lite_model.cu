@@ -96,7 +96,7 @@ ek_model_memory memory_of(const LiteShape& s, int32_t chunk) {
   const size_t heads = kHeads, query = heads * (kNope + kRope), value = heads * kValue;
   const size_t routed = top_k * static_cast<size_t>(s.ff);
   const size_t widest = std::max({routed, static_cast<size_t>(s.shared_ff), static_cast<size_t>(s.dense_ff)});
-  const size_t per_token = hidden * 6 + query * 6 + kRow * 4 + value * 6 + heads * 8 + top_k * 16 +
+  const size_t per_token = hidden * 6 + query * 6 + kRow * 4 + value * 6 + heads * 20 + top_k * 16 +
                            widest * 2 + top_k * hidden * 4;
   const size_t latents = s.rows == RowFormat::kFp8 ? kLatent * 2 : 0;
   const size_t segment = std::min<size_t>(8192, blocks * 64) * (heads * (kNope + kValue) * 2 + latents);

@@ -4,7 +4,8 @@
  *
  * Keys and values are loaded once. Then a warp goes by itself through queries by 32, in its own rows of
  * shared memory: the next ones arrive while the values of the last are summed. */
-#include "expanded.cuh"
+#include "../prefill/expanded.cuh"
+#include "prefill_kernels.h"
 
 namespace ek::cuda {
 
@@ -53,9 +54,9 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   int32_t pair = pairs.tile_first[tile] + warp * kWarpQueries;
   const auto slot_at = [&](int32_t first) { return first + lane < end ? pairs.pair[first + lane] : -1; };
   int32_t slot = slot_at(pair);
-  load_keys(s, rows, at, at + kBlockRows, head);
+  load_keys(s, rows, {at, at}, kBlockRows, head);
   load_warp_queries(queries, q, head, slot, parts.n);
-  load_values(s, rows, at, at + kBlockRows, head);
+  load_values(s, rows, {at, at}, kBlockRows, head);
   copy_async_wait<1>();
   __syncthreads();
   for (bool is_first = true; is_first || pair < end; is_first = false) {

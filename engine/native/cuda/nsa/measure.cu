@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "../device/kernel_times.h"
+#include "../device/launch.h"
 #include "../device/noise.cuh"
 #include "../device/stopwatch.h"
-#include "../prefill/kernels.h"
 #include "measure.h"
 
 namespace ek::cuda {
@@ -197,19 +197,14 @@ class PrefillData {
   }
   /* The same attention by the fused model's kernel, with all rows in one segment. */
   void attend_as_model(Device& d) const {
-    LiteShape shape{};
-    shape.n_blocks = (n_ - 1) / 64 + 1;
-    shape.dense_len = n_;
-    StepBuffers cache{};
-    cache.cache = {rows_.as<uint8_t>(), RowFormat::kBf16};
-    cache.blocks = table_.as<int32_t>();
-    ChunkBuffers buffers{};
-    buffers.query = query_.as<__nv_bfloat16>();
-    buffers.keys = keys_.as<__nv_bfloat16>();
-    buffers.values = values_.as<__nv_bfloat16>();
-    buffers.heads = out_.as<__nv_bfloat16>();
-    launch_attend_segment({d.stream, shape, cache, buffers, 0, n_, false, false, {}}, 0, 0, shape.n_blocks,
-                          false);
+    SegmentAttention a{};
+    a.query = query_.as<__nv_bfloat16>();
+    a.end = n_;
+    a.rows = rows();
+    a.blocks = table_.as<int32_t>();
+    a.end_slot = (n_ - 1) / 64 + 1;
+    a.out = out_.as<__nv_bfloat16>();
+    launch_attend_segment(d.stream, a);
   }
 
  private:

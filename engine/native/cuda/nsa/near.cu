@@ -18,6 +18,7 @@ struct ForcedBlocks {
     return entry < rule.initial ? entry : max(rule.initial, first) + entry - rule.initial;
   }
   __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
+  __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
   __device__ bool counts(int32_t entry, int32_t of) const { return rule.is_forced(block(entry), of); }
 };
 
@@ -26,22 +27,23 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     attend_near_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, SelectedParts parts,
                        __nv_bfloat16* window) {
   const ExpandedShared s = expanded_shared();
-  const QueryTile tile = query_tile(q);
-  load_queries(s, q, tile);
-  const int32_t last = last_of(q, tile), own = last / kBlockRows, since = max(tile.at, q.first);
-  const auto ignore = [](int32_t, const BlockScores&, const float(&)[2][2]) {};
+  const QueryTile tile = tile_of_block(q.first, q.end);
+  load_queries(s, q.query, tile);
+  const int32_t last = tile.last(), own = last / kBlockRows, since = max(tile.at, q.first);
   QuerySums sums;
   clear(sums);
   const int32_t first = rule.window_begin(since) / kBlockRows;
-  attend_blocks(s, rows, BlocksInOrder{first}, own - first + 1, last + 1, q, tile, WindowBefore{rule}, sums,
-                ignore);
+  attend_blocks(s, rows, BlocksInOrder{first}, own - first + 1, last + 1, tile, WindowBefore{rule}, sums,
+                IgnoreWeights{});
+  join_totals(sums);
   store_branch(window, q, tile, sums, 2);
   clear(sums);
   const ForcedBlocks forced{rule, since / kBlockRows - rule.local + 1, own};
-  attend_blocks(s, rows, forced, forced.count(), last + 1, q, tile, RowsBefore{}, sums, ignore);
+  attend_blocks(s, rows, forced, forced.count(), last + 1, tile, RowsBefore{}, sums, IgnoreWeights{});
+  join_totals(sums);
 #pragma unroll
   for (int r = 0; r < 4; r++) {
-    if (!is_new(q, tile.position(r))) continue;
+    if (!tile.is_new(tile.position(r))) continue;
     const size_t row =
         static_cast<size_t>(tile.position(r) - q.first) * parts.n * kHeads + tile.head; /* slot 0 */
     if (threadIdx.x % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], sums.total[r / 2][r % 2]};

@@ -1,5 +1,4 @@
-/* The kernels of PrefillAttention: a block per head and tile of 128 queries. Tiles of a head come next to
- * each other, so that its keys and values stay in L2; the last tiles have the most rows and come first. */
+/* The kernels of PrefillAttention: a block per head and tile of 128 queries. */
 #include "queries.cuh"
 
 namespace ek::cuda {
@@ -10,18 +9,14 @@ namespace {
 __global__ void __launch_bounds__(kQueryThreads, 2)
     dense_prefill_kernel(PrefillQueries q, ExpandedRows rows) {
   const ExpandedShared s = expanded_shared();
-  const QueryTile tile = query_tile(q);
-  load_queries(s, q, tile);
+  const QueryTile tile = tile_of_block(q.first, q.end);
+  load_queries(s, q.query, tile);
   QuerySums sums;
   clear(sums);
-  attend_blocks(s, rows, BlocksInOrder{0}, last_of(q, tile) / kBlockRows + 1, q.end, q, tile, RowsBefore{},
-                sums, [](int32_t, const BlockScores&, const float(&)[2][2]) {});
-  for_each_pair(
-      sums, [&](int r) { return 1.0f / sums.total[r / 2][r % 2]; },
-      [&](int r, int i, float first, float second) {
-        if (__nv_bfloat16* to = out_of(q, tile, r))
-          *reinterpret_cast<uint32_t*>(to + i * 8) = pack_bf16(first, second);
-      });
+  attend_blocks(s, rows, BlocksInOrder{0}, tile.last() / kBlockRows + 1, q.end, tile, RowsBefore{}, sums,
+                IgnoreWeights{});
+  join_totals(sums);
+  store_values(q.out, sums, tile);
 }
 
 /* Weights are at most 1 and masses at most 8: so both fit into f16, and small ones keep their bits. bf16
@@ -44,12 +39,11 @@ __device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n)
 /* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four
  * queries: the weights times a matrix of factors, most of which are 0 and left out. carry: the row before
  * the tile. */
-__device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const QueryTile& tile,
-                           int32_t entry, const BlockScores& p, const QuerySums& sums,
-                           const float (&scale)[2][2], float (&carry)[4]) {
+__device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t entry, const BlockScores& p,
+                           const QuerySums& sums, const float (&scale)[2][2], float (&carry)[4]) {
   const int lane = threadIdx.x % kWarp;
   const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
-  const int32_t first = ((tile.position(0) - q.first) * kHeads + tile.head) * to.most_tiles + entry;
+  const int32_t first = ((tile.position(0) - tile.first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
     float mass[2][4] = {};
@@ -69,7 +63,7 @@ __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const 
     }
     for (int i = 0; i < 2; i++) {
       const int r = 2 * m + i;
-      if (!is_new(q, tile.position(r))) continue;
+      if (!tile.is_new(tile.position(r))) continue;
       const ptrdiff_t row = first + r * step;
       if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i] - kMassScaleLog2;
       *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {
@@ -83,19 +77,20 @@ __device__ void store_mass(const PooledMass& to, const PrefillQueries& q, const 
 __global__ void __launch_bounds__(kQueryThreads, 2)
     pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
   const ExpandedShared s = expanded_shared();
-  const QueryTile tile = query_tile(q);
-  const int32_t n_rows = pooled_visible(last_of(q, tile));
-  if (n_rows > 0) load_queries(s, q, tile);
+  const QueryTile tile = tile_of_block(q.first, q.end);
+  const int32_t n_rows = pooled_visible(tile.last());
+  if (n_rows > 0) load_queries(s, q.query, tile);
   QuerySums sums;
   clear(sums);
   float carry[4] = {};
-  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, q, tile,
+  attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, tile,
                 PooledBefore{}, sums, [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
-                  store_mass(mass, q, tile, entry, p, sums, scale, carry);
+                  store_mass(mass, tile, entry, p, sums, scale, carry);
                 });
+  join_totals(sums);
   for (int r = 0; r < 4; r++) {
-    if (threadIdx.x % 4 != 0 || !is_new(q, tile.position(r))) continue;
-    const size_t row = row_of(q, tile, r);
+    if (threadIdx.x % 4 != 0 || !tile.is_new(tile.position(r))) continue;
+    const size_t row = tile.row(r);
     mass.top[row] = sums.top[r / 2][r % 2];
     mass.total[row] = sums.total[r / 2][r % 2];
   }
@@ -179,43 +174,53 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
   mark("dense");
 }
 
-void PrefillAttention::attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
-                                    int32_t end) const {
-  const PrefillQueries group = part_of(q, first, end);
-  const size_t skipped = static_cast<size_t>(first - q.first);
-  const int32_t* lists = b_->lists + skipped * static_cast<size_t>(rule_.selected);
-  if (b_->parts.n > 1) {
-    launch_pair_blocks(device_.stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
-    mark("pair");
-    launch_attend_pairs(device_.stream, group, rows, b_->pairs, b_->parts);
-    mark("chosen");
+void PrefillAttention::select_group(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& pooled,
+                                    int32_t first, int32_t end) const {
+  while (first < end) {
+    const int32_t part_end = std::min(end, first - first % kTileQueries + part_);
+    const PrefillQueries part = part_of(q, first, part_end);
+    const size_t skipped = static_cast<size_t>(first - q.first);
+    launch(stream, "pooled_prefill", {{n_tiles_of(first, part_end), kHeads}, kQueryThreads, kExpandedShared},
+           pooled_prefill_kernel, part, pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
+    mark("pooled");
+    launch_select_queries(stream, b_->mass, rule_, first, part_end,
+                          b_->lists + skipped * static_cast<size_t>(rule_.selected));
+    mark("select");
+    first = part_end;
   }
-  launch_attend_near(device_.stream, group, rows, rule_, b_->parts, b_->window);
-  mark("near");
-  launch_combine_branches(device_.stream, group, rule_, b_->parts, b_->pooled + skipped * kHeads * kValue,
-                          b_->window);
-  mark("combine");
 }
 
+void PrefillAttention::attend_chosen(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
+                                     int32_t first, int32_t end) const {
+  if (b_->parts.n == 1) return; /* all blocks are forced */
+  const int32_t* lists =
+      b_->lists + static_cast<size_t>(first - q.first) * static_cast<size_t>(rule_.selected);
+  launch_pair_blocks(stream, b_->pairs, rule_, b_->parts.n, lists, first, end);
+  mark("pair");
+  if (first > q.first) b_->combined.hold(stream); /* the parts of the group before */
+  launch_attend_pairs(stream, part_of(q, first, end), rows, b_->pairs, b_->parts);
+  mark("chosen");
+}
+
+/* What is near needs no selection, and putting branches together no tensor cores: in the device's stream they
+ * take what the others leave of the GPU, above all while these choose, sort and come to their ends. */
 void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
                               const ExpandedRows& pooled) const {
   check_run(q);
-  for (int32_t first = q.first; first < q.end;) {
-    const int32_t end = std::min(q.end, first - first % kTileQueries + part_);
-    const PrefillQueries part = part_of(q, first, end);
-    const size_t skipped = static_cast<size_t>(first - q.first);
-    launch(device_.stream, "pooled_prefill",
-           {{n_tiles_of(first, end), kHeads}, kQueryThreads, kExpandedShared}, pooled_prefill_kernel, part,
-           pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
-    mark("pooled");
-    launch_select_queries(device_.stream, b_->mass, rule_, first, end,
-                          b_->lists + skipped * static_cast<size_t>(rule_.selected));
-    mark("select");
-    first = end;
-  }
+  const cudaStream_t rest = device_.stream, urgent = after ? rest : b_->urgent.get();
+  b_->begun.order(rest, urgent);
   for (int32_t first = q.first; first < q.end;) {
     const int32_t end = std::min(q.end, first - first % kTileQueries + group_);
-    attend_group(q, rows, first, end);
+    const PrefillQueries group = part_of(q, first, end);
+    launch_attend_near(rest, group, rows, rule_, b_->parts, b_->window);
+    mark("near");
+    select_group(urgent, q, pooled, first, end);
+    attend_chosen(urgent, q, rows, first, end);
+    b_->chosen.order(urgent, rest);
+    launch_combine_branches(rest, group, rule_, b_->parts,
+                            b_->pooled + static_cast<size_t>(first - q.first) * kHeads * kValue, b_->window);
+    mark("combine");
+    b_->combined.record(rest);
     first = end;
   }
 }

@@ -2,23 +2,14 @@
  * every token selects for itself (docs/decisions/0009). */
 #ifndef EK_CUDA_NSA_PREFILL_H
 #define EK_CUDA_NSA_PREFILL_H
-#include <cuda_bf16.h>
-
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "../prefill/expanded.h"
 #include "rule.h"
 
 namespace ek::cuda {
-
-/* Keys and values of rows 0, 1, … in device memory: the rotary half of a key is shared by all heads. */
-struct ExpandedRows {
-  const __nv_bfloat16* keys;   /* (rows, heads, nope) */
-  const __nv_bfloat16* rotary; /* (rows, rope), rows `rotary_stride` elements apart */
-  const __nv_bfloat16* values; /* (rows, heads, value) */
-  int32_t rotary_stride;
-};
 
 /* The tokens at positions [first, end). */
 struct PrefillQueries {
@@ -54,13 +45,17 @@ class PrefillAttention {
   static double dense_operations(int32_t first, int32_t end);
   double sparse_operations(int32_t first, int32_t end) const;
 
-  /* Called after each launch; for timing. */
+  /* Called after each launch; for timing. While there is one, kernels run one after the other. */
   std::function<void(const char*)> after;
 
  private:
   void check_run(const PrefillQueries& q) const;
-  /* The selected branch of the queries [first, end) of a run, and all branches together. */
-  void attend_group(const PrefillQueries& q, const ExpandedRows& rows, int32_t first, int32_t end) const;
+  /* The pooled branch of the queries [first, end) of a run, and their lists. */
+  void select_group(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& pooled, int32_t first,
+                    int32_t end) const;
+  /* Parts of the blocks that they chose. */
+  void attend_chosen(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows, int32_t first,
+                     int32_t end) const;
   void mark(const char* name) const {
     if (after) after(name);
   }

@@ -3,6 +3,7 @@
 #define EK_CUDA_NSA_PREFILL_KERNELS_H
 #include <cuda_fp16.h>
 
+#include "../device/streams.h"
 #include "prefill.h"
 
 namespace ek::cuda {
@@ -48,11 +49,10 @@ struct PrefillBuffers {
   SelectedParts parts;
   __nv_bfloat16 *pooled, *window; /* (n, heads, value), (group, heads, value) gated, as by store_by_lanes */
   int32_t* lists;                 /* (n, selected) */
+  /* Of a group: what its parts need, and what is free again. */
+  UrgentStream urgent;
+  StreamEvent begun, chosen, combined;
 };
-
-inline int32_t n_tiles_of(int32_t first, int32_t end) {
-  return (end - 1) / kTileQueries - first / kTileQueries + 1;
-}
 
 /* lists (n, selected) of queries [first, end), the first of them the first of mass. */
 void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,

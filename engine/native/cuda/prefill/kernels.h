@@ -25,9 +25,9 @@ struct ChunkBuffers {
   __nv_bfloat16* latents; /* (segment, latent) of rows of fp8 */
   __nv_bfloat16* keys;    /* (segment, heads, nope) */
   __nv_bfloat16* values;  /* (segment, heads, value) */
-  float* sums;            /* (n, heads, value) of the segments before */
+  float* sums;            /* (n, heads, value) of the segments before, as SegmentAttention has them */
   float* tops;            /* (n, heads) */
-  float* totals;          /* (n, heads) */
+  float* totals;          /* (n, heads, 4) */
   __nv_bfloat16* heads;   /* (n, heads, value) */
   /* Of a short run, n being kMostShort at most. */
   __nv_bfloat16* absorbed;    /* (n, heads, latent) queries, then weighted latents */
@@ -82,9 +82,6 @@ void launch_assign_slots(const Chunk& c, int32_t layer_index);
 /* heads = attention of every token over what it sees of its past and itself, a segment of `segment` cached
  * tokens at a time. */
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index, int32_t segment);
-/* Its part with the keys and values of slots [begin_slot, end_slot), expanded from the first of them on. */
-void launch_attend_segment(const Chunk& c, int32_t layer_index, int32_t begin_slot, int32_t end_slot,
-                           bool by_list);
 /* As launch_attention for kMostShort tokens at most, without expanding their past. */
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
 /* Whether the GPU has the shared memory for it. */

@@ -156,7 +156,7 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   b.values = st.take<__nv_bfloat16>(cached * kHeads * kValue);
   b.sums = st.take<float>(n * kHeads * kValue);
   b.tops = st.take<float>(n * kHeads);
-  b.totals = st.take<float>(n * kHeads);
+  b.totals = st.take<float>(n * kHeads * 4);
   b.heads = st.take<__nv_bfloat16>(n * kHeads * kValue);
   if (st.can_absorb) {
     const size_t rows = std::min<size_t>(n, kMostShort) * kHeads;

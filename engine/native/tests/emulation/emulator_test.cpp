@@ -7,6 +7,7 @@
 #include "../../cuda/device/launch.h"
 #include "../../cuda/device/memory.h"
 #include "../../cuda/device/ptx.cuh"
+#include "../../cuda/device/streams.h"
 #include "../cuda_check.h"
 
 using namespace ek::cuda;
@@ -61,6 +62,27 @@ __global__ void product_kernel(float* out) {
   float c[4] = {1, 2, 3, 4};
   mma_bf16(c, kOnes, kOnes, kOnes, kOnes, kOnes, kOnes);
   for (int i = 0; i < 4; i++) out[threadIdx.x * 4 + i] = c[i];
+}
+
+__global__ void add_kernel(float* to, const float* from) { to[threadIdx.x] = from[threadIdx.x] + 1; }
+
+/* out = in + 2 by two streams; whether that shows in two runs. */
+bool adds_twice(float* out, float* between, const float* in, bool is_ordered, bool is_waited_for) {
+  bool holds = true;
+  const UrgentStream first, second;
+  StreamEvent event;
+  const auto add = [](cudaStream_t stream, float* to, const float* from) {
+    launch(stream, "add", {1, kThreads}, add_kernel, to, from);
+  };
+  for (int i = 0; i < 2; i++) {
+    for (int j = 0; j < kThreads; j++) out[j] = between[j] = NAN;
+    add(first.get(), between, in);
+    if (is_ordered) event.order(first.get(), second.get());
+    add(second.get(), out, between);
+    if (is_waited_for) cudaStreamSynchronize(second.get());
+    holds = holds && out[5] == in[5] + 2;
+  }
+  return holds;
 }
 
 template <class Kernel, class... Args>
@@ -123,6 +145,11 @@ int main() {
           run(store_at_kernel, 1024, small.as<float>(), 0, 25);
         }),
         "a store just behind an allocation is found when it is freed");
+  const DeviceMemory third(kThreads * sizeof(float));
+  float* between = third.as<float>();
+  check(adds_twice(out, between, in, true, true), "an event orders two streams");
+  check(!adds_twice(out, between, in, false, true), "a missing event shows within two runs");
+  check(!adds_twice(out, between, in, true, false), "what nobody waited for has not happened");
   run(product_kernel, 0, out);
   bool products = true;
   for (int i = 0; i < kThreads * 4; i++) products = products && out[i] == static_cast<float>(17 + i % 4);

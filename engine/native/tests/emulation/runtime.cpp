@@ -1,4 +1,4 @@
-/* The CUDA runtime's functions that cuda/ calls: one device, whose work is done when a call returns. */
+/* The CUDA runtime's functions that cuda/ calls, but those of streams: one device. */
 #include <sys/mman.h>
 
 #include <atomic>
@@ -8,17 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "include/cuda_runtime.h"
-
-struct EmulatedGraph {
-  std::vector<std::function<void()>> launches;
-};
-struct EmulatedStream {
-  EmulatedGraph* recording = nullptr;
-};
-struct EmulatedEvent {
-  std::chrono::steady_clock::time_point time;
-};
+#include "streams.h"
 
 namespace {
 
@@ -43,12 +33,6 @@ std::atomic<long long> until_lost = [] {
 }();
 /* What every call answers: an illegal address once the device is lost, as the driver does. */
 std::atomic<cudaError_t> health = cudaSuccess;
-
-/* Runs a kernel, unless this launch is the one that fails, or follows it. */
-void run_or_lose(const std::function<void()>& launch) {
-  if (until_lost > 0 && --until_lost == 0) health = cudaErrorIllegalAddress;
-  if (health == cudaSuccess) launch();
-}
 
 std::mutex mutex;
 std::map<void*, Allocation> allocations;
@@ -106,18 +90,14 @@ cudaError_t cudaMemset(void* p, int value, size_t n) {
   return health;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t stream) {
-  if (stream == nullptr || stream->recording == nullptr) return cudaMemset(p, value, n);
-  stream->recording->launches.emplace_back([=] { std::memset(p, value, n); });
-  return cudaSuccess;
+  return emulation::submit(stream, [=] { cudaMemset(p, value, n); });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t n, cudaMemcpyKind) {
   if (health == cudaSuccess) std::memcpy(to, from, n);
   return health;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t n, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (stream == nullptr || stream->recording == nullptr) return cudaMemcpy(to, from, n, kind);
-  stream->recording->launches.emplace_back([=] { std::memcpy(to, from, n); });
-  return cudaSuccess;
+  return emulation::submit(stream, [=] { cudaMemcpy(to, from, n, kind); });
 }
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                               size_t height, cudaMemcpyKind, cudaStream_t) {
@@ -158,61 +138,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 232448;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return health; }
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new EmulatedStream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return health; }
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = new EmulatedEvent;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  event->time = std::chrono::steady_clock::now();
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
-  *ms = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  stream->recording = new EmulatedGraph;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  *graph = stream->recording;
-  stream->recording = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
-  *out = new EmulatedGraph(*graph);
-  return cudaSuccess;
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
-  for (const std::function<void()>& launch : graph->launches) run_or_lose(launch);
-  return health;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-
 namespace emulation {
 
 cudaError_t enqueue(const cudaLaunchConfig_t& c, std::function<void()> body) {
@@ -224,12 +149,10 @@ cudaError_t enqueue(const cudaLaunchConfig_t& c, std::function<void()> body) {
       shape.grid.y == 0 || shape.grid.y > 65535 || shape.grid.z == 0 || shape.grid.z > 65535)
     return cudaErrorInvalidConfiguration;
   if (c.dynamicSmemBytes > 232448) return cudaErrorInvalidValue;
-  if (c.stream != nullptr && c.stream->recording != nullptr) {
-    c.stream->recording->launches.emplace_back([shape, body] { run_grid(shape, body); });
-    return cudaSuccess;
-  }
-  run_or_lose([&] { run_grid(shape, body); });
-  return health;
+  return submit(c.stream, [shape, body] {
+    if (until_lost > 0 && --until_lost == 0) health = cudaErrorIllegalAddress;
+    if (health == cudaSuccess) run_grid(shape, body);
+  });
 }
 
 }  // namespace emulation

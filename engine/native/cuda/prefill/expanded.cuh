@@ -7,10 +7,11 @@
  * Every query has a range of rows that count. A warp leaves out the blocks that none of its queries sees.
  * Rows that do not count have weight 0 exactly and leave the rest as it is, so a query's result does not
  * depend on the other ones of its tile. */
-#ifndef EK_CUDA_NSA_EXPANDED_CUH
-#define EK_CUDA_NSA_EXPANDED_CUH
-#include "../prefill/tile.cuh"
-#include "prefill_kernels.h"
+#ifndef EK_CUDA_PREFILL_EXPANDED_CUH
+#define EK_CUDA_PREFILL_EXPANDED_CUH
+#include "../decode/lite.h"
+#include "expanded.h"
+#include "tile.cuh"
 
 namespace ek::cuda {
 
@@ -31,29 +32,36 @@ __device__ inline ExpandedShared expanded_shared() {
   return {at, at + kTileQueries * kExpandedPitch, at + (kTileQueries + kBlockRows) * kExpandedPitch};
 }
 
-/* The tile of the block: its first position, which may lie before the first query, and those of the warp. */
+/* The tile of a block: positions from `at` on, of which those of the run [first, end) are there. */
 struct QueryTile {
-  int32_t at, head;
+  int32_t at, head, first, end;
 
   __device__ int32_t warp_at() const { return at + static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries; }
   /* Position of row r (0 to 3) of the lane: rows 0 and 1 of one tensor-core tile, 2 and 3 of the other. */
   __device__ int32_t position(int r) const {
     return warp_at() + r * 8 + static_cast<int32_t>(threadIdx.x) % kWarp / 4;
   }
+  __device__ bool is_new(int32_t position) const { return position >= first && position < end; }
+  /* The last query of the run in the tile. */
+  __device__ int32_t last() const { return min(end, at + kTileQueries) - 1; }
+  /* The lane's query r among rows (n, heads) that begin with the run's first query. */
+  __device__ size_t row(int r) const { return static_cast<size_t>(position(r) - first) * kHeads + head; }
 };
+
+/* Of a grid (tiles, heads): tiles of a head are neighbours, so that its keys and values stay in L2; the last
+ * ones have the most rows and come first. */
+__device__ inline QueryTile tile_of_block(int32_t first, int32_t end) {
+  const int32_t from_end = blockIdx.x;
+  return {((end - 1) / kTileQueries - from_end) * kTileQueries, static_cast<int32_t>(blockIdx.y), first, end};
+}
+
+inline int32_t n_tiles_of(int32_t first, int32_t end) {
+  return (end - 1) / kTileQueries - first / kTileQueries + 1;
+}
 
 /* Which rows the query at a position sees: [begin, end), both of which only grow. */
 struct RowsBefore {
   __device__ int32_t begin(int32_t) const { return 0; }
-  __device__ int32_t end(int32_t position) const { return position + 1; }
-};
-struct PooledBefore {
-  __device__ int32_t begin(int32_t) const { return 0; }
-  __device__ int32_t end(int32_t position) const { return pooled_visible(position); }
-};
-struct WindowBefore {
-  NsaRule rule;
-  __device__ int32_t begin(int32_t position) const { return rule.window_begin(position); }
   __device__ int32_t end(int32_t position) const { return position + 1; }
 };
 
@@ -64,8 +72,8 @@ struct WarpSeen {
 };
 
 template <class Range>
-__device__ WarpSeen warp_seen(const Range& range, const PrefillQueries& q, const QueryTile& tile) {
-  const int32_t at = tile.warp_at(), begin = max(at, q.first), end = min(at + kWarpQueries, q.end);
+__device__ WarpSeen warp_seen(const Range& range, const QueryTile& tile) {
+  const int32_t at = tile.warp_at(), begin = max(at, tile.first), end = min(at + kWarpQueries, tile.end);
   if (begin >= end) return {0, 0, 0, 0};
   const bool all_new = end - begin == kWarpQueries;
   return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
@@ -94,16 +102,18 @@ __device__ inline void clear(QuerySums& sums) {
 /* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
 using BlockScores = float[2][kBlockRows / 8][4];
 
-/* Begins to copy the tile's queries of its head; those outside of the run become zeros. */
-__device__ inline void load_queries(const ExpandedShared& s, const PrefillQueries& q, const QueryTile& tile) {
+/* Begins to copy the tile's queries (n, heads, nope + rope) of its head; those outside of the run become
+ * zeros. */
+__device__ inline void load_queries(const ExpandedShared& s, const __nv_bfloat16* query,
+                                    const QueryTile& tile) {
   constexpr int kChunks = kKeyWidth / 8;
   for (int i = threadIdx.x; i < kTileQueries * kChunks; i += kQueryThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
     const int32_t position = tile.at + row;
-    const bool is_new = position >= q.first && position < q.end;
-    const size_t own = is_new ? position - q.first : 0;
+    const bool is_new = tile.is_new(position);
+    const size_t own = is_new ? position - tile.first : 0;
     copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
-                  q.query + (own * kHeads + tile.head) * kKeyWidth + chunk * 8, is_new);
+                  query + (own * kHeads + tile.head) * kKeyWidth + chunk * 8, is_new);
   }
 }
 
@@ -121,16 +131,25 @@ __device__ void load_block(__nv_bfloat16* to, const __nv_bfloat16* from, size_t 
     copy_async_16(place + row * Pitch, source + row * stride, at + first + row < end);
 }
 
-__device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                                 int head) {
-  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, at, end);
-  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, at, end);
+/* Where the 64 rows of a block begin among the expanded ones, and among those with the rotary halves. */
+struct BlockPlace {
+  int32_t expanded, rotary;
+};
+
+/* The first n rows of a block; the others become zeros. */
+__device__ inline void load_keys(const ExpandedShared& s, const ExpandedRows& rows, const BlockPlace& place,
+                                 int32_t n, int head) {
+  load_block<kNope / 8, kExpandedPitch>(s.key, rows.keys + head * kNope, kHeads * kNope, place.expanded,
+                                        place.expanded + n);
+  load_block<kRope / 8, kExpandedPitch>(s.key + kNope, rows.rotary, rows.rotary_stride, place.rotary,
+                                        place.rotary + n);
   copy_async_commit();
 }
 
-__device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, int32_t at, int32_t end,
-                                   int head) {
-  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, at, end);
+__device__ inline void load_values(const ExpandedShared& s, const ExpandedRows& rows, const BlockPlace& place,
+                                   int32_t n, int head) {
+  load_block<kValue / 8, kValuesPitch>(s.value, rows.values + head * kValue, kHeads * kValue, place.expanded,
+                                       place.expanded + n);
   copy_async_commit();
 }
 
@@ -161,14 +180,13 @@ __device__ inline void score_block(BlockScores& scores, const ExpandedShared& s)
 
 /* Removes scores of rows that do not count. */
 template <class Range>
-__device__ void hide_rows(BlockScores& scores, const Range& range, const PrefillQueries& q,
-                          const QueryTile& tile, int32_t at) {
+__device__ void hide_rows(BlockScores& scores, const Range& range, const QueryTile& tile, int32_t at) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int r = 0; r < 4; r++) {
     const int32_t position = tile.position(r);
-    const bool counts = position >= q.first && position < q.end;
-    const int32_t begin = counts ? range.begin(position) - at : kBlockRows, end = range.end(position) - at;
+    const int32_t begin = tile.is_new(position) ? range.begin(position) - at : kBlockRows,
+                  end = range.end(position) - at;
 #pragma unroll
     for (int n = 0; n < kBlockRows / 8; n++) {
       for (int i = 0; i < 2; i++) {
@@ -279,35 +297,53 @@ __device__ inline void store_by_lanes(__nv_bfloat16* row, const QuerySums& sums,
   }
 }
 
-/* Blocks from `first` on in order. */
+/* Stores the weighted values of the tile's queries over their sums, joined, in rows (n, heads, value). */
+__device__ inline void store_values(__nv_bfloat16* out, const QuerySums& sums, const QueryTile& tile) {
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    if (!tile.is_new(tile.position(r))) continue;
+    const float factor = 1.0f / sums.total[r / 2][r % 2];
+    __nv_bfloat16* to = out + tile.row(r) * kValue + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < kValue / 8; i++) {
+      const float(&v)[4] = sums.out[r / 2][i];
+      *reinterpret_cast<uint32_t*>(to + i * 8) = pack_bf16(factor * v[r % 2 * 2], factor * v[r % 2 * 2 + 1]);
+    }
+  }
+}
+
+/* Blocks from `first` on in order, of expanded rows that begin with position 0. */
 struct BlocksInOrder {
   int32_t first;
 
+  /* Position of the first row of a block. */
   __device__ int32_t at(int32_t entry) const { return (first + entry) * kBlockRows; }
+  __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
   /* Whether queries of the block `own` may see it. */
   __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
-/* Goes through n entries of the tile's blocks. The queries are under way or there. weighed(entry, scores,
- * scale): called for each block that the warp does not leave out, before the values are added. */
+/* Goes through n entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
+ * The queries are under way or there. weighed(entry, scores, scale): called for each block that the warp does
+ * not leave out, before the values are added. */
 template <class Blocks, class Range, class Weighed>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
-                              int32_t n, int32_t n_rows, const PrefillQueries& q, const QueryTile& tile,
-                              const Range& range, QuerySums& sums, Weighed&& weighed) {
-  const WarpSeen warp = warp_seen(range, q, tile);
-  if (n > 0) load_keys(s, rows, blocks.at(0), n_rows, tile.head);
+                              int32_t n, int32_t end, const QueryTile& tile, const Range& range,
+                              QuerySums& sums, Weighed&& weighed) {
+  const WarpSeen warp = warp_seen(range, tile);
+  if (n > 0) load_keys(s, rows, blocks.place(0), end - blocks.at(0), tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
     const int32_t at = blocks.at(entry);
     const bool counts =
         blocks.counts(entry, tile.warp_at() / kBlockRows) && at < warp.last && at + kBlockRows > warp.first;
     copy_async_wait<0>();
     __syncthreads(); /* keys are here, and nobody needs the values before */
-    load_values(s, rows, at, n_rows, tile.head);
+    load_values(s, rows, blocks.place(entry), end - at, tile.head);
     PackedWeights weights;
     if (counts) {
       BlockScores scores;
       score_block(scores, s);
-      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, q, tile, at);
+      if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, tile, at);
       float scale[2][2];
       rescale(sums, weigh_block(scores, sums, scale), scale);
       weighed(entry, scores, scale);
@@ -315,11 +351,15 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
     }
     copy_async_wait<0>();
     __syncthreads(); /* values are here, and nobody needs the keys */
-    if (entry + 1 < n) load_keys(s, rows, blocks.at(entry + 1), n_rows, tile.head);
+    if (entry + 1 < n) load_keys(s, rows, blocks.place(entry + 1), end - blocks.at(entry + 1), tile.head);
     if (counts) add_values(sums, weights, s);
   }
-  join_totals(sums);
 }
+
+/* What attend_blocks calls where nobody asks for the weights. */
+struct IgnoreWeights {
+  __device__ void operator()(int32_t, const BlockScores&, const float (&)[2][2]) const {}
+};
 
 }  // namespace ek::cuda
 #endif
