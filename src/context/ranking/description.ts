@@ -33,7 +33,8 @@ interface FileFacts {
 export function descriptionOf(scene: Scene, sources: Sources): Description {
   const { near, index, before } = scene;
   const words = new Map<number, WordWeights>();
-  for (const [name, weight] of near) if (weight >= 0.2) addWords(scene, words, name, "near", weight);
+  for (const [name, weight] of near)
+    if (weight >= 0.2) addWords(scene, words, name, "near", weight);
   for (const [i, name] of before.entries()) addWords(scene, words, name, "line", 1 / (1 + i / 3));
   for (const part of scene.path.split(/[/.]/).slice(-3))
     for (const word of part.split(/[-_]/)) addWords(scene, words, index.names.add(word), "path", 1);
