@@ -167,7 +167,7 @@ class Asked {
   int32_t step(int32_t token, int32_t position) {
     const std::vector<ek::Sequence> sequences{{position, 1, 0, blocks_.data(), position / EK_KV_BLOCK + 1}};
     const uint8_t wants = 1;
-    model_.step({sequences, &token, &wants, logits_.as<float>()});
+    model_.begin({sequences, &token, &wants, logits_.as<float>(), 1, nullptr, nullptr});
     device_.scratch.reset();
     int32_t* best = device_.scratch.take<int32_t>(2);
     argmax(device_, logits_.as<float>(), 1, kVocab, best, reinterpret_cast<float*>(best + 1));
