@@ -51,12 +51,14 @@ export async function startVscode({
   port = 0,
   env = {},
   testMode = false,
+  asksForTrust = false,
 }) {
   const flags = [
     ...dirFlags(data),
     ...["--host", "127.0.0.1", "--port", String(port)],
     ...(token === undefined ? ["--without-connection-token"] : ["--connection-token", token]),
-    ...["--accept-server-license-terms", "--telemetry-level", "off", "--disable-workspace-trust"],
+    ...["--accept-server-license-terms", "--telemetry-level", "off"],
+    ...(asksForTrust ? [] : ["--disable-workspace-trust"]),
     // Newer versions ignore the test payload of the address without this switch.
     ...(testMode ? ["--enable-smoke-test-driver"] : []),
   ];

@@ -109,6 +109,28 @@ describe("the packaged extension in a real VS Code", () => {
     await assertTabInserts("retry.py", ghost, { content, cursor: place.cursor + 4 });
   });
 
+  it("is taken word by word: the rest stays, and Tab takes it", async () => {
+    const head = "def load(path, mode):\n    handle = open(path, mode)\n    return handle\n\n\n";
+    writeFileSync(path.join(session.workspace, "words.py"), `${head}def save(path, mode):\n`);
+    const place = await typeAfter("words.py", "def save(path, mode):\n", "    handle = ");
+    const ghost = await editor.ghostText();
+    await editor.press("Control+ArrowRight");
+    const rest = await editor.ghostText();
+    await editor.shot("ghost-behind-a-taken-word");
+    assert.ok(rest !== ghost && ghost.endsWith(rest), `"${rest}" is no rest of "${ghost}"`);
+    await assertTabInserts("words.py", ghost, place);
+  });
+
+  it("offers other texts to who asks for them, and Tab takes the one that is seen", async () => {
+    const place = await typeAfter("words.py", "return handle\n", "\nfor name in ");
+    await editor.press("Alt+Backslash");
+    const first = await editor.ghostText();
+    await editor.press("Alt+BracketRight");
+    const other = await editor.ghostTextOtherThan(first);
+    await editor.shot("ghost-alternative");
+    await assertTabInserts("words.py", other, place);
+  });
+
   it("says the same as the command line for the same cursor", async () => {
     const place = await typeAfter(
       "money.ts",

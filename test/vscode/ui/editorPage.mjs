@@ -27,6 +27,18 @@ export class EditorPage {
     await this.#page.waitForTimeout(ms);
   }
 
+  /** Says no when VS Code asks whether the folder's authors are trusted, and waits until it says that it took that. */
+  async refuseTrust() {
+    await this.#page.getByRole("button", { name: /don't trust/i }).click();
+    await this.#page.locator(".statusbar-item", { hasText: "Restricted Mode" }).waitFor();
+  }
+
+  /** What the active editor shows of its text at this moment. */
+  async textNow() {
+    const lines = this.#page.locator(".editor-instance .monaco-editor .view-line");
+    return plain((await lines.allTextContents()).join("\n"));
+  }
+
   /** Waits for the status bar item to show the sparkle that stands for a ready engine. */
   async waitUntilReady() {
     const item = this.#page.locator(".statusbar-item", { hasText: "Tidepool" });
@@ -96,6 +108,16 @@ export class EditorPage {
       if (now !== "" && now === seen) return now;
       seen = now;
       await this.pause(250);
+    }
+  }
+
+  /** Waits until a suggestion is drawn that is not `text`; returns it. */
+  async ghostTextOtherThan(text) {
+    const deadline = Date.now() + VISIBLE_MS;
+    for (;;) {
+      const now = await this.ghostText();
+      if (now !== text) return now;
+      if (Date.now() > deadline) throw new Error(`no other suggestion than "${text}" was drawn`);
     }
   }
 

@@ -13,8 +13,11 @@ import { startBrowser } from "../browser.mjs";
 import { makeTestWorkspace } from "../workspace.mjs";
 import { EditorPage } from "./editorPage.mjs";
 
-/** Installs the package, starts server and browser, opens the sample workspace. `stop` undoes all of it. */
-export async function openSession() {
+/**
+ * Installs the package, starts server and browser, opens the sample workspace. `stop` undoes all of it. With
+ * `asksForTrust` VS Code asks whether the workspace is trusted; otherwise it is.
+ */
+export async function openSession({ asksForTrust = false } = {}) {
   const serverMain = requireEnv("VSCODE_SERVER_MAIN");
   const vsix = requireEnv("TIDEPOOL_TEST_VSIX");
   const folder = mkdtempSync(path.join(tmpdir(), "tidepool-ui-"));
@@ -37,6 +40,7 @@ export async function openSession() {
       serverMain,
       data,
       env: { TIDEPOOL_RUNTIME_DIR: runtimeDir },
+      asksForTrust,
     });
     undo.push(server.stop);
     const browser = await startBrowser();
