@@ -10,6 +10,8 @@ import type { MlaMoeConfig } from "./mlaMoeConfig.ts";
 const MIB = 1024 * 1024;
 /** Left free: the driver takes memory for code, graphs and other programs' windows while we run. */
 const RESERVE = 256 * MIB;
+/** In which the choices of a step are worked out: the least that the kernels' scratch memory takes. */
+const SCRATCH = 4 * MIB;
 /** Of each tensor: planes and allocations are rounded up. */
 const ROUNDING = 4096;
 /** Activations and scratch memory of models that are computed op by op. */
@@ -38,7 +40,8 @@ export function planGpuMemory(gpu: GpuMemory, contextLength: number): MemoryPlan
   }
   const params = fusedParams(config, cacheBlocks(contextLength), FUSED_STEP.tokens, kvCache);
   const { cacheBytes, workspaceBytes } = backend.fusedModels.plan(params);
-  return sumOf({ weights, cache: cacheBytes, workspace: workspaceBytes + stepLogitsBytes(params) });
+  const workspace = workspaceBytes + stepLogitsBytes(params) + SCRATCH;
+  return sumOf({ weights, cache: cacheBytes, workspace });
 }
 
 /** Bytes of W_UK and W_UV where the file has them apart: ops take them joined, as f32. */
