@@ -106,12 +106,7 @@ __device__ void score_rows(Shared& s, const TileLoad<R>& load) {
 }
 
 __device__ void store_sums(const TokenBuffers& b, const RowSums& sums) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  float* to = b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent + threadIdx.x / kWarp * kWarpDims;
-  for (int n = 0; n < kWarpDims / 8; n++) {
-    *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
-    *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
-  }
+  store_latents(b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent, sums);
   if (threadIdx.x % 16 != 0) return;
   b.part_max[threadIdx.x / 16 * kSplits + blockIdx.x] = sums.top;
   b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = sums.sum;

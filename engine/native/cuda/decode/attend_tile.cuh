@@ -135,5 +135,15 @@ __device__ void add_rows(const AttendShared<ScoreBuffers>& s, const __nv_bfloat1
   }
 }
 
+/* part (heads, kLatent) = the weighted latents. */
+__device__ inline void store_latents(float* part, const RowSums& sums) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  float* to = part + threadIdx.x / kWarp * kWarpDims;
+  for (int n = 0; n < kWarpDims / 8; n++) {
+    *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
+    *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
+  }
+}
+
 }  // namespace ek::cuda
 #endif

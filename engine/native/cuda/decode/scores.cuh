@@ -1,4 +1,5 @@
-/* Scores of the 16 heads' queries with 64 rows in shared memory, for attention and for block selection. */
+/* Scores of the 16 heads' queries with rows in shared memory, for block selection; attention takes its tiles
+ * and its threads from here too. */
 #ifndef EK_CUDA_DECODE_SCORES_CUH
 #define EK_CUDA_DECODE_SCORES_CUH
 #include "kernels.h"
@@ -41,11 +42,6 @@ __device__ inline void score_rows(float* score, const __nv_bfloat16* query, cons
   to[1] = even[1] + odd[1];
   to[8 * kSPitch] = even[2] + odd[2];
   to[8 * kSPitch + 1] = even[3] + odd[3];
-}
-
-/* Scores of a whole tile: warp w has rows 8 w to 8 w + 7. */
-__device__ inline void score_tile(float* score, const __nv_bfloat16* query, const __nv_bfloat16* tile) {
-  score_rows(score, query, tile, threadIdx.x / kWarp * 8, 0, kRow);
 }
 
 }  // namespace ek::cuda

@@ -6,15 +6,12 @@
 
 namespace ek::cuda {
 
-/* Begins to copy rows [first, end) of 64 that lie behind each other; with Zeros, the others become zeros. */
-template <bool Zeros>
-__device__ void copy_bf16_rows(__nv_bfloat16* tile, const uint8_t* from, int32_t first, int32_t end) {
+/* Begins to copy the first `end` of 64 rows that lie behind each other; the others become zeros. */
+__device__ inline void copy_bf16_rows(__nv_bfloat16* tile, const uint8_t* from, int32_t end) {
   constexpr int kChunks = kRow / 8;
-  const int begin = Zeros ? 0 : first, behind = Zeros ? kTileTokens : end;
-  for (int i = begin * kChunks + static_cast<int>(threadIdx.x); i < behind * kChunks; i += kThreads) {
+  for (int i = threadIdx.x; i < kTileTokens * kChunks; i += kThreads) {
     const int row = i / kChunks;
-    copy_async_16(tile + row * kPitch + i % kChunks * 8, from + static_cast<size_t>(i) * 16,
-                  !Zeros || (row >= first && row < end));
+    copy_async_16(tile + row * kPitch + i % kChunks * 8, from + static_cast<size_t>(i) * 16, row < end);
   }
 }
 

@@ -55,13 +55,8 @@ inline int32_t near_slots(int32_t n) { return n + 2; }
 
 __device__ inline void store_part(const AttendParts& parts, int32_t sequence, int32_t part,
                                   const RowSums& sums) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const size_t at = static_cast<size_t>(sequence) * parts.n + part;
-  float* to = parts.latents + at * kHeads * kLatent + threadIdx.x / kWarp * kWarpDims;
-  for (int n = 0; n < kWarpDims / 8; n++) {
-    *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
-    *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
-  }
+  store_latents(parts.latents + at * kHeads * kLatent, sums);
   if (threadIdx.x % 16 != 0) return;
   parts.top[at * kHeads + threadIdx.x / 16] = sums.top;
   parts.sum[at * kHeads + threadIdx.x / 16] = sums.sum;

@@ -78,7 +78,7 @@ __device__ LoadingRows<R> load_rows(__nv_bfloat16* tile, const AbsorbedOp& op, i
   if constexpr (R == RowFormat::kFp8) {
     return {load_fp8_rows<true>(tile, from, 0, end)};
   } else {
-    copy_bf16_rows<true>(tile, from, 0, end);
+    copy_bf16_rows(tile, from, end);
     return {};
   }
 }
