@@ -1,9 +1,10 @@
 /* Prefill speed of the shape of DeepSeek-Coder-V2-Lite with random weights.
  *
- *   cuda_bench_prefill [--types q4_k_m|q8_0|bf16]… [--tokens N]… [--chunk N] [--segment N] [--dense]
- *                      [--fim] [--kernels] [--json]
+ *   cuda_bench_prefill [--types q4_k_m|q8_0|bf16]… [--tokens N]… [--behind N] [--chunk N] [--segment N]
+ *                      [--dense] [--fim] [--kernels] [--json]
  *
- * Attention is sparse behind 16 384 tokens, or nowhere with --dense. Prints per type and prompt length tokens
+ * Attention is sparse behind 16 384 tokens, or nowhere with --dense; the tokens are read behind N others, 0
+ * unless told, that are in the cache. Prints per type and prompt length tokens
  * per second, the floating-point operations of the products and of attention per second, and their share of
  * the rate that the card's tensor cores reached in this run with the same instruction. --kernels:
  * microseconds of each kind of kernel in one more run, of the whole prompt.
@@ -25,7 +26,7 @@ using namespace ek::cuda;
 struct Options {
   std::vector<std::string> types;
   std::vector<int32_t> tokens;
-  int32_t chunk = 8192, segment = 32768;
+  int32_t behind = 0, chunk = 8192, segment = 32768;
   bool dense = false, fim = false, kernels = false, json = false;
 };
 
@@ -36,6 +37,8 @@ Options parse(int argc, char** argv) {
       o.types.push_back(a.value());
     } else if (a.is("--tokens")) {
       o.tokens.push_back(a.number(1));
+    } else if (a.is("--behind")) {
+      o.behind = a.number(0);
     } else if (a.is("--chunk")) {
       o.chunk = a.number(1);
     } else if (a.is("--segment")) {
@@ -57,13 +60,13 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-/* Best seconds of two runs; one for long prompts. */
-double seconds_of(Device& d, LitePrefill& prefill, const std::vector<int32_t>& tokens) {
+/* Best seconds of two runs from position `first` on; one for long prompts. */
+double seconds_of(Device& d, LitePrefill& prefill, int32_t first, const std::vector<int32_t>& tokens) {
   double best = 1e9;
   for (int round = 0; round < (tokens.size() > 40000 ? 1 : 2); round++) {
     d.wait();
     const auto begin = std::chrono::steady_clock::now();
-    prefill.run(0, tokens);
+    prefill.run(first, tokens);
     d.wait();
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
     best = std::min(best, time.count());
@@ -108,29 +111,32 @@ void bench_fim(Device& d, const Options& o, const std::string& name) {
 
 void bench(Device& d, const Options& o, const std::string& name, double matrix_rate) {
   const int32_t most = *std::max_element(o.tokens.begin(), o.tokens.end());
-  LiteShape shape = lite_shape(most + 64);
+  LiteShape shape = lite_shape(o.behind + most + 64);
   if (o.dense) shape.dense_len = 1 << 30;
   LiteDecoder decoder(d, shape, random_lite_weights(d, shape, lite_types(name), 1));
   LitePrefill prefill(d, decoder, std::min(o.chunk, most), o.segment);
+  if (o.behind > 0) decoder.fill_cache(o.behind, 1);
   if (!o.json)
     std::printf("%s: workspace %.2f GB\n", name.c_str(), static_cast<double>(prefill.n_bytes()) * 1e-9);
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < most; i++) tokens.push_back(static_cast<int32_t>(i * 7919LL % shape.vocab));
-  prefill.run(
-      0, {tokens.begin(), tokens.begin() + std::min(most, 256)}); /* the first launch of a kernel loads it */
+  prefill.run(o.behind, {tokens.begin(),
+                         tokens.begin() + std::min(most, 256)}); /* the first launch of a kernel loads it */
   for (int32_t n : o.tokens) {
     const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + n);
-    const double seconds = seconds_of(d, prefill, prompt);
-    const double rate = prefill.operations(0, n) / seconds * 1e-12;
+    const double seconds = seconds_of(d, prefill, o.behind, prompt);
+    const double rate = prefill.operations(o.behind, n) / seconds * 1e-12;
     int32_t bad = 0;
     for (float x : decoder.logits()) bad += !std::isfinite(x);
-    std::printf(
-        o.json ? "{\"types\":\"%s\",\"tokens\":%d,\"chunk\":%d,\"tokensPerSecond\":%.0f,\"seconds\":%.4f,"
-                 "\"tflopPerSecond\":%.1f,\"percentOfMatrixRate\":%.1f,\"logitsNotFinite\":%d}\n"
-               : "%-7s %7d tokens in chunks of %d: %8.0f tok/s  %8.4f s  %6.1f TFLOP/s  %5.1f %% of the "
-                 "matrix rate  %d bad logits\n",
-        name.c_str(), n, o.chunk, n / seconds, seconds, rate, 100 * rate / matrix_rate, bad);
-    if (o.kernels) prefill.time_kernels(0, prompt);
+    std::printf(o.json ? "{\"types\":\"%s\",\"tokens\":%d,\"behind\":%d,\"chunk\":%d,\"tokensPerSecond\":%."
+                         "0f,\"seconds\":%.4f,"
+                         "\"tflopPerSecond\":%.1f,\"percentOfMatrixRate\":%.1f,\"logitsNotFinite\":%d}\n"
+                       : "%-7s %7d tokens behind %d in chunks of %d: %8.0f tok/s  %8.4f s  %6.1f TFLOP/s  "
+                         "%5.1f %% of the "
+                         "matrix rate  %d bad logits\n",
+                name.c_str(), n, o.behind, o.chunk, n / seconds, seconds, rate, 100 * rate / matrix_rate,
+                bad);
+    if (o.kernels) prefill.time_kernels(o.behind, prompt);
   }
 }
 
