@@ -209,14 +209,15 @@ void test_recorded(ek::cuda::Device& d, const NsaRule& rule, int32_t n) {
   cudaGraphDestroy(graph);
 }
 
-void test_refused(ek::cuda::Device& d) {
+/* part: tokens of a part, 128 at least. */
+void check_refused(ek::cuda::Device& d, const NsaRule& rule, int32_t part, const char* what) {
   bool refused = false;
   try {
-    const PrefillAttention attention(d, 128, 128, NsaRule{}, 100);
+    const PrefillAttention attention(d, 128, 128, rule, part);
   } catch (const ek::ArgError&) {
     refused = true;
   }
-  check(refused, "a part inside of a tile was accepted");
+  check(refused, std::string(what) + " was accepted");
 }
 
 }  // namespace
@@ -225,15 +226,16 @@ int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
     ek::cuda::Device d(0);
-    const NsaRule small{5, 1, 2, 96};
+    const NsaRule small{5, 1, 2, 150};
     test_against_reference(d, small, 450, 0, 29);
     test_against_reference(d, NsaRule{}, 1175, 1090, 11);
-    test_against_reference(d, NsaRule{3, 1, 2, 1}, 300, 230, 17); /* nothing but forced blocks */
+    test_against_reference(d, NsaRule{3, 1, 2, 128}, 300, 230, 17); /* nothing but forced blocks */
     if (!kEmulated) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
     test_cuts(d, small,
               kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
     test_recorded(d, small, 200);
-    test_refused(d);
+    check_refused(d, {}, 100, "a part inside of a tile");
+    check_refused(d, {5, 1, 2, 127}, 128, "a window without all local blocks");
   } catch (const std::exception& e) {
     check(false, e.what());
   }

@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kQueryRowThreads)
                             const __nv_bfloat16* window) {
   const int head = threadIdx.x / kHeadThreads, chunk = threadIdx.x % kHeadThreads;
   const int32_t position = q.first + static_cast<int32_t>(blockIdx.x), own = position / 64;
-  const int32_t n = 1 + rule.n_selected(position) - min(own + 1, rule.initial + rule.local);
+  const int32_t n = kForcedSlots + rule.n_selected(position) - min(own + 1, rule.initial + rule.local);
   const size_t own_row = static_cast<size_t>(blockIdx.x) * kHeads + head;
   const size_t first = static_cast<size_t>(blockIdx.x) * parts.n * kHeads + head;
   const float2* part = parts.sums + first;

@@ -119,9 +119,9 @@ __global__ void __launch_bounds__(kPairThreads)
                          int32_t end) {
   const Entry e = entry_of(rule, lists, first, end);
   if (!e.competes) return;
-  /* The initial blocks lead every list, and the other forced ones end it: they share slot 0. */
+  /* The initial blocks lead every list, and the other forced ones end it. */
   const int32_t i = static_cast<int32_t>(blockIdx.x * kPairThreads + threadIdx.x);
-  const int32_t slot = 1 + i % rule.selected - rule.initial;
+  const int32_t slot = kForcedSlots + i % rule.selected - rule.initial;
   pairs.pair[atomicAdd(pairs.cursor + e.block, 1)] = e.query * slots + slot;
 }
 

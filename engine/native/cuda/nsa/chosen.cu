@@ -66,19 +66,19 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     PackedWeights weights;
     QuerySums sums;
     clear(sums);
-    if (counts) {
-      BlockScores scores;
-      score_block(scores, s);
-      float scale[2][2];
-      weigh_block(scores, sums, scale);
-      join_totals(sums);
-      pack_weights(weights, scores);
-    }
+    BlockScores scores;
+    if (counts) score_block(scores, s);
     __syncwarp(); /* nobody needs the queries */
     if (pair < end) {
       load_warp_queries(queries, q, head, next, parts.n);
     } else {
       copy_async_commit();
+    }
+    if (counts) {
+      float scale[2][2];
+      weigh_block(scores, sums, scale);
+      join_totals(sums);
+      pack_weights(weights, scores);
     }
     if (is_first) {
       copy_async_wait<1>();

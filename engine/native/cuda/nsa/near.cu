@@ -1,26 +1,52 @@
-/* What every query attends to whatever it chose: the window, and the forced blocks. */
+/* What every query attends to whatever it chose: the window, and the forced blocks. The window holds the last
+ * blocks, which are forced as well: they are attended to once and first, what they leave is stored, and the
+ * rest of the window adds to it. */
 #include "queries.cuh"
 
 namespace ek::cuda {
 
 namespace {
 
-/* The forced blocks of a tile's queries: the first of all, and then from `first` on those in order, of which
- * a warp leaves out what is not forced for its queries. own: of the last query. */
-struct ForcedBlocks {
-  NsaRule rule;
-  int32_t first, own;
+/* The local blocks of a tile's queries, and then all of their window, of which a warp leaves out what is
+ * local for its queries. */
+struct LocalThenWindow {
+  int32_t n_local;            /* of a query */
+  int32_t local, window, own; /* first blocks, and the last of both */
 
-  __device__ int32_t count() const {
-    return min(rule.initial, own + 1) + max(0, own - max(rule.initial, first) + 1);
-  }
+  __device__ int32_t locals() const { return own - local + 1; }
+  __device__ int32_t count() const { return locals() + own - window + 1; }
   __device__ int32_t block(int32_t entry) const {
-    return entry < rule.initial ? entry : max(rule.initial, first) + entry - rule.initial;
+    return entry < locals() ? local + entry : window + entry - locals();
   }
   __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
   __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
-  __device__ bool counts(int32_t entry, int32_t of) const { return rule.is_forced(block(entry), of); }
+  __device__ bool counts(int32_t entry, int32_t of) const {
+    return (block(entry) > of - n_local) == (entry < locals());
+  }
 };
+
+/* The first blocks, of which a warp leaves out what is local for its queries. */
+struct InitialBlocks {
+  int32_t n_local;
+
+  __device__ int32_t at(int32_t entry) const { return entry * kBlockRows; }
+  __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
+  __device__ bool counts(int32_t entry, int32_t of) const { return entry <= of - n_local; }
+};
+
+/* Stores what the tile's queries have of forced blocks. */
+__device__ void store_forced(const SelectedParts& parts, const QueryTile& tile, const QuerySums& sums,
+                             int slot) {
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const float total = joined_total(sums.total[r / 2][r % 2]);
+    if (!tile.is_new(tile.position(r))) continue;
+    const size_t row =
+        (static_cast<size_t>(tile.position(r) - tile.first) * parts.n + slot) * kHeads + tile.head;
+    if (threadIdx.x % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], total};
+    store_by_lanes(parts.values + row * kValue, sums, r, 1);
+  }
+}
 
 /* q: a group, window: (n, heads, value). grid (tiles, heads) */
 __global__ void __launch_bounds__(kQueryThreads, 2)
@@ -30,25 +56,20 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   const QueryTile tile = tile_of_block(q.first, q.end);
   load_queries(s, q.query, tile);
   const int32_t last = tile.last(), own = last / kBlockRows, since = max(tile.at, q.first);
+  const LocalThenWindow near{rule.local, max(0, since / kBlockRows - rule.local + 1),
+                             rule.window_begin(since) / kBlockRows, own};
   QuerySums sums;
   clear(sums);
-  const int32_t first = rule.window_begin(since) / kBlockRows;
-  attend_blocks(s, rows, BlocksInOrder{first}, own - first + 1, last + 1, tile, WindowBefore{rule}, sums,
-                IgnoreWeights{});
+  attend_blocks(s, rows, near, near.count(), last + 1, tile, WindowBefore{rule}, sums, IgnoreWeights{},
+                [&](int32_t entry) {
+                  if (entry + 1 == near.locals()) store_forced(parts, tile, sums, 0);
+                });
   join_totals(sums);
   store_branch(window, q, tile, sums, 2);
   clear(sums);
-  const ForcedBlocks forced{rule, since / kBlockRows - rule.local + 1, own};
-  attend_blocks(s, rows, forced, forced.count(), last + 1, tile, RowsBefore{}, sums, IgnoreWeights{});
-  join_totals(sums);
-#pragma unroll
-  for (int r = 0; r < 4; r++) {
-    if (!tile.is_new(tile.position(r))) continue;
-    const size_t row =
-        static_cast<size_t>(tile.position(r) - q.first) * parts.n * kHeads + tile.head; /* slot 0 */
-    if (threadIdx.x % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], sums.total[r / 2][r % 2]};
-    store_by_lanes(parts.values + row * kValue, sums, r, 1);
-  }
+  attend_blocks(s, rows, InitialBlocks{rule.local}, min(rule.initial, own + 1), last + 1, tile, RowsBefore{},
+                sums);
+  store_forced(parts, tile, sums, 1);
 }
 
 }  // namespace

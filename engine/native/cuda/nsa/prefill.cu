@@ -13,15 +13,14 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   load_queries(s, q.query, tile);
   QuerySums sums;
   clear(sums);
-  attend_blocks(s, rows, BlocksInOrder{0}, tile.last() / kBlockRows + 1, q.end, tile, RowsBefore{}, sums,
-                IgnoreWeights{});
+  attend_blocks(s, rows, BlocksInOrder{0}, tile.last() / kBlockRows + 1, q.end, tile, RowsBefore{}, sums);
   join_totals(sums);
   store_values(q.out, sums, tile);
 }
 
-/* Weights are at most 1 and masses at most 8: so both fit into f16, and small ones keep their bits. bf16
- * would be too coarse for blocks that are nearly equal. */
-constexpr float kMassScale = 4096, kMassScaleLog2 = 12;
+/* With weights of at most 2^12 masses are at most 2^15: so both fit into f16, and small ones keep their bits.
+ * bf16 would be too coarse for blocks that are nearly equal. */
+constexpr int kMassWeightLog2 = 12;
 
 /* A pair of f16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks of
  * four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
@@ -49,14 +48,14 @@ __device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t 
     float mass[2][4] = {};
     for (int i = 0; i < 2; i++) {
       if (lane % 4 == 0) mass[0][2 * i] = carry[2 * m + i] * scale[m][i];
-      carry[2 * m + i] = __shfl_sync(0xffffffffu, p[m][7][2 * i + 1], lane | 3) * kMassScale;
+      carry[2 * m + i] = __shfl_sync(0xffffffffu, p[m][7][2 * i + 1], lane | 3);
     }
 #pragma unroll
     for (int k = 0; k < kBlockRows / 16; k++) {
       uint32_t pair[4];
       for (int i = 0; i < 4; i++) {
         const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
-        pair[i] = pack_f16(from[0] * kMassScale, from[1] * kMassScale);
+        pair[i] = pack_f16(from[0], from[1]);
       }
       if (k < 2) add_mass(mass[0], pair, k, 0);
       if (k > 0) add_mass(mass[1], pair, k, 1);
@@ -65,12 +64,25 @@ __device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t 
       const int r = 2 * m + i;
       if (!tile.is_new(tile.position(r))) continue;
       const ptrdiff_t row = first + r * step;
-      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i] - kMassScaleLog2;
+      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
       *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {
           pack_f16(mass[0][2 * i], mass[0][2 * i + 1]), pack_f16(mass[1][2 * i], mass[1][2 * i + 1])};
     }
   }
 }
+
+/* Stores the masses of each block of pooled rows, for attend_blocks. carry: as of store_mass. */
+struct StoreMasses {
+  static constexpr int kWeightLog2 = kMassWeightLog2;
+  const PooledMass& to;
+  const QueryTile& tile;
+  const QuerySums& sums;
+  float (&carry)[4];
+
+  __device__ void operator()(int32_t entry, const BlockScores& p, const float (&scale)[2][2]) const {
+    store_mass(to, tile, entry, p, sums, scale, carry);
+  }
+};
 
 /* Stores the gated pooled branch (n, heads, value), and the masses of blocks. q: a part of the run, whose
  * queries, gates and branch begin with its own. grid (tiles, heads) */
@@ -84,9 +96,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
   clear(sums);
   float carry[4] = {};
   attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, tile,
-                PooledBefore{}, sums, [&](int32_t entry, const BlockScores& p, const float(&scale)[2][2]) {
-                  store_mass(mass, tile, entry, p, sums, scale, carry);
-                });
+                PooledBefore{}, sums, StoreMasses{mass, tile, sums, carry});
   join_totals(sums);
   for (int r = 0; r < 4; r++) {
     if (threadIdx.x % 4 != 0 || !tile.is_new(tile.position(r))) continue;
@@ -119,12 +129,16 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
                  group >= kTileQueries && part % kTileQueries == 0 && group % kTileQueries == 0,
              "prefill needs tokens, and parts and groups in multiples of %d, got %d of %d in %d and %d",
              kTileQueries, most_queries, most_tokens, part, group);
+  EK_REQUIRE(rule.window >= rule.local * kBlockRows,
+             "prefill needs a window of at least its %d local blocks, got %d tokens", rule.local,
+             rule.window);
   const size_t n = static_cast<size_t>(most_queries), selected = static_cast<size_t>(rule.selected);
   const size_t in_part = static_cast<size_t>(std::min(part, most_queries)) * kHeads;
   const size_t in_group = static_cast<size_t>(std::min(group, most_queries));
   const size_t pooled_tiles = static_cast<size_t>(ceil_div(std::max(1, pooled_visible(most_tokens - 1)), 64));
   const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
-  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local), slots = chosen + 1;
+  const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local),
+               slots = chosen + kForcedSlots;
   const size_t tiles = in_group * chosen / kPairTile + n_blocks + 1;
   b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
   b_->parts.n = static_cast<int32_t>(slots);
@@ -192,7 +206,7 @@ void PrefillAttention::select_group(cudaStream_t stream, const PrefillQueries& q
 
 void PrefillAttention::attend_chosen(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                                      int32_t first, int32_t end) const {
-  if (b_->parts.n == 1) return; /* all blocks are forced */
+  if (b_->parts.n == kForcedSlots) return; /* all blocks are forced */
   const int32_t* lists =
       b_->lists + static_cast<size_t>(first - q.first) * static_cast<size_t>(rule_.selected);
   launch_pair_blocks(stream, b_->pairs, rule_, b_->parts.n, lists, first, end);

@@ -14,8 +14,8 @@ struct PooledMass {
    */
   __half* mass;
   float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
-  float* top;   /* (n, heads) the same of the sum of all rows */
-  float* total; /* (n, heads) that sum */
+  float* top;   /* (n, heads) the same of all rows */
+  float* total; /* (n, heads) sum of the weights of all rows */
   int32_t most_tiles;
 };
 
@@ -34,7 +34,10 @@ struct ChosenPairs {
   int32_t most_tiles;
 };
 
-/* What a query has of its forced blocks, in slot 0, and of each block that it chose, in a slot of its own.
+/* Slots of a query's forced blocks: the last ones, and the first ones but those that are among them. */
+constexpr int kForcedSlots = 2;
+
+/* What a query has of its forced blocks, and of each block that it chose, in a slot of its own behind them.
  * Values are in the order of store_by_lanes. */
 struct SelectedParts {
   __nv_bfloat16* values; /* (n, slots, heads, value) weighted sums */

@@ -117,8 +117,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2) attend_chunk_kernel(SegmentA
   QuerySums sums;
   clear(sums);
   if (blocks.begin > 0) load_sums(sums, a, tile);
-  attend_blocks(s, a.rows, blocks, blocks.end - blocks.begin, a.end, tile, RowsBefore{}, sums,
-                IgnoreWeights{});
+  attend_blocks(s, a.rows, blocks, blocks.end - blocks.begin, a.end, tile, RowsBefore{}, sums);
   if (blocks.end < blocks.n) return store_sums(a, sums, tile);
   join_totals(sums);
   store_values(a.out, sums, tile);

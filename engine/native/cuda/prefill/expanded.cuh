@@ -197,9 +197,10 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const QueryTi
   }
 }
 
-/* Scores become weights, and maximum and sum grow by them. scale[m][r]: of what was summed before; returns
- * whether one is not 1. */
-__device__ inline bool weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
+/* Scores become weights, 2^WeightLog2 at most, and maximum and sum grow by them. scale[m][r]: of what was
+ * summed before; returns whether one is not 1. */
+template <int WeightLog2 = 0>
+__device__ bool weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
   bool changes = false;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
@@ -217,7 +218,7 @@ __device__ inline bool weigh_block(BlockScores& s, QuerySums& sums, float (&scal
       for (int n = 0; n < kBlockRows / 8; n++) {
         for (int i = 0; i < 2; i++) {
           float& v = s[m][n][2 * r + i];
-          v = exp2_approx(fmaf(v, kLog2e, -base));
+          v = exp2_approx(fmaf(v, kLog2e, WeightLog2 - base));
           sum += v;
         }
       }
@@ -240,14 +241,14 @@ __device__ inline void rescale(QuerySums& sums, bool changes, const float (&scal
   }
 }
 
-/* Sums of a query's rows from those of its four lanes. */
+/* The sum of a query's rows from those of its four lanes. */
+__device__ inline float joined_total(float total) {
+  total += __shfl_xor_sync(0xffffffffu, total, 1);
+  return total + __shfl_xor_sync(0xffffffffu, total, 2);
+}
 __device__ inline void join_totals(QuerySums& sums) {
   for (int m = 0; m < 2; m++) {
-    for (int r = 0; r < 2; r++) {
-      float& total = sums.total[m][r];
-      total += __shfl_xor_sync(0xffffffffu, total, 1);
-      total += __shfl_xor_sync(0xffffffffu, total, 2);
-    }
+    for (int r = 0; r < 2; r++) sums.total[m][r] = joined_total(sums.total[m][r]);
   }
 }
 
@@ -323,13 +324,23 @@ struct BlocksInOrder {
   __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
+/* What attend_blocks calls where nobody asks for the weights, or when a block's values are added. */
+struct IgnoreWeights {
+  static constexpr int kWeightLog2 = 0;
+  __device__ void operator()(int32_t, const BlockScores&, const float (&)[2][2]) const {}
+};
+struct IgnoreEntry {
+  __device__ void operator()(int32_t) const {}
+};
+
 /* Goes through n entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
- * The queries are under way or there. weighed(entry, scores, scale): called for each block that the warp does
- * not leave out, before the values are added. */
-template <class Blocks, class Range, class Weighed>
+ * The queries are under way or there. weighed(entry, weights, scale): called for each block that the warp
+ * does not leave out, before the values are added; the largest weight is 2^Weighed::kWeightLog2.
+ * added(entry): called behind each block. */
+template <class Blocks, class Range, class Weighed = IgnoreWeights, class Added = IgnoreEntry>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
                               int32_t n, int32_t end, const QueryTile& tile, const Range& range,
-                              QuerySums& sums, Weighed&& weighed) {
+                              QuerySums& sums, const Weighed& weighed = {}, const Added& added = {}) {
   const WarpSeen warp = warp_seen(range, tile);
   if (n > 0) load_keys(s, rows, blocks.place(0), end - blocks.at(0), tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
@@ -345,7 +356,7 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
       score_block(scores, s);
       if (at < warp.from || at + kBlockRows > warp.to) hide_rows(scores, range, tile, at);
       float scale[2][2];
-      rescale(sums, weigh_block(scores, sums, scale), scale);
+      rescale(sums, weigh_block<Weighed::kWeightLog2>(scores, sums, scale), scale);
       weighed(entry, scores, scale);
       pack_weights(weights, scores);
     }
@@ -353,13 +364,9 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
     __syncthreads(); /* values are here, and nobody needs the keys */
     if (entry + 1 < n) load_keys(s, rows, blocks.place(entry + 1), end - blocks.at(entry + 1), tile.head);
     if (counts) add_values(sums, weights, s);
+    added(entry);
   }
 }
-
-/* What attend_blocks calls where nobody asks for the weights. */
-struct IgnoreWeights {
-  __device__ void operator()(int32_t, const BlockScores&, const float (&)[2][2]) const {}
-};
 
 }  // namespace ek::cuda
 #endif
