@@ -24,6 +24,12 @@ import { type Model, nLogitsOf, type StepLogits, type StepPart } from "./model.t
  */
 export const FUSED_STEP = { tokens: 2048, sequences: 8, drafts: 7 } as const;
 
+/**
+ * Up to 64 tokens are read in a form that reads each weight once, and take less time; more are read in another one,
+ * whose time hardly depends on their number at first.
+ */
+const STEP_SIZES = [64, 512, 1024];
+
 export interface FusedSizes {
   contextLength: number;
   kvCache?: KvCacheFormat;
@@ -56,6 +62,7 @@ export class FusedModel implements Model {
   readonly kvBytes: number;
   readonly maxStepTokens: number;
   readonly maxStepSequences = FUSED_STEP.sequences;
+  readonly stepSizes: readonly number[];
   readonly maxStepDrafts: number;
   /** The native model, for measurements. */
   readonly handle: ModelHandle;
@@ -71,6 +78,7 @@ export class FusedModel implements Model {
     this.contextLength = parts.contextLength;
     this.vocab = vocab;
     this.maxStepTokens = chunk;
+    this.stepSizes = [...STEP_SIZES.filter((size) => size < chunk), chunk];
     this.maxStepDrafts = mostDrafts(parts.params);
     this.kvBytes = backend.fusedModels.plan(parts.params).cacheBytes;
     this.kv = new PagedKv(nBlocks, (dst, src) =>

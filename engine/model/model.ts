@@ -38,6 +38,8 @@ export interface Model {
   /** Most tokens, and most sequences, that one step may compute. */
   readonly maxStepTokens: number;
   readonly maxStepSequences: number;
+  /** Tokens of a step that are worth choosing from, ascending; where they are missing, time is in proportion to tokens. */
+  readonly stepSizes?: readonly number[];
   /** Most drafts of all parts of a step; 0 when a draft would cost as much as a step. */
   readonly maxStepDrafts: number;
   /** Computes a step. Blocks for all tokens must be reserved; the caller commits the tokens afterwards. */

@@ -9,7 +9,7 @@ import { EngineError, messageOf } from "../base/errors.ts";
 import type { KvSequence } from "../kvcache/pagedKv.ts";
 import { type GreedyChoices, type Model, nLogitsOf, type StepLogits } from "../model/model.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { ChunkSize } from "./chunkSize.ts";
+import { ChunkSize, evenStepSizes } from "./chunkSize.ts";
 import { Drafting, type Work } from "./drafting.ts";
 import { Generation } from "./generation.ts";
 import { chooseVictim, planStep } from "./planStep.ts";
@@ -66,7 +66,8 @@ export class Scheduler {
   constructor(options: SchedulerOptions) {
     this.options = options;
     this.now = options.now ?? (() => performance.now());
-    this.chunk = new ChunkSize(options.model.maxStepTokens);
+    const { stepSizes, maxStepTokens } = options.model;
+    this.chunk = new ChunkSize(stepSizes ?? evenStepSizes(maxStepTokens));
     this.chooser = new TokenChooser(options.tokenizer);
     const { model, drafts = true } = options;
     this.drafting = drafts && model.maxStepDrafts > 0 ? new Drafting(model) : undefined;

@@ -180,16 +180,26 @@ void launch_attend_segment(cudaStream_t stream, const SegmentAttention& a) {
       attend_chunk_kernel, a);
 }
 
+/* Cached tokens at most that the chunk's tiles attend to by their lists, and the chunk itself. */
+int32_t most_listed_tokens(const Chunk& c) {
+  const LiteShape& s = c.shape;
+  const int32_t end = c.first + c.n, first_tile = std::max(c.first, s.dense_len) / kTileQueries;
+  const int64_t tiles = ceil_div(end, kTileQueries) - first_tile;
+  const int64_t blocks =
+      (c.first < s.dense_len ? s.dense_len / 64 : 0) + tiles * (s.most_listed() + kTileQueries / 64);
+  return static_cast<int32_t>(std::min<int64_t>(end, blocks * 64));
+}
+
 void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t index, int32_t segment) {
-  const int32_t end = c.first + c.n;
   const bool by_list = selects(c, index);
   if (by_list) {
     launch_select_tiles(c, layer, index);
     launch_assign_slots(c, index);
   }
-  for (int32_t begin = 0; begin < end; begin += segment) {
-    /* With lists there may be fewer blocks than this; the kernels of a segment that is empty end at once. */
-    const int32_t n = std::min(segment, end - begin);
+  const int32_t most = by_list ? most_listed_tokens(c) : c.first + c.n;
+  for (int32_t begin = 0; begin < most; begin += segment) {
+    /* Tiles' lists may share blocks; the kernels of a segment that is empty end at once. */
+    const int32_t n = std::min(segment, most - begin);
     const GemmRows rows{nullptr, 0,
                         nullptr, by_list ? c.b.slot_blocks : c.cache.blocks,
                         begin,   by_list ? c.b.n_slots : nullptr};

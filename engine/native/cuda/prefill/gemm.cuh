@@ -4,7 +4,7 @@
  * rows of the weight, 128 columns at a time and one such group ahead, and turns 32 columns of them to bf16 in
  * shared memory while the step before is multiplied. So a weight is read once per tile of activations, and
  * rounded to bf16 as the activations are; sums are f32. A row's sums do not depend on the other rows of its
- * tile. */
+ * tile, and where a tile has few rows, as those of an expert in a short chunk, only these are multiplied. */
 #ifndef EK_CUDA_PREFILL_GEMM_CUH
 #define EK_CUDA_PREFILL_GEMM_CUH
 #include "tile.cuh"
@@ -29,11 +29,12 @@ __device__ inline GemmPlace gemm_place(const GemmOp& op) {
   return {op.tiles.first[tile], op.tiles.end[tile], op.tiles.expert[tile]};
 }
 
-/* Begins to copy step `step` of the activations; rows behind the last become zeros. from: the thread's two
- * rows. */
-__device__ inline void load_rows(__nv_bfloat16* stage, const __nv_bfloat16* const (&from)[2], int32_t step) {
+/* Begins to copy step `step` of the activations: rows by 64 up to `count`. from: the thread's two rows. */
+__device__ inline void load_rows(__nv_bfloat16* stage, const __nv_bfloat16* const (&from)[2], int32_t step,
+                                 int32_t count) {
   const int chunk = threadIdx.x % 4, row = threadIdx.x / 4;
   for (int i = 0; i < 2; i++) {
+    if (i * 64 >= count) return;
     const __nv_bfloat16* at = from[i] + step * kDepth + chunk * 8;
     copy_async_16(stage + (row + i * 64) * kGemmPitch + chunk * 8, at, true);
   }
@@ -51,15 +52,21 @@ __device__ int right_row(int column_warp, int pair) {
   return Gated ? pair * 64 + column_warp * 16 : column_warp * 32 + pair * 16;
 }
 
+/* sixteens: of the warp's 64 rows of activations those that are there, by 16. */
 template <bool Gated>
 __device__ void multiply_stage(WarpSums& sums, const __nv_bfloat16* left, const __nv_bfloat16* right,
-                               int lane, int warp) {
+                               int lane, int warp, int sixteens) {
+  if (sixteens == 0) return;
 #pragma unroll
   for (int k = 0; k < kDepth; k += 16) {
     uint32_t b[2][4];
     for (int pair = 0; pair < 2; pair++)
       load_right<kGemmPitch>(b[pair], right, right_row<Gated>(warp % 4, pair), k, lane);
-    multiply_step<kGemmPitch>(sums, left, warp / 4 * 64, k, b, lane);
+    if (sixteens == 4) {
+      multiply_step<kGemmPitch>(sums, left, warp / 4 * 64, k, b, lane);
+    } else {
+      multiply_step<kGemmPitch>(sums, left, warp / 4 * 64, k, b, lane, sixteens);
+    }
   }
 }
 
@@ -126,9 +133,10 @@ __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
     from[i] = op.rows.row(r < place.end ? r : place.first) + blockIdx.z * op.heads.in;
   }
   for (int32_t s = 0; s < kStages - 1; s++) {
-    if (s < n_steps) load_rows(left + s * kGemmTile, from, s);
+    if (s < n_steps) load_rows(left + s * kGemmTile, from, s, place.end - place.first);
     copy_async_commit();
   }
+  const int sixteens = min(4, max(0, (place.end - place.first - warp / 4 * 64 + 15) / 16));
   Fragment<F> now = load_fragment<F>(w, row, 0, lane), next = now;
   if (n_groups > 1) next = load_fragment<F>(w, row, 1, lane);
   store_rows<F>(right, now, 0, lane, warp);
@@ -140,10 +148,11 @@ __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
       if (step >= n_steps) break;
       copy_async_wait<kStages - 2>();
       __syncthreads();
-      if (ahead < n_steps) load_rows(left + ahead % kStages * kGemmTile, from, ahead);
+      if (ahead < n_steps)
+        load_rows(left + ahead % kStages * kGemmTile, from, ahead, place.end - place.first);
       copy_async_commit();
-      multiply_stage<Gated>(sums, left + step % kStages * kGemmTile, right + step % 2 * kGemmTile, lane,
-                            warp);
+      multiply_stage<Gated>(sums, left + step % kStages * kGemmTile, right + step % 2 * kGemmTile, lane, warp,
+                            sixteens);
       if (step + 1 >= n_steps) break;
       __nv_bfloat16* to = right + (step + 1) % 2 * kGemmTile;
       if (part < 3) {

@@ -53,12 +53,14 @@ __device__ void load_right_transposed(uint32_t (&b)[4], const __nv_bfloat16* til
 /* Sums of a warp's 64 x 32: [16 rows][8 columns][as mma_bf16]. */
 using WarpSums = float[4][4][4];
 
-/* sums += the left tile's 64 rows from `row` on times two pairs of right matrices. */
+/* sums += the left tile's 64 rows from `row` on times two pairs of right matrices; of the first `sixteens`
+ * times 16 rows, where that is known to be less. */
 template <int Pitch>
 __device__ void multiply_step(WarpSums& sums, const __nv_bfloat16* left, int row, int k,
-                              const uint32_t (&b)[2][4], int lane) {
+                              const uint32_t (&b)[2][4], int lane, int sixteens = 4) {
 #pragma unroll
   for (int m = 0; m < 4; m++) {
+    if (m >= sixteens) return;
     uint32_t a[4];
     load_left<Pitch>(a, left, row + m * 16, k, lane);
 #pragma unroll
