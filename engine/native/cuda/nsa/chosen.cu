@@ -15,16 +15,13 @@ namespace {
  * zeros. */
 __device__ void load_warp_queries(__nv_bfloat16* to, const PrefillQueries& q, int head, int32_t slot,
                                   int32_t n_slots) {
-  constexpr int kChunks = kKeyWidth / 8;
-  const int lane = threadIdx.x % kWarp;
+  constexpr int kRowsAtOnce = kWarp / kQueryCopiers;
+  const int first = static_cast<int>(threadIdx.x) % kWarp / kQueryCopiers;
   const int32_t own = slot < 0 ? -1 : slot / n_slots;
-#pragma unroll 4
-  for (int turn = 0; turn < kChunks; turn++) {
-    const int i = turn * kWarp + lane, row = i / kChunks, chunk = i % kChunks;
-    const int32_t query = __shfl_sync(0xffffffffu, own, row);
-    const size_t r = query < 0 ? 0 : query;
-    copy_async_16(to + row * kExpandedPitch + chunk * 8,
-                  q.query + (r * kHeads + head) * kKeyWidth + chunk * 8, query >= 0);
+#pragma unroll
+  for (int turn = 0; turn < kWarpQueries; turn += kRowsAtOnce) {
+    const int32_t query = __shfl_sync(0xffffffffu, own, first + turn);
+    load_query(to + (first + turn) * kExpandedPitch, q.query, query < 0 ? 0 : query, head, query >= 0);
   }
   copy_async_commit();
 }
@@ -66,19 +63,19 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     PackedWeights weights;
     QuerySums sums;
     clear(sums);
-    BlockScores scores;
-    if (counts) score_block(scores, s);
+    if (counts) {
+      BlockScores scores;
+      score_block(scores, s);
+      float scale[2][2];
+      weigh_block(scores, sums, scale);
+      join_totals(sums);
+      pack_weights(weights, scores);
+    }
     __syncwarp(); /* nobody needs the queries */
     if (pair < end) {
       load_warp_queries(queries, q, head, next, parts.n);
     } else {
       copy_async_commit();
-    }
-    if (counts) {
-      float scale[2][2];
-      weigh_block(scores, sums, scale);
-      join_totals(sums);
-      pack_weights(weights, scores);
     }
     if (is_first) {
       copy_async_wait<1>();

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 
 /* With weights of at most 2^12 masses are at most 2^15: so both fit into f16, and small ones keep their bits.
  * bf16 would be too coarse for blocks that are nearly equal. */
-constexpr int kMassWeightLog2 = 12;
+constexpr int kMassWeightLog2 = 12 - kGrowthLog2;
 
 /* A pair of f16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks of
  * four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
@@ -35,39 +35,47 @@ __device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n)
   mma_f16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
 }
 
-/* Stores the mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four
- * queries: the weights times a matrix of factors, most of which are 0 and left out. carry: the row before
- * the tile. */
-__device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t entry, const BlockScores& p,
-                           const QuerySums& sums, const float (&scale)[2][2], float (&carry)[4]) {
+/* Mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four queries: the
+ * weights times a matrix of factors, most of which are 0 and left out. carry: the row before the tile. */
+__device__ void sum_masses(float (&mass)[2][2][4], const BlockScores& p, const float (&scale)[2][2],
+                           float (&carry)[4]) {
   const int lane = threadIdx.x % kWarp;
-  const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
-  const int32_t first = ((tile.position(0) - tile.first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
-  for (int m = 0; m < 2; m++) {
-    float mass[2][4] = {};
-    for (int i = 0; i < 2; i++) {
-      if (lane % 4 == 0) mass[0][2 * i] = carry[2 * m + i] * scale[m][i];
-      carry[2 * m + i] = __shfl_sync(0xffffffffu, p[m][7][2 * i + 1], lane | 3);
-    }
+  for (int r = 0; r < 4; r++) {
+    if (lane % 4 == 0) mass[r / 2][0][r % 2 * 2] = carry[r] * scale[r / 2][r % 2];
+    carry[r] = __shfl_sync(0xffffffffu, p[r / 2][7][r % 2 * 2 + 1], lane | 3);
+  }
 #pragma unroll
-    for (int k = 0; k < kBlockRows / 16; k++) {
+  for (int k = 0; k < kBlockRows / 16; k++) {
+#pragma unroll
+    for (int m = 0; m < 2; m++) {
       uint32_t pair[4];
       for (int i = 0; i < 4; i++) {
         const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
         pair[i] = pack_f16(from[0], from[1]);
       }
-      if (k < 2) add_mass(mass[0], pair, k, 0);
-      if (k > 0) add_mass(mass[1], pair, k, 1);
+      if (k < 2) add_mass(mass[m][0], pair, k, 0);
+      if (k > 0) add_mass(mass[m][1], pair, k, 1);
     }
-    for (int i = 0; i < 2; i++) {
-      const int r = 2 * m + i;
-      if (!tile.is_new(tile.position(r))) continue;
-      const ptrdiff_t row = first + r * step;
-      if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
-      *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {
-          pack_f16(mass[0][2 * i], mass[0][2 * i + 1]), pack_f16(mass[1][2 * i], mass[1][2 * i + 1])};
-    }
+  }
+}
+
+__device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t entry, const BlockScores& p,
+                           const QuerySums& sums, const float (&scale)[2][2], float (&carry)[4]) {
+  const int lane = threadIdx.x % kWarp;
+  float mass[2][2][4] = {};
+  sum_masses(mass, p, scale, carry);
+  const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
+  const int32_t first = ((tile.position(0) - tile.first) * kHeads + tile.head) * to.most_tiles + entry;
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    if (!tile.is_new(tile.position(r))) continue;
+    const int m = r / 2, i = r % 2;
+    const ptrdiff_t row = first + r * step;
+    if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
+    *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {
+        pack_f16(mass[m][0][2 * i], mass[m][0][2 * i + 1]),
+        pack_f16(mass[m][1][2 * i], mass[m][1][2 * i + 1])};
   }
 }
 

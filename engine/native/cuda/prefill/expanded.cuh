@@ -9,14 +9,10 @@
  * depend on the other ones of its tile. */
 #ifndef EK_CUDA_PREFILL_EXPANDED_CUH
 #define EK_CUDA_PREFILL_EXPANDED_CUH
-#include "../decode/lite.h"
-#include "expanded.h"
-#include "tile.cuh"
+#include "query_tile.cuh"
 
 namespace ek::cuda {
 
-constexpr int kQueryWarps = 4, kQueryThreads = kQueryWarps * kWarp, kWarpQueries = 32;
-static_assert(kQueryWarps * kWarpQueries == kTileQueries, "a tile of queries per block");
 constexpr int kKeyWidth = kNope + kRope, kExpandedPitch = kKeyWidth + 8, kValuesPitch = kValue + 8; /* bf16 */
 constexpr int kBlockRows = 64;
 constexpr size_t kExpandedShared =
@@ -32,55 +28,8 @@ __device__ inline ExpandedShared expanded_shared() {
   return {at, at + kTileQueries * kExpandedPitch, at + (kTileQueries + kBlockRows) * kExpandedPitch};
 }
 
-/* The tile of a block: positions from `at` on, of which those of the run [first, end) are there. */
-struct QueryTile {
-  int32_t at, head, first, end;
-
-  __device__ int32_t warp_at() const { return at + static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries; }
-  /* Position of row r (0 to 3) of the lane: rows 0 and 1 of one tensor-core tile, 2 and 3 of the other. */
-  __device__ int32_t position(int r) const {
-    return warp_at() + r * 8 + static_cast<int32_t>(threadIdx.x) % kWarp / 4;
-  }
-  __device__ bool is_new(int32_t position) const { return position >= first && position < end; }
-  /* The last query of the run in the tile. */
-  __device__ int32_t last() const { return min(end, at + kTileQueries) - 1; }
-  /* The lane's query r among rows (n, heads) that begin with the run's first query. */
-  __device__ size_t row(int r) const { return static_cast<size_t>(position(r) - first) * kHeads + head; }
-};
-
-/* Of a grid (tiles, heads): tiles of a head are neighbours, so that its keys and values stay in L2; the last
- * ones have the most rows and come first. */
-__device__ inline QueryTile tile_of_block(int32_t first, int32_t end) {
-  const int32_t from_end = blockIdx.x;
-  return {((end - 1) / kTileQueries - from_end) * kTileQueries, static_cast<int32_t>(blockIdx.y), first, end};
-}
-
-inline int32_t n_tiles_of(int32_t first, int32_t end) {
-  return (end - 1) / kTileQueries - first / kTileQueries + 1;
-}
-
-/* Which rows the query at a position sees: [begin, end), both of which only grow. */
-struct RowsBefore {
-  __device__ int32_t begin(int32_t) const { return 0; }
-  __device__ int32_t end(int32_t position) const { return position + 1; }
-};
-
-/* The warp's rows: no query sees one outside of [first, last), all see those in [from, to). Positions outside
- * of the run see nothing. */
-struct WarpSeen {
-  int32_t first, last, from, to;
-};
-
-template <class Range>
-__device__ WarpSeen warp_seen(const Range& range, const QueryTile& tile) {
-  const int32_t at = tile.warp_at(), begin = max(at, tile.first), end = min(at + kWarpQueries, tile.end);
-  if (begin >= end) return {0, 0, 0, 0};
-  const bool all_new = end - begin == kWarpQueries;
-  return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
-}
-
-/* A lane's four queries: running maximum (times log2 e), sum (of the lane's rows until join_totals), and
- * weighted values as mma_bf16. */
+/* A lane's four queries: what their weights are relative to (a score times log2 e), their sum (of the lane's
+ * rows until join_totals), and weighted values as mma_bf16. */
 struct QuerySums {
   float top[2][2], total[2][2];
   float out[2][kValue / 8][4];
@@ -102,18 +51,30 @@ __device__ inline void clear(QuerySums& sums) {
 /* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
 using BlockScores = float[2][kBlockRows / 8][4];
 
+/* Eight threads copy a query: each every eighth of its pieces of 16 bytes. */
+constexpr int kQueryCopiers = 8;
+static_assert(kKeyWidth % (8 * kQueryCopiers) == 0, "as many pieces for each thread");
+
+/* Begins to copy the thread's pieces of a query's numbers for a head, or zeros. */
+__device__ inline void load_query(__nv_bfloat16* to, const __nv_bfloat16* query, size_t index, int head,
+                                  bool exists) {
+  const int first = threadIdx.x % kQueryCopiers * 8;
+  const __nv_bfloat16* from = query + (index * kHeads + head) * kKeyWidth + first;
+#pragma unroll
+  for (int i = 0; i < kKeyWidth; i += 8 * kQueryCopiers) copy_async_16(to + first + i, from + i, exists);
+}
+
 /* Begins to copy the tile's queries (n, heads, nope + rope) of its head; those outside of the run become
  * zeros. */
 __device__ inline void load_queries(const ExpandedShared& s, const __nv_bfloat16* query,
                                     const QueryTile& tile) {
-  constexpr int kChunks = kKeyWidth / 8;
-  for (int i = threadIdx.x; i < kTileQueries * kChunks; i += kQueryThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
+  constexpr int kRowsAtOnce = kQueryThreads / kQueryCopiers;
+  const int first = static_cast<int>(threadIdx.x) / kQueryCopiers;
+#pragma unroll 4
+  for (int row = first; row < kTileQueries; row += kRowsAtOnce) {
     const int32_t position = tile.at + row;
     const bool is_new = tile.is_new(position);
-    const size_t own = is_new ? position - tile.first : 0;
-    copy_async_16(s.query + row * kExpandedPitch + chunk * 8,
-                  query + (own * kHeads + tile.head) * kKeyWidth + chunk * 8, is_new);
+    load_query(s.query + row * kExpandedPitch, query, is_new ? position - tile.first : 0, tile.head, is_new);
   }
 }
 
@@ -197,34 +158,54 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const QueryTi
   }
 }
 
-/* Scores become weights, 2^WeightLog2 at most, and maximum and sum grow by them. scale[m][r]: of what was
- * summed before; returns whether one is not 1. */
+/* A query's weights stay relative to what they are until one would be 2^kGrowthLog2 times as large as that:
+ * where a query has few blocks, or any of a warp's has a new maximum, sums would be scaled at every block. */
+constexpr int kGrowthLog2 = 8;
+
+/* Scores become weights, 2^(WeightLog2 + kGrowthLog2) at most, and sums grow by them. scale[m][r]: of what
+ * was summed before; returns whether one is not 1. The lane's four queries take turns: with two warps a
+ * scheduler the latency of a chain of maxima or sums is seen. */
 template <int WeightLog2 = 0>
 __device__ bool weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2]) {
+  constexpr int kQueries = 4; /* m * 2 + r */
+  float top[kQueries], base[kQueries], sum[kQueries] = {};
+#pragma unroll
+  for (int q = 0; q < kQueries; q++) top[q] = fmaxf(s[q / 2][0][q % 2 * 2], s[q / 2][0][q % 2 * 2 + 1]);
+#pragma unroll
+  for (int n = 1; n < kBlockRows / 8; n++) {
+    for (int q = 0; q < kQueries; q++)
+      top[q] = fmaxf(top[q], fmaxf(s[q / 2][n][q % 2 * 2], s[q / 2][n][q % 2 * 2 + 1]));
+  }
+#pragma unroll
+  for (int lanes = 1; lanes < 4; lanes *= 2) {
+    for (int q = 0; q < kQueries; q++) top[q] = fmaxf(top[q], __shfl_xor_sync(0xffffffffu, top[q], lanes));
+  }
   bool changes = false;
 #pragma unroll
-  for (int m = 0; m < 2; m++) {
-    for (int r = 0; r < 2; r++) {
-      float top = -INFINITY, sum = 0;
+  for (int q = 0; q < kQueries; q++) {
+    float& before = sums.top[q / 2][q % 2];
+    top[q] *= kLog2e;
+    if (top[q] <= before + kGrowthLog2) top[q] = before;
+    base[q] = top[q] == -INFINITY ? 0.0f : top[q];
+    scale[q / 2][q % 2] = exp2_approx(before - base[q]);
+    changes |= scale[q / 2][q % 2] != 1.0f;
+    before = top[q];
+    base[q] = WeightLog2 - base[q];
+  }
 #pragma unroll
-      for (int n = 0; n < kBlockRows / 8; n++) top = fmaxf(top, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      top = fmaxf(sums.top[m][r], top * kLog2e);
-      const float base = top == -INFINITY ? 0.0f : top;
-      scale[m][r] = exp2_approx(sums.top[m][r] - base);
-      changes |= scale[m][r] != 1.0f;
-#pragma unroll
-      for (int n = 0; n < kBlockRows / 8; n++) {
-        for (int i = 0; i < 2; i++) {
-          float& v = s[m][n][2 * r + i];
-          v = exp2_approx(fmaf(v, kLog2e, WeightLog2 - base));
-          sum += v;
-        }
-      }
-      sums.top[m][r] = top;
-      sums.total[m][r] = sums.total[m][r] * scale[m][r] + sum;
+  for (int n = 0; n < kBlockRows / 8; n++) {
+    for (int q = 0; q < kQueries; q++) {
+      float(&pair)[4] = s[q / 2][n];
+      const int i = q % 2 * 2;
+      pair[i] = exp2_approx(fmaf(pair[i], kLog2e, base[q]));
+      pair[i + 1] = exp2_approx(fmaf(pair[i + 1], kLog2e, base[q]));
+      sum[q] += pair[i] + pair[i + 1];
     }
+  }
+#pragma unroll
+  for (int q = 0; q < kQueries; q++) {
+    float& total = sums.total[q / 2][q % 2];
+    total = fmaf(total, scale[q / 2][q % 2], sum[q]);
   }
   return changes;
 }
@@ -335,7 +316,7 @@ struct IgnoreEntry {
 
 /* Goes through n entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
  * The queries are under way or there. weighed(entry, weights, scale): called for each block that the warp
- * does not leave out, before the values are added; the largest weight is 2^Weighed::kWeightLog2.
+ * does not leave out, before the values are added; weights begin with 2^Weighed::kWeightLog2.
  * added(entry): called behind each block. */
 template <class Blocks, class Range, class Weighed = IgnoreWeights, class Added = IgnoreEntry>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,

@@ -9,10 +9,7 @@ void launch_gemm_gated(cudaStream_t stream, const char* name, const GemmOp& op) 
              "types %d and "
              "%d",
              name, op.w.n_cols, op.w.n_rows, static_cast<int>(op.w.type), static_cast<int>(op.up.type));
-  for_decode_type(op.w.type, [&]<ek_type F>() {
-    launch(stream, name, {{ceil_div(op.w.n_rows, 64), op.n_tiles}, kGemmThreads, kGemmShared},
-           gemm_kernel<F, true>, op);
-  });
+  launch_gemm_kernel<true>(stream, name, op);
 }
 
 }  // namespace ek::cuda

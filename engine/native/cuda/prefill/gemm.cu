@@ -66,10 +66,7 @@ void launch_gemm(cudaStream_t stream, const char* name, const GemmOp& op) {
   EK_REQUIRE(op.w.n_cols % kDepth == 0 && op.w.n_rows % 16 == 0,
              "%s: a product needs columns in multiples of 32 and rows of 16, got %d and %d", name,
              op.w.n_cols, op.w.n_rows);
-  for_decode_type(op.w.type, [&]<ek_type F>() {
-    launch(stream, name, {{ceil_div(op.w.n_rows, 128), op.n_tiles, op.heads.n}, kGemmThreads, kGemmShared},
-           gemm_kernel<F, false>, op);
-  });
+  launch_gemm_kernel<false>(stream, name, op);
 }
 
 void launch_multiply_down(cudaStream_t stream, const char* name, const GemmRows& rows, int32_t head_width,

@@ -113,8 +113,9 @@ __device__ void store_sums(const GemmOp& op, const GemmPlace& place, const WarpS
 
 /* grid (tiles of the weight's rows, tiles of activations, heads). Two blocks per multiprocessor: while one
  * unpacks weights or waits at its barrier, the other multiplies. That leaves 128 registers a thread, of which
- * a few of a group of 128 columns are spilled. */
-template <ek_type F, bool Gated>
+ * a few of a group of 128 columns are spilled. FewRows: with what is missing of a tile left out, which costs
+ * full tiles 5 %. */
+template <ek_type F, bool Gated, bool FewRows>
 __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
   const GemmPlace place = gemm_place(op);
   if (place.first >= place.end) return;
@@ -132,11 +133,12 @@ __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
     const int32_t r = place.first + static_cast<int32_t>(threadIdx.x) / 4 + i * 64;
     from[i] = op.rows.row(r < place.end ? r : place.first) + blockIdx.z * op.heads.in;
   }
+  const int32_t count = FewRows ? place.end - place.first : kGemmRows;
   for (int32_t s = 0; s < kStages - 1; s++) {
-    if (s < n_steps) load_rows(left + s * kGemmTile, from, s, place.end - place.first);
+    if (s < n_steps) load_rows(left + s * kGemmTile, from, s, count);
     copy_async_commit();
   }
-  const int sixteens = min(4, max(0, (place.end - place.first - warp / 4 * 64 + 15) / 16));
+  const int sixteens = FewRows ? min(4, max(0, (place.end - place.first - warp / 4 * 64 + 15) / 16)) : 4;
   Fragment<F> now = load_fragment<F>(w, row, 0, lane), next = now;
   if (n_groups > 1) next = load_fragment<F>(w, row, 1, lane);
   store_rows<F>(right, now, 0, lane, warp);
@@ -148,8 +150,7 @@ __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
       if (step >= n_steps) break;
       copy_async_wait<kStages - 2>();
       __syncthreads();
-      if (ahead < n_steps)
-        load_rows(left + ahead % kStages * kGemmTile, from, ahead, place.end - place.first);
+      if (ahead < n_steps) load_rows(left + ahead % kStages * kGemmTile, from, ahead, count);
       copy_async_commit();
       multiply_stage<Gated>(sums, left + step % kStages * kGemmTile, right + step % 2 * kGemmTile, lane, warp,
                             sixteens);
@@ -165,6 +166,22 @@ __global__ void __launch_bounds__(kGemmThreads, 2) gemm_kernel(GemmOp op) {
     }
   }
   store_sums<Gated>(op, place, sums, lane, warp);
+}
+
+/* Whether most tiles of a product have few rows: those of experts in a short chunk, or of a short chunk. */
+inline bool has_few_rows(const GemmOp& op) {
+  constexpr int32_t kMost = 112;
+  return op.n_rows <= kMost * (op.tiles.expert == nullptr ? 1 : op.w.n_matrices);
+}
+
+template <bool Gated>
+void launch_gemm_kernel(cudaStream_t stream, const char* name, const GemmOp& op) {
+  const LaunchShape shape{
+      {ceil_div(op.w.n_rows, Gated ? 64 : 128), op.n_tiles, op.heads.n}, kGemmThreads, kGemmShared};
+  for_decode_type(op.w.type, [&]<ek_type F>() {
+    launch(stream, name, shape, has_few_rows(op) ? gemm_kernel<F, Gated, true> : gemm_kernel<F, Gated, false>,
+           op);
+  });
 }
 
 }  // namespace ek::cuda

@@ -1,0 +1,61 @@
+/* The queries of a block of the grid, and which rows they see. */
+#ifndef EK_CUDA_PREFILL_QUERY_TILE_CUH
+#define EK_CUDA_PREFILL_QUERY_TILE_CUH
+#include "../decode/lite.h"
+#include "expanded.h"
+#include "tile.cuh"
+
+namespace ek::cuda {
+
+constexpr int kQueryWarps = 4, kQueryThreads = kQueryWarps * kWarp, kWarpQueries = 32;
+static_assert(kQueryWarps * kWarpQueries == kTileQueries, "a tile of queries per block");
+
+/* The tile of a block: positions from `at` on, of which those of the run [first, end) are there. */
+struct QueryTile {
+  int32_t at, head, first, end;
+
+  __device__ int32_t warp_at() const { return at + static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries; }
+  /* Position of row r (0 to 3) of the lane: rows 0 and 1 of one tensor-core tile, 2 and 3 of the other. */
+  __device__ int32_t position(int r) const {
+    return warp_at() + r * 8 + static_cast<int32_t>(threadIdx.x) % kWarp / 4;
+  }
+  __device__ bool is_new(int32_t position) const { return position >= first && position < end; }
+  /* The last query of the run in the tile. */
+  __device__ int32_t last() const { return min(end, at + kTileQueries) - 1; }
+  /* The lane's query r among rows (n, heads) that begin with the run's first query. */
+  __device__ size_t row(int r) const { return static_cast<size_t>(position(r) - first) * kHeads + head; }
+};
+
+/* Of a grid (tiles, heads): tiles of a head are neighbours, so that its keys and values stay in L2; the last
+ * ones have the most rows and come first. */
+__device__ inline QueryTile tile_of_block(int32_t first, int32_t end) {
+  const int32_t from_end = blockIdx.x;
+  return {((end - 1) / kTileQueries - from_end) * kTileQueries, static_cast<int32_t>(blockIdx.y), first, end};
+}
+
+inline int32_t n_tiles_of(int32_t first, int32_t end) {
+  return (end - 1) / kTileQueries - first / kTileQueries + 1;
+}
+
+/* Which rows the query at a position sees: [begin, end), both of which only grow. */
+struct RowsBefore {
+  __device__ int32_t begin(int32_t) const { return 0; }
+  __device__ int32_t end(int32_t position) const { return position + 1; }
+};
+
+/* The warp's rows: no query sees one outside of [first, last), all see those in [from, to). Positions outside
+ * of the run see nothing. */
+struct WarpSeen {
+  int32_t first, last, from, to;
+};
+
+template <class Range>
+__device__ WarpSeen warp_seen(const Range& range, const QueryTile& tile) {
+  const int32_t at = tile.warp_at(), begin = max(at, tile.first), end = min(at + kWarpQueries, tile.end);
+  if (begin >= end) return {0, 0, 0, 0};
+  const bool all_new = end - begin == kWarpQueries;
+  return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
+}
+
+}  // namespace ek::cuda
+#endif
