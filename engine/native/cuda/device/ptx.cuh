@@ -100,9 +100,6 @@ __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* Asks for the line of memory that p points into, to be in L1 when it is read. */
-__device__ inline void prefetch_line(const void* p) { asm volatile("prefetch.global.L1 [%0];" ::"l"(p)); }
-
 /* 2 to the x within 2 units in the last place; below the normal range 0. */
 __device__ inline float exp2_approx(float x) {
   float y;

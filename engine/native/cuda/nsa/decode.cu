@@ -4,7 +4,7 @@
  * kernels before these two stored. Of the kernel before the call only the queries, gates and the newest rows
  * may come. */
 #include "choose.cuh"
-#include "parts.cuh"
+#include "sources.cuh"
 
 namespace ek::cuda {
 
@@ -12,58 +12,6 @@ namespace {
 
 constexpr int kPooledBlocks = kTileTokens / 4; /* of 64 tokens, in a tile of pooled rows */
 static_assert(kPooledBlocks * kHeads == kThreads, "a thread per head and block");
-
-/* Blocks of cached rows as tiles: those of a list, or in order. */
-struct CachedTiles {
-  const __nv_bfloat16* cache;
-  const int32_t *blocks, *list;
-  int32_t t;
-
-  __device__ int32_t block(int32_t entry) const { return list == nullptr ? entry : list[entry]; }
-  __device__ const __nv_bfloat16* row(int32_t entry, int32_t i) const {
-    return cache + (static_cast<size_t>(blocks[block(entry)]) * 64 + i) * kRow;
-  }
-  __device__ Bounds bounds(int32_t entry) const { return {0, min(kTileTokens, t + 1 - block(entry) * 64)}; }
-  __device__ void ask_for_blocks(int32_t) const {} /* one entry a tile: 32 tiles have it from one line */
-  /* The row of the tile that the kernel before may have stored, or -1. */
-  __device__ int32_t newest(int32_t entry) const { return block(entry) == t / 64 ? t % 64 : -1; }
-};
-
-/* The rows of NearTiles. */
-struct NearRows {
-  const __nv_bfloat16 *cache, *pooled;
-  const int32_t* blocks;
-  NsaRule rule;
-  int32_t t;
-  NearTiles near;
-
-  /* Of a tile that is none of pooled rows. */
-  __device__ int32_t block(int32_t tile) const {
-    if (tile < near.window) return rule.window_begin(t) / 64 + tile - near.pooled;
-    const int32_t i = tile - near.window;
-    return i < rule.initial ? i : max(rule.initial, t / 64 - rule.local + 1) + i - rule.initial;
-  }
-  __device__ const __nv_bfloat16* row(int32_t tile, int32_t i) const {
-    if (tile < near.pooled) {
-      const int32_t at = tile * kTileTokens + i + 1;
-      return pooled + (static_cast<size_t>(blocks[at / 4]) * 4 + at % 4) * kRow;
-    }
-    return cache + (static_cast<size_t>(blocks[block(tile)]) * 64 + i) * kRow;
-  }
-  __device__ Bounds bounds(int32_t tile) const {
-    if (tile < near.pooled) return {0, min(kTileTokens, pooled_visible(t) - tile * kTileTokens)};
-    const int32_t at = block(tile) * 64, since = tile < near.window ? rule.window_begin(t) : 0;
-    return {max(0, since - at), min(kTileTokens, t + 1 - at)};
-  }
-  /* Asks for the part of the block table that a tile's rows need. */
-  __device__ void ask_for_blocks(int32_t tile) const {
-    if (tile < near.pooled) prefetch_line(blocks + tile * (kTileTokens / 4));
-  }
-  __device__ int32_t newest(int32_t tile) const {
-    if (tile >= near.pooled) return block(tile) == t / 64 ? t % 64 : -1;
-    return tile == near.pooled - 1 ? (pooled_visible(t) - 1) % kTileTokens : -1;
-  }
-};
 
 /* Attends to a share of the blocks, and stores the part. */
 template <class Ready>

@@ -99,8 +99,6 @@ void copy_async_wait() {
   ::emulation::wait_for_copies(N);
 }
 
-inline void prefetch_line(const void*) {}
-
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
 /* Kernels of a stream run one after the other. */
