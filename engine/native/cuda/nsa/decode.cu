@@ -1,8 +1,8 @@
 /* The kernels of BatchAttention. A block has one part of one sequence: a share of its tiles of 64 rows. What
- * every token attends to comes first, then the blocks that it chose, then all parts together. near and chosen
- * wait for the kernel before, and then let the next one begin: so that one may read, before it waits, what
- * kernels before these two stored. Of the kernel before the call only the queries, gates and the newest rows
- * may come. */
+ * every token attends to comes first, then the blocks that it chose, then all parts together. near waits for
+ * the kernel before, and then lets chosen begin, which lets combine begin: these two wait for what they need
+ * of near by counters. That ends, because a kernel begins only when all blocks of the one before it have. Of
+ * the kernel before the call only the queries, gates and the newest rows may come. */
 #include "masses.cuh"
 #include "sources.cuh"
 
@@ -42,6 +42,7 @@ struct SparseOp {
   DecodeBatch b;
   AttendParts parts;
   PooledScores scores;
+  SparseProgress progress;
   NsaRule rule;
   int32_t* lists;
   int32_t near_parts, chosen_begin, chosen_parts; /* blocks per sequence of near; parts behind those */
@@ -56,6 +57,11 @@ __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
   const NearTiles& near = rows.near;
   const Share share = even_share(blockIdx.x, op.near_parts, near.all);
   if (share.begin == share.end) return wait_for_kernel_before();
+  const int32_t last_scored = min(share.end, near.pooled) - 1;
+  const auto count = [&](uint32_t* blocks) {
+    __syncthreads();
+    if (threadIdx.x == 0) count_up(blocks + place.sequence);
+  };
   RowSums sums;
   attend_rows(
       memory, op.stages, share.begin, share.end, rows, sums,
@@ -66,6 +72,7 @@ __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
       },
       [&](int32_t tile, const float(&v)[4]) {
         if (tile < near.pooled) store_scores(op.scores, place.sequence, tile, v);
+        if (tile == last_scored) count(op.progress.scored);
       },
       [&](int32_t tile) {
         const int branch = near.branch(tile);
@@ -73,6 +80,7 @@ __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
         store_part(op.parts, place.sequence, static_cast<int32_t>(blockIdx.x) + branch, sums);
         sums = RowSums{};
       });
+  count(op.progress.attended);
 }
 
 /* grid (chosen_parts, sequences) */
@@ -80,9 +88,12 @@ __global__ void __launch_bounds__(kThreads, 1) chosen_kernel(SparseOp op) {
   __shared__ int32_t best[kMostSelected];
   uint4* memory = dynamic_shared<uint4>();
   const Place place = place_of(op.b, blockIdx.y);
-  load_rows_query(memory, place.query);
-  wait_for_kernel_before();
   allow_next_kernel();
+  load_rows_query(memory, place.query);
+  const NearTiles near(op.rule, place.t);
+  if (threadIdx.x == 0)
+    wait_for_count(op.progress.scored + place.sequence, near.blocks_before(near.pooled, op.near_parts));
+  __syncthreads();
   const int32_t part = blockIdx.x;
   const int32_t n = choose_blocks(op.scores, op.rule, place, memory + kRowsShared / sizeof(uint4), best);
   attend_part(memory, op.stages, op.parts, place.sequence, op.chosen_begin + part,
@@ -90,6 +101,7 @@ __global__ void __launch_bounds__(kThreads, 1) chosen_kernel(SparseOp op) {
               [&] {
                 if (part == 0) store_list(op.rule, place.t, best, op.lists + place.sequence * kMostSelected);
               });
+  wait_for_kernel_before(); /* so that near is complete when this kernel is */
 }
 
 }  // namespace
@@ -115,7 +127,7 @@ BatchAttention::BatchAttention(Device& d, int32_t n, int32_t most_blocks, const 
   const size_t parts = static_cast<size_t>(n) * static_cast<size_t>(parts_.n) * kHeads;
   const size_t tiles = static_cast<size_t>(n) * static_cast<size_t>(pooled_tiles) * kHeads;
   memory_ = DeviceMemory(sizeof(float) * (parts * (kLatent + 2) + tiles * (kPooledBlocks + 3)) +
-                         sizeof(int32_t) * static_cast<size_t>(n) * kMostSelected);
+                         sizeof(int32_t) * static_cast<size_t>(n) * (kMostSelected + 3));
   float* at = memory_.as<float>();
   const auto take = [&](size_t count) { return std::exchange(at, at + count); };
   parts_.latents = take(parts * kLatent);
@@ -125,6 +137,11 @@ BatchAttention::BatchAttention(Device& d, int32_t n, int32_t most_blocks, const 
   scores_.total = reinterpret_cast<float2*>(take(tiles * 2));
   scores_.carry = reinterpret_cast<float2*>(take(tiles));
   lists_ = reinterpret_cast<int32_t*>(at);
+  progress_.scored = reinterpret_cast<uint32_t*>(lists_) + static_cast<size_t>(n) * kMostSelected;
+  progress_.attended = progress_.scored + n;
+  progress_.combined = progress_.attended + n;
+  check(cudaMemsetAsync(progress_.scored, 0, 3 * static_cast<size_t>(n) * sizeof(uint32_t), d.stream),
+        "clearing counters");
 }
 
 void BatchAttention::check_batch(const DecodeBatch& b) const {
@@ -141,13 +158,14 @@ void BatchAttention::dense(const DecodeBatch& b) const {
   launch(device_.stream, "dense", {{dense_parts_, n_}, kThreads, shared, true}, dense_kernel, b, parts,
          stages_);
   mark("dense");
-  launch_combine_parts(device_.stream, b, parts, rule_, 0, {0, dense_parts_});
+  launch_combine_parts(device_.stream, b, parts, rule_, 0, SparseProgress{}, {0, dense_parts_});
   mark("combine");
 }
 
 void BatchAttention::sparse(const DecodeBatch& b) const {
   check_batch(b);
-  SparseOp op{b, parts_, scores_, rule_, lists_, near_parts_, chosen_begin_, chosen_parts_, stages_};
+  SparseOp op{b,      parts_,      scores_,       progress_,     rule_,
+              lists_, near_parts_, chosen_begin_, chosen_parts_, stages_};
   launch(device_.stream, "near",
          {{near_parts_, n_}, kThreads, kRowsShared + kRowsTile * static_cast<size_t>(stages_), true},
          near_kernel, op);
@@ -162,7 +180,7 @@ void BatchAttention::sparse(const DecodeBatch& b) const {
           true},
          chosen_kernel, op);
   mark("chosen");
-  launch_combine_parts(device_.stream, b, parts_, rule_, near_parts_,
+  launch_combine_parts(device_.stream, b, parts_, rule_, near_parts_, progress_,
                        {chosen_begin_, chosen_begin_ + chosen_parts_});
   mark("combine");
 }

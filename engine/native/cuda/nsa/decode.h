@@ -45,6 +45,13 @@ struct PooledScores {
   int32_t most_tiles;
 };
 
+/* How far a call has come with each sequence; all 0 between calls. */
+struct SparseProgress {
+  uint32_t* scored;   /* (n) blocks of near that have stored all their scores */
+  uint32_t* attended; /* (n) those that have stored all their parts */
+  uint32_t* combined; /* (n) blocks of combine that have waited for both */
+};
+
 class BatchAttention {
  public:
   /* Workspace for n sequences of at most most_blocks blocks. How a sequence is split into parts depends on
@@ -84,6 +91,7 @@ class BatchAttention {
   DeviceMemory memory_;
   AttendParts parts_{};
   PooledScores scores_{};
+  SparseProgress progress_{};
   int32_t* lists_ = nullptr; /* (n, kMostSelected) */
 };
 
