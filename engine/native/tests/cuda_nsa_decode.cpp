@@ -193,6 +193,22 @@ void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, const std:
               rule.window, worst_dense, worst_sparse, worst_choice);
 }
 
+/* More blocks than have their masses loaded early. */
+void test_long(ek::cuda::Device& d, int32_t n_tokens) {
+  const Sequence s(n_tokens, 40);
+  const NsaRule rule;
+  const Batch batch({&s});
+  const BatchAttention attention(d, 1, batch.most_blocks(), rule);
+  const auto sparse = batch.run(d, attention, true);
+  const auto list = attention.selected(batch.positions())[0];
+  const NsaReference reference = s.reference(rule);
+  const double excess = reference.excess(reference.masses(s.query, n_tokens - 1), list, n_tokens - 1);
+  const double error = relative_error(sparse[0], reference.attend(s.query, s.gates, list, n_tokens - 1));
+  check(excess <= kMostExcess, "a better block was left out, by " + std::to_string(excess));
+  check(error <= kMostError, std::to_string(n_tokens) + " tokens: sparse, error " + std::to_string(error));
+  std::printf("     %d tokens: error sparse %.2g, choice %.2g\n", n_tokens, error, excess);
+}
+
 /* What a sequence gets depends neither on the other ones, nor on its place among them, nor on chance; and
  * alone it selects the same blocks, though its parts are others. */
 void test_independence(ek::cuda::Device& d, const NsaRule& rule) {
@@ -262,6 +278,7 @@ int main() {
     test_ties(d, 1100, 6);
     test_ties(d, 2600, 38);
     test_ties(d, 19300, 16); /* more ties than are ranked at once */
+    test_long(d, 69000);
     test_refused(d);
   } catch (const std::exception& e) {
     check(false, e.what());

@@ -103,11 +103,12 @@ __device__ void find_cut(const int32_t* count, int32_t wanted, int32_t* warp_tot
   __syncthreads();
 }
 
-/* The least of the `top` largest of n different keys, where 0 stands for none; 1 if there are no more than
- * that. Each round sorts what is left into Threads bins between its bounds and keeps one of them, so two or
- * three rounds do for keys that are spread. All Threads threads of the block call, top > 0. */
-template <int Threads>
-__device__ uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
+/* The least of the `top` largest of n different keys[i] of 64 bits, where 0 stands for none; 1 if there are
+ * no more than that. Each round sorts what is left into Threads bins between its bounds and keeps one of
+ * them, so two or three rounds do for keys that are spread. All Threads threads of the block call, top > 0.
+ */
+template <int Threads, class Keys>
+__device__ uint64_t least_of_best(const Keys& key, int32_t n, int32_t top) {
   constexpr int kBits = std::bit_width(static_cast<unsigned>(Threads)) - 1, kSelectWarps = Threads / kWarp;
   static_assert(Threads == 1 << kBits && kSelectWarps <= kWarp, "a bin per thread, a lane per warp");
   __shared__ int32_t count[Threads], warp_total[kSelectWarps];
@@ -117,8 +118,9 @@ __device__ uint64_t least_of_best(const uint64_t* key, int32_t n, int32_t top) {
   uint32_t own_least = 0xffffffffu, own_most = 0;
   int32_t n_keys = 0;
   for (int32_t j = threadIdx.x; j < n; j += Threads) {
-    const uint32_t upper = static_cast<uint32_t>(key[j] >> 32);
-    if (key[j] == 0) continue;
+    const uint64_t k = key[j];
+    const uint32_t upper = static_cast<uint32_t>(k >> 32);
+    if (k == 0) continue;
     n_keys++;
     own_least = min(own_least, upper);
     own_most = max(own_most, upper);

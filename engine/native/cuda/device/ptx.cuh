@@ -100,8 +100,17 @@ __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* Asks for the line of memory that p points into, to be in L1 when it is read. */
-__device__ inline void prefetch_line(const void* p) { asm volatile("prefetch.global.L1 [%0];" ::"l"(p)); }
+/* Counts in device memory: whoever has waited until a counter reached n sees all that its n callers of
+ * count_up, and others of their blocks before a barrier, wrote before. */
+__device__ inline void count_up(uint32_t* counter) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+__device__ inline void wait_for_count(const uint32_t* counter, uint32_t n) {
+  uint32_t reached;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(reached) : "l"(counter) : "memory");
+  } while (reached < n);
+}
 
 /* 2 to the x within 2 units in the last place; below the normal range 0. */
 __device__ inline float exp2_approx(float x) {

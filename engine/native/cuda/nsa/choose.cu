@@ -13,7 +13,7 @@ constexpr int kChooseThreads = 128;
 __global__ void __launch_bounds__(kChooseThreads)
     select_queries_kernel(PooledMass mass, NsaRule rule, int32_t first, int32_t* lists) {
   __shared__ int32_t list[kMostSelected];
-  uint64_t* key = dynamic_shared<uint64_t>();
+  uint32_t* key = dynamic_shared<uint32_t>();
   const size_t query = blockIdx.x;
   const int32_t t = first + static_cast<int32_t>(blockIdx.x);
   const int32_t own = t / 64, n_tiles = (pooled_visible(t) + 63) / 64;
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kChooseThreads)
       key[j] = block_key(rule, j, own, sum);
     }
   }
-  const int32_t n = list_best<kChooseThreads>(rule, t, key, list);
+  const int32_t n = list_best<kChooseThreads>(rule, t, MassKeys{key}, list);
   for (int32_t i = threadIdx.x; i < n; i += kChooseThreads) lists[query * rule.selected + i] = list[i];
 }
 
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kPairThreads)
 
 void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
                            int32_t end, int32_t* lists) {
-  const size_t shared = sizeof(uint64_t) * static_cast<size_t>((end - 1) / 64 + 1) +
+  const size_t shared = sizeof(uint32_t) * static_cast<size_t>((end - 1) / 64 + 1) +
                         sizeof(float) * static_cast<size_t>(mass.most_tiles) * kHeads;
   launch(stream, "select_queries", {end - first, kChooseThreads, shared}, select_queries_kernel, mass, rule,
          first, lists);

@@ -13,6 +13,7 @@ struct CombineOp {
   AttendParts parts;
   NsaRule rule;
   int32_t near_parts;
+  SparseProgress progress;
   Share late;
 };
 
@@ -64,6 +65,15 @@ __device__ void add_parts(float4& sum, const float* from, const float* weight, c
   }
 }
 
+/* The last block of a sequence sets its counters back: the kernel before, which waited for one, is complete,
+ * and so is the waiting of this one. */
+__device__ void end_progress(const SparseProgress& progress, size_t sequence) {
+  if (atomicAdd(progress.combined + sequence, 1u) + 1 < gridDim.x * gridDim.y) return;
+  progress.scored[sequence] = 0;
+  progress.attended[sequence] = 0;
+  progress.combined[sequence] = 0;
+}
+
 __device__ float gate_of(const DecodeBatch& b, size_t sequence, int h, int branch) {
   return 1.0f / (1.0f + expf(-b.gates[(sequence * kHeads + h) * 3 + branch]));
 }
@@ -82,6 +92,9 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
   float gate = 1;
   if (op.near_parts > 0) {
     const NearTiles near(op.rule, op.b.positions[sequence]);
+    if (threadIdx.x == 0)
+      wait_for_count(op.progress.attended + sequence, near.blocks_before(near.all, op.near_parts));
+    __syncthreads();
     if (warp < 3) {
       const Total total = weigh_parts(op.parts, sequence, h, near.parts(warp, op.near_parts), weight);
       if (threadIdx.x % kWarp == 0) totals[warp] = total;
@@ -99,6 +112,7 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
     totals[2] = {-INFINITY, 0};
   }
   wait_for_kernel_before();
+  if (op.near_parts > 0 && threadIdx.x == kThreads - 1) end_progress(op.progress, sequence);
   /* What a thread has of the first late parts loads while they are weighed. */
   constexpr int kEarly = 2;
   const int32_t first_late = op.late.begin + static_cast<int32_t>(threadIdx.x) / kLanes;
@@ -137,10 +151,11 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
 }  // namespace
 
 void launch_combine_parts(cudaStream_t stream, const DecodeBatch& b, const AttendParts& parts,
-                          const NsaRule& rule, int32_t near_parts, const Share& late) {
+                          const NsaRule& rule, int32_t near_parts, const SparseProgress& progress,
+                          const Share& late) {
   launch(stream, "combine",
          {{kHeads, kLatent / kColumns, b.n}, kThreads, sizeof(float) * static_cast<size_t>(parts.n), true},
-         combine_parts_kernel, CombineOp{b, parts, rule, near_parts, late});
+         combine_parts_kernel, CombineOp{b, parts, rule, near_parts, progress, late});
 }
 
 }  // namespace ek::cuda

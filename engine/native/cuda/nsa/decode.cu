@@ -1,69 +1,14 @@
 /* The kernels of BatchAttention. A block has one part of one sequence: a share of its tiles of 64 rows. What
- * every token attends to comes first, then the blocks that it chose, then all parts together. near and chosen
- * wait for the kernel before, and then let the next one begin: so that one may read, before it waits, what
- * kernels before these two stored. Of the kernel before the call only the queries, gates and the newest rows
- * may come. */
-#include "choose.cuh"
-#include "parts.cuh"
+ * every token attends to comes first, then the blocks that it chose, then all parts together. near waits for
+ * the kernel before, and then lets chosen begin, which lets combine begin: these two wait for what they need
+ * of near by counters. That ends, because a kernel begins only when all blocks of the one before it have. Of
+ * the kernel before the call only the queries, gates and the newest rows may come. */
+#include "masses.cuh"
+#include "sources.cuh"
 
 namespace ek::cuda {
 
 namespace {
-
-constexpr int kPooledBlocks = kTileTokens / 4; /* of 64 tokens, in a tile of pooled rows */
-static_assert(kPooledBlocks * kHeads == kThreads, "a thread per head and block");
-
-/* Blocks of cached rows as tiles: those of a list, or in order. */
-struct CachedTiles {
-  const __nv_bfloat16* cache;
-  const int32_t *blocks, *list;
-  int32_t t;
-
-  __device__ int32_t block(int32_t entry) const { return list == nullptr ? entry : list[entry]; }
-  __device__ const __nv_bfloat16* row(int32_t entry, int32_t i) const {
-    return cache + (static_cast<size_t>(blocks[block(entry)]) * 64 + i) * kRow;
-  }
-  __device__ Bounds bounds(int32_t entry) const { return {0, min(kTileTokens, t + 1 - block(entry) * 64)}; }
-  __device__ void ask_for_blocks(int32_t) const {} /* one entry a tile: 32 tiles have it from one line */
-  /* The row of the tile that the kernel before may have stored, or -1. */
-  __device__ int32_t newest(int32_t entry) const { return block(entry) == t / 64 ? t % 64 : -1; }
-};
-
-/* The rows of NearTiles. */
-struct NearRows {
-  const __nv_bfloat16 *cache, *pooled;
-  const int32_t* blocks;
-  NsaRule rule;
-  int32_t t;
-  NearTiles near;
-
-  /* Of a tile that is none of pooled rows. */
-  __device__ int32_t block(int32_t tile) const {
-    if (tile < near.window) return rule.window_begin(t) / 64 + tile - near.pooled;
-    const int32_t i = tile - near.window;
-    return i < rule.initial ? i : max(rule.initial, t / 64 - rule.local + 1) + i - rule.initial;
-  }
-  __device__ const __nv_bfloat16* row(int32_t tile, int32_t i) const {
-    if (tile < near.pooled) {
-      const int32_t at = tile * kTileTokens + i + 1;
-      return pooled + (static_cast<size_t>(blocks[at / 4]) * 4 + at % 4) * kRow;
-    }
-    return cache + (static_cast<size_t>(blocks[block(tile)]) * 64 + i) * kRow;
-  }
-  __device__ Bounds bounds(int32_t tile) const {
-    if (tile < near.pooled) return {0, min(kTileTokens, pooled_visible(t) - tile * kTileTokens)};
-    const int32_t at = block(tile) * 64, since = tile < near.window ? rule.window_begin(t) : 0;
-    return {max(0, since - at), min(kTileTokens, t + 1 - at)};
-  }
-  /* Asks for the part of the block table that a tile's rows need. */
-  __device__ void ask_for_blocks(int32_t tile) const {
-    if (tile < near.pooled) prefetch_line(blocks + tile * (kTileTokens / 4));
-  }
-  __device__ int32_t newest(int32_t tile) const {
-    if (tile >= near.pooled) return block(tile) == t / 64 ? t % 64 : -1;
-    return tile == near.pooled - 1 ? (pooled_visible(t) - 1) % kTileTokens : -1;
-  }
-};
 
 /* Attends to a share of the blocks, and stores the part. */
 template <class Ready>
@@ -93,28 +38,11 @@ __global__ void __launch_bounds__(kThreads, 1) dense_kernel(DecodeBatch b, Atten
               });
 }
 
-/* What selection needs of a tile's scores; thread 16 h + i has the four rows that begin in block i. It is
- * relative to the tile's own largest score, so that it does not depend on the parts. */
-__device__ void store_scores(const PooledScores& to, size_t sequence, int32_t tile, const float (&v)[4]) {
-  const int h = threadIdx.x / 16, i = threadIdx.x % 16;
-  const float top = head_max(fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])));
-  float p[4];
-  for (int j = 0; j < 4; j++) p[j] = v[j] == -INFINITY ? 0.0f : expf(v[j] - top);
-  const float before = __shfl_up_sync(0xffffffffu, p[3], 1), sum = head_sum(p[0] + p[1] + p[2] + p[3]);
-  const size_t row = sequence * to.most_tiles + tile;
-  to.mass[(row * kHeads + h) * kPooledBlocks + i] =
-      2 * (p[0] + p[1] + p[2]) + p[3] + (i == 0 ? 0.0f : before);
-  if (i == 15) to.carry[row * kHeads + h] = p[3];
-  if (i != 0) return;
-  const size_t column = (sequence * kHeads + h) * to.most_tiles + tile;
-  to.top[column] = top;
-  to.sum[column] = sum;
-}
-
 struct SparseOp {
   DecodeBatch b;
   AttendParts parts;
   PooledScores scores;
+  SparseProgress progress;
   NsaRule rule;
   int32_t* lists;
   int32_t near_parts, chosen_begin, chosen_parts; /* blocks per sequence of near; parts behind those */
@@ -129,6 +57,11 @@ __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
   const NearTiles& near = rows.near;
   const Share share = even_share(blockIdx.x, op.near_parts, near.all);
   if (share.begin == share.end) return wait_for_kernel_before();
+  const int32_t last_scored = min(share.end, near.pooled) - 1;
+  const auto count = [&](uint32_t* blocks) {
+    __syncthreads();
+    if (threadIdx.x == 0) count_up(blocks + place.sequence);
+  };
   RowSums sums;
   attend_rows(
       memory, op.stages, share.begin, share.end, rows, sums,
@@ -139,6 +72,7 @@ __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
       },
       [&](int32_t tile, const float(&v)[4]) {
         if (tile < near.pooled) store_scores(op.scores, place.sequence, tile, v);
+        if (tile == last_scored) count(op.progress.scored);
       },
       [&](int32_t tile) {
         const int branch = near.branch(tile);
@@ -146,119 +80,28 @@ __global__ void __launch_bounds__(kThreads, 1) near_kernel(SparseOp op) {
         store_part(op.parts, place.sequence, static_cast<int32_t>(blockIdx.x) + branch, sums);
         sums = RowSums{};
       });
-}
-
-/* factor (tiles, heads): what a tile's mass of a head is worth in the softmax over all pooled rows. A head
- * has 16 threads. */
-__device__ void tile_factors(const PooledScores& s, size_t sequence, int32_t n_tiles, float* factor) {
-  constexpr int kEarly = 4, kStep = 16;
-  const int h = threadIdx.x / kStep, first = threadIdx.x % kStep;
-  const float *tops = s.top + (sequence * kHeads + h) * s.most_tiles, *sums = s.sum + (tops - s.top);
-  float early_top[kEarly], early_sum[kEarly], top = -INFINITY, sum = 0;
-#pragma unroll
-  for (int e = 0; e < kEarly; e++) {
-    const int32_t i = first + e * kStep;
-    early_top[e] = i < n_tiles ? tops[i] : -INFINITY;
-    early_sum[e] = i < n_tiles ? sums[i] : 0.0f;
-    top = fmaxf(top, early_top[e]);
-  }
-  for (int32_t i = first + kEarly * kStep; i < n_tiles; i += kStep) top = fmaxf(top, tops[i]);
-  top = head_max(top);
-  for (int e = 0; e < kEarly; e++) sum += early_sum[e] * expf(early_top[e] - top);
-  for (int32_t i = first + kEarly * kStep; i < n_tiles; i += kStep) sum += sums[i] * expf(tops[i] - top);
-  sum = head_sum(sum);
-  for (int e = 0; e < kEarly; e++) {
-    if (first + e * kStep < n_tiles)
-      factor[(first + e * kStep) * kFactorPitch + h] = expf(early_top[e] - top) / sum;
-  }
-  for (int32_t i = first + kEarly * kStep; i < n_tiles; i += kStep)
-    factor[i * kFactorPitch + h] = expf(tops[i] - top) / sum;
-}
-
-__device__ float weighted(const float4& values, const float* factor) {
-  const float4 f = *reinterpret_cast<const float4*>(factor);
-  return (values.x * f.x + values.y * f.y) + (values.z * f.z + values.w * f.w);
-}
-
-/* Keys of all blocks of a sequence. Four threads per block, of four heads each. What a thread needs of the
- * first 1024 blocks loads while factors are made. */
-__device__ void write_keys(const PooledScores& s, const NsaRule& rule, const Place& place, uint64_t* key,
-                           float* factor) {
-  constexpr int kEarly = 16, kBlocksAtOnce = kThreads / 4;
-  const int32_t own = place.t / 64, n_tiles = (pooled_visible(place.t) + kTileTokens - 1) / kTileTokens;
-  const int32_t first = threadIdx.x / 4, quad = threadIdx.x % 4 * 4;
-  const size_t tiles_before = static_cast<size_t>(place.sequence) * s.most_tiles;
-  const float* masses = s.mass + (tiles_before * kHeads + quad) * kPooledBlocks;
-  const float* carries = s.carry + tiles_before * kHeads + quad;
-  const auto mass_of = [&](int32_t j) {
-    if (j / kPooledBlocks >= n_tiles) return float4{0, 0, 0, 0};
-    const float* of =
-        masses + static_cast<size_t>(j / kPooledBlocks) * kHeads * kPooledBlocks + j % kPooledBlocks;
-    return float4{of[0], of[kPooledBlocks], of[2 * kPooledBlocks], of[3 * kPooledBlocks]};
-  };
-  /* Of the row before block j, which is in another tile only where j begins one. */
-  const auto carry_of = [&](int32_t j) {
-    const int32_t tile = j / kPooledBlocks;
-    return j % kPooledBlocks == 0 && tile > 0 && tile <= n_tiles
-               ? *reinterpret_cast<const float4*>(carries + static_cast<size_t>(tile - 1) * kHeads)
-               : float4{0, 0, 0, 0};
-  };
-  static_assert(kBlocksAtOnce % kPooledBlocks == 0, "a thread has the first block of tiles, or never");
-  float4 early[kEarly], early_carry[kEarly];
-#pragma unroll
-  for (int turn = 0; turn < kEarly; turn++) {
-    early[turn] = mass_of(first + turn * kBlocksAtOnce);
-    early_carry[turn] = carry_of(first + turn * kBlocksAtOnce);
-  }
-  tile_factors(s, place.sequence, n_tiles, factor);
-  __syncthreads();
-  const auto write = [&](int32_t j, const float4& mass, const float4& carry) {
-    const int32_t tile = j / kPooledBlocks;
-    float sum = tile < n_tiles ? weighted(mass, factor + tile * kFactorPitch + quad) : 0.0f;
-    if (j % kPooledBlocks == 0 && tile > 0 && tile <= n_tiles)
-      sum += weighted(carry, factor + (tile - 1) * kFactorPitch + quad);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    if (quad == 0 && j <= own) key[j] = block_key(rule, j, own, sum);
-  };
-#pragma unroll
-  for (int turn = 0; turn < kEarly; turn++) {
-    if (turn * kBlocksAtOnce <= own) write(first + turn * kBlocksAtOnce, early[turn], early_carry[turn]);
-  }
-  for (int32_t at = kEarly * kBlocksAtOnce; at <= own; at += kBlocksAtOnce)
-    write(first + at, mass_of(first + at), carry_of(first + at));
-}
-
-/* The blocks of a sequence, in list; returns how many. Every block that attends to chosen blocks selects for
- * itself: that is cheaper than another launch. memory: a key per block of the sequence and a factor per
- * pooled tile and head. */
-__device__ int32_t select_for(const PooledScores& s, const NsaRule& rule, const Place& place,
-                              uint64_t* memory, int32_t* list) {
-  const int32_t own = place.t / 64;
-  if (own + 1 > rule.selected)
-    write_keys(s, rule, place, memory, reinterpret_cast<float*>(memory + (own + 2) / 2 * 2));
-  return list_best<kThreads>(rule, place.t, memory, list);
+  count(op.progress.attended);
 }
 
 /* grid (chosen_parts, sequences) */
 __global__ void __launch_bounds__(kThreads, 1) chosen_kernel(SparseOp op) {
-  __shared__ int32_t list[kMostSelected];
+  __shared__ int32_t best[kMostSelected];
   uint4* memory = dynamic_shared<uint4>();
   const Place place = place_of(op.b, blockIdx.y);
-  load_rows_query(memory, place.query);
-  wait_for_kernel_before();
   allow_next_kernel();
+  load_rows_query(memory, place.query);
+  const NearTiles near(op.rule, place.t);
+  if (threadIdx.x == 0)
+    wait_for_count(op.progress.scored + place.sequence, near.blocks_before(near.pooled, op.near_parts));
+  __syncthreads();
   const int32_t part = blockIdx.x;
-  const int32_t n = select_for(op.scores, op.rule, place,
-                               reinterpret_cast<uint64_t*>(memory + kRowsShared / sizeof(uint4)), list);
-  if (part == 0) {
-    for (int32_t i = threadIdx.x; i < n; i += kThreads)
-      op.lists[place.sequence * kMostSelected + i] = list[i];
-  }
-  /* The initial blocks lead the list, and the other forced ones end it. */
-  const Share share = even_share(part, op.chosen_parts, max(0, n - op.rule.initial - op.rule.local));
-  attend_part(memory, op.stages, op.parts, place.sequence, op.chosen_begin + part, share,
-              CachedTiles{op.b.cache, place.blocks, list + op.rule.initial, place.t}, [] {});
+  const int32_t n = choose_blocks(op.scores, op.rule, place, memory + kRowsShared / sizeof(uint4), best);
+  attend_part(memory, op.stages, op.parts, place.sequence, op.chosen_begin + part,
+              even_share(part, op.chosen_parts, n), CachedTiles{op.b.cache, place.blocks, best, place.t},
+              [&] {
+                if (part == 0) store_list(op.rule, place.t, best, op.lists + place.sequence * kMostSelected);
+              });
+  wait_for_kernel_before(); /* so that near is complete when this kernel is */
 }
 
 }  // namespace
@@ -284,17 +127,21 @@ BatchAttention::BatchAttention(Device& d, int32_t n, int32_t most_blocks, const 
   const size_t parts = static_cast<size_t>(n) * static_cast<size_t>(parts_.n) * kHeads;
   const size_t tiles = static_cast<size_t>(n) * static_cast<size_t>(pooled_tiles) * kHeads;
   memory_ = DeviceMemory(sizeof(float) * (parts * (kLatent + 2) + tiles * (kPooledBlocks + 3)) +
-                         sizeof(int32_t) * static_cast<size_t>(n) * kMostSelected);
+                         sizeof(int32_t) * static_cast<size_t>(n) * (kMostSelected + 3));
   float* at = memory_.as<float>();
   const auto take = [&](size_t count) { return std::exchange(at, at + count); };
   parts_.latents = take(parts * kLatent);
   parts_.top = take(parts);
   parts_.sum = take(parts);
   scores_.mass = take(tiles * kPooledBlocks);
-  scores_.top = take(tiles);
-  scores_.sum = take(tiles);
-  scores_.carry = take(tiles);
+  scores_.total = reinterpret_cast<float2*>(take(tiles * 2));
+  scores_.carry = reinterpret_cast<float2*>(take(tiles));
   lists_ = reinterpret_cast<int32_t*>(at);
+  progress_.scored = reinterpret_cast<uint32_t*>(lists_) + static_cast<size_t>(n) * kMostSelected;
+  progress_.attended = progress_.scored + n;
+  progress_.combined = progress_.attended + n;
+  check(cudaMemsetAsync(progress_.scored, 0, 3 * static_cast<size_t>(n) * sizeof(uint32_t), d.stream),
+        "clearing counters");
 }
 
 void BatchAttention::check_batch(const DecodeBatch& b) const {
@@ -311,15 +158,14 @@ void BatchAttention::dense(const DecodeBatch& b) const {
   launch(device_.stream, "dense", {{dense_parts_, n_}, kThreads, shared, true}, dense_kernel, b, parts,
          stages_);
   mark("dense");
-  launch_combine_parts(device_.stream, b, parts, rule_, 0, {0, dense_parts_});
+  launch_combine_parts(device_.stream, b, parts, rule_, 0, SparseProgress{}, {0, dense_parts_});
   mark("combine");
 }
 
 void BatchAttention::sparse(const DecodeBatch& b) const {
   check_batch(b);
-  const size_t choice = sizeof(uint64_t) * static_cast<size_t>(most_blocks_ + 1) +
-                        sizeof(float) * static_cast<size_t>(scores_.most_tiles) * kFactorPitch;
-  SparseOp op{b, parts_, scores_, rule_, lists_, near_parts_, chosen_begin_, chosen_parts_, stages_};
+  SparseOp op{b,      parts_,      scores_,       progress_,     rule_,
+              lists_, near_parts_, chosen_begin_, chosen_parts_, stages_};
   launch(device_.stream, "near",
          {{near_parts_, n_}, kThreads, kRowsShared + kRowsTile * static_cast<size_t>(stages_), true},
          near_kernel, op);
@@ -329,11 +175,12 @@ void BatchAttention::sparse(const DecodeBatch& b) const {
   launch(device_.stream, "chosen",
          {{chosen_parts_, n_},
           kThreads,
-          kRowsShared + std::max(kRowsTile * static_cast<size_t>(op.stages), choice),
+          kRowsShared + std::max(kRowsTile * static_cast<size_t>(op.stages),
+                                 choice_shared(most_blocks_, scores_.most_tiles)),
           true},
          chosen_kernel, op);
   mark("chosen");
-  launch_combine_parts(device_.stream, b, parts_, rule_, near_parts_,
+  launch_combine_parts(device_.stream, b, parts_, rule_, near_parts_, progress_,
                        {chosen_begin_, chosen_begin_ + chosen_parts_});
   mark("combine");
 }

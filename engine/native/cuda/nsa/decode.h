@@ -35,12 +35,21 @@ struct AttendParts {
 };
 
 /* Scores of the pooled rows, 64 in a tile, as selection needs them: relative to the tile's largest. */
+constexpr int kPooledBlocks = 16; /* of 64 tokens, in a tile of pooled rows */
 struct PooledScores {
-  float* top;   /* (n, heads, tiles) */
-  float* sum;   /* (n, heads, tiles) */
-  float* mass;  /* (n, tiles, heads, 16) of each 64 tokens, without what the row before the tile adds */
-  float* carry; /* (n, tiles, heads) what the tile's last row adds to the next tile's first block */
+  float2* total; /* (n, heads, tiles) largest score; sum */
+  float* mass;   /* (n, tiles, heads, kPooledBlocks) of each 64 tokens, without what the row before the tile
+                    adds */
+  float2* carry; /* (n, tiles, heads / 2) of heads h and h + 8, what the tile's last row adds to the next
+                  * one's first block */
   int32_t most_tiles;
+};
+
+/* How far a call has come with each sequence; all 0 between calls. */
+struct SparseProgress {
+  uint32_t* scored;   /* (n) blocks of near that have stored all their scores */
+  uint32_t* attended; /* (n) those that have stored all their parts */
+  uint32_t* combined; /* (n) blocks of combine that have waited for both */
 };
 
 class BatchAttention {
@@ -82,6 +91,7 @@ class BatchAttention {
   DeviceMemory memory_;
   AttendParts parts_{};
   PooledScores scores_{};
+  SparseProgress progress_{};
   int32_t* lists_ = nullptr; /* (n, kMostSelected) */
 };
 

@@ -42,6 +42,11 @@ struct NearTiles {
   }
   __device__ int branch(int32_t tile) const { return (tile >= pooled) + (tile >= window); }
   __device__ int32_t end(int branch) const { return branch == 0 ? pooled : branch == 1 ? window : all; }
+  /* How many of n blocks of the grid have tiles before `tile`. */
+  __device__ uint32_t blocks_before(int32_t tile, int32_t n) const {
+    const int32_t each = (all + n - 1) / n;
+    return (tile + each - 1) / each;
+  }
   /* The parts of a branch. */
   __device__ Share parts(int branch, int32_t n_parts) const {
     const int32_t each = (all + n_parts - 1) / n_parts, begin = branch == 0 ? 0 : end(branch - 1);
@@ -69,9 +74,10 @@ __device__ inline void store_empty_part(const AttendParts& parts, int32_t sequen
 
 /* out of the parts of all sequences. Those of `late` are complete when the kernel before is: all of dense
  * attention, where near_parts is 0, and those of the chosen blocks. Those of NearTiles, which near_parts
- * blocks left, are complete when this kernel begins. */
+ * blocks leave, are complete when `progress` says so. */
 void launch_combine_parts(cudaStream_t stream, const DecodeBatch& b, const AttendParts& parts,
-                          const NsaRule& rule, int32_t near_parts, const Share& late);
+                          const NsaRule& rule, int32_t near_parts, const SparseProgress& progress,
+                          const Share& late);
 
 }  // namespace ek::cuda
 #endif

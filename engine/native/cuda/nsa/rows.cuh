@@ -17,25 +17,31 @@ __device__ inline void load_rows_query(uint4* memory, const __nv_bfloat16* query
     copy_async_16(s.query + i / kChunks * kPitch + i % kChunks * 8, query + i * 8, true);
 }
 
-/* Begins to copy a tile but its row `left_out`; rows that do not count become zeros. A warp has 8 rows, and
- * asks for all of their places at once. */
+constexpr int kWarpRows = kTileTokens / kWarps;
+/* A warp copies so many rows of a tile, from this one on. */
+__device__ inline int first_warp_row() { return static_cast<int>(threadIdx.x) / kWarp * kWarpRows; }
+
+/* A row of a tile that the kernel before may have stored, and where it lies; row -1: there is none. */
+struct NewestRow {
+  int32_t row = -1;
+  const __nv_bfloat16* from = nullptr;
+};
+
+/* Begins to copy a tile but its row `left_out`; rows that do not count become zeros. asked: what the source
+ * has loaded of the block table for the warp's rows. */
 template <class Source>
 __device__ void load_rows_of(__nv_bfloat16* tile, const Source& source, int32_t entry,
-                             int32_t left_out = -1) {
-  constexpr int kWarpRows = kTileTokens / kWarps;
-  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpRows;
+                             const typename Source::Asked& asked, int32_t left_out = -1) {
+  const int lane = threadIdx.x % kWarp, first = first_warp_row();
   const Bounds bounds = source.bounds(entry);
-  const auto is_valid = [&](int row) { return row >= bounds.begin && row < bounds.end; };
-  const __nv_bfloat16* from[kWarpRows];
-#pragma unroll
-  for (int i = 0; i < kWarpRows; i++)
-    from[i] = source.row(entry, is_valid(first + i) ? first + i : bounds.begin) + lane * 8;
   __nv_bfloat16* to = tile + first * kPitch + lane * 8;
 #pragma unroll
   for (int i = 0; i < kWarpRows; i++) {
+    const __nv_bfloat16* from = source.rows(asked, entry, i) + lane * 8;
+    const bool counts = first + i >= bounds.begin && first + i < bounds.end;
     for (int chunk = 0; chunk < kRow / 8; chunk += kWarp) {
       if (chunk + lane < kRow / 8 && first + i != left_out)
-        copy_async_16(to + i * kPitch + chunk * 8, from[i] + chunk * 8, is_valid(first + i));
+        copy_async_16(to + i * kPitch + chunk * 8, from + chunk * 8, counts);
     }
   }
   copy_async_commit();
@@ -61,8 +67,9 @@ __device__ inline void score_half(RowsShared& s, const uint32_t (&q)[kHalfSteps]
 
 /* Goes through tiles [begin, end) of the source, begin < end. memory: kRowsShared bytes and `stages` tiles, 1
  * or 2. The first tile but its newest row is read before ready(), behind which the rest is there; ready has
- * begun to copy the queries. All threads call scored(entry, v) with the scores of each tile, as of
- * weigh_rows, and added(entry) when it is summed. */
+ * begun to copy the queries. What a tile needs of the block table is asked for a tile earlier, so that no
+ * copy waits for it. All threads call scored(entry, v) with the scores of each tile, as of weigh_rows, and
+ * added(entry) when it is summed. */
 template <class Source, class Ready, class Scored, class Added>
 __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t end, const Source& source,
                             RowSums& sums, Ready&& ready, Scored&& scored, Added&& added) {
@@ -71,21 +78,28 @@ __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t en
   const auto tile_of = [&](int32_t entry) {
     return tiles + (entry - begin) % stages * (kTileTokens * kPitch);
   };
-  const int32_t newest = source.newest(begin);
-  load_rows_of(tile_of(begin), source, begin, newest);
+  const NewestRow newest = source.newest(begin);
+  load_rows_of(tile_of(begin), source, begin, source.ask(begin), newest.row);
+  typename Source::Asked next = source.ask(min(begin + 1, end - 1));
+  const auto load_next = [&](int32_t entry) {
+    load_rows_of(tile_of(entry), source, entry, next);
+    next = source.ask(min(entry + 1, end - 1));
+  };
   ready();
-  if (newest >= 0 && threadIdx.x < kRow / 8)
-    copy_async_16(tiles + newest * kPitch + threadIdx.x * 8, source.row(begin, newest) + threadIdx.x * 8,
-                  true);
+  if (newest.row >= 0 && threadIdx.x < kRow / 8)
+    copy_async_16(tiles + newest.row * kPitch + threadIdx.x * 8, newest.from + threadIdx.x * 8, true);
   copy_async_commit();
+  const bool two_at_once = stages == 2 && begin + 1 < end;
+  if (two_at_once) load_next(begin + 1);
   uint32_t q[kHalfSteps][4];
   for (int32_t entry = begin; entry < end; entry++) {
-    copy_async_wait<0>();
-    __syncthreads(); /* the tile is here, and nobody needs the one before */
-    if (stages == 2 && entry + 1 < end) {
-      load_rows_of(tile_of(entry + 1), source, entry + 1);
-      if (entry + 2 < end) source.ask_for_blocks(entry + 2);
+    if (entry == begin && two_at_once) {
+      copy_async_wait<1>();
+    } else {
+      copy_async_wait<0>();
     }
+    __syncthreads(); /* the tile is here, and nobody needs the one before */
+    if (stages == 2 && entry > begin && entry + 1 < end) load_next(entry + 1);
     if (entry == begin) load_query_half(q, s);
     score_half(s, q, tile_of(entry));
     __syncthreads();
@@ -97,7 +111,7 @@ __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t en
     added(entry);
     if (stages == 2 || entry + 1 == end) continue;
     __syncthreads();
-    load_rows_of(tile_of(entry + 1), source, entry + 1);
+    load_next(entry + 1);
   }
 }
 

@@ -1,6 +1,7 @@
 /* The functions of cuda/device/ptx.cuh for the CPU. */
 #ifndef EK_TESTS_EMULATION_EMULATED_PTX_H
 #define EK_TESTS_EMULATION_EMULATED_PTX_H
+#include <atomic>
 #include <cmath>
 
 #include "../../../core/quant.h"
@@ -99,7 +100,11 @@ void copy_async_wait() {
   ::emulation::wait_for_copies(N);
 }
 
-inline void prefetch_line(const void*) {}
+inline void count_up(uint32_t* counter) { std::atomic_ref<uint32_t>(*counter).fetch_add(1); }
+/* The kernels that count have ended. */
+inline void wait_for_count(const uint32_t* counter, uint32_t n) {
+  if (*counter < n) ::emulation::fail("waits for ever: a counter is %u and should become %u", *counter, n);
+}
 
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
