@@ -45,10 +45,13 @@ target_link_options(tidepool_cuda PRIVATE -static-libstdc++ -static-libgcc -Wl,-
 # Programs that run on a GPU; they link the kernels themselves, and reach the ops through the C ABI as well.
 file(GLOB CUDA_PROGRAMS CONFIGURE_DEPENDS tests/cuda_*.cpp tests/cuda_*.cu bench/cuda_*.cpp bench/cuda_*.cu)
 list(FILTER CUDA_PROGRAMS EXCLUDE REGEX "_test\\.cpp$")
+add_library(cuda_references OBJECT tests/attention_model.cpp tests/host_matrix.cpp tests/lite_reference.cpp
+            tests/narrow_reference.cpp tests/nsa_reference.cpp)
+target_include_directories(cuda_references PRIVATE include)
+target_include_directories(cuda_references SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 foreach(source ${CUDA_PROGRAMS})
   get_filename_component(name ${source} NAME_WE)
-  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> tests/attention_model.cpp
-                 tests/lite_reference.cpp tests/nsa_reference.cpp)
+  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> $<TARGET_OBJECTS:cuda_references>)
   target_include_directories(${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(${name} PRIVATE kernels CUDA::cudart_static)
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
