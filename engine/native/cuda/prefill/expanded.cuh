@@ -9,7 +9,7 @@
  * depend on the other ones of its tile. */
 #ifndef EK_CUDA_PREFILL_EXPANDED_CUH
 #define EK_CUDA_PREFILL_EXPANDED_CUH
-#include "../decode/lite.h"
+#include "../decode/shape.h"
 #include "expanded.h"
 #include "tile.cuh"
 
