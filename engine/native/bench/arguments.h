@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../core/check.h"
+#include "../core/error.h"
 
 namespace ek::bench {
 

@@ -9,27 +9,14 @@
 
 #include "check.h"
 #include "engine_kernels.h"
+#include "error.h"
+#include "shapes.h"
 
 namespace ek {
 
 /* A backend's own form of a weight, a cache or rotary tables; only the backend that made it looks inside. */
 struct Storage {
   virtual ~Storage() = default;
-};
-
-/* n_matrices stacked matrices (n_rows, n_cols) of `type` in file layout. */
-struct WeightShape {
-  ek_type type;
-  int32_t n_matrices, n_rows, n_cols;
-};
-
-/* One sequence's part of a step. */
-struct Sequence {
-  int32_t start;     /* position of its first new token */
-  int32_t n_new;     /* how many new tokens */
-  int32_t first_row; /* its first row in the step's activations */
-  const int32_t* blocks;
-  int32_t n_blocks;
 };
 
 class Backend;

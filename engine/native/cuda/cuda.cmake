@@ -26,7 +26,7 @@ find_package(CUDAToolkit REQUIRED)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 
-file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS cuda/backend/*.cpp cuda/model/*.cu cuda/device/*.cpp cuda/weights/*.cpp
+file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS core/check.cpp cuda/backend/*.cpp cuda/model/*.cu cuda/device/*.cpp cuda/weights/*.cpp
      cuda/weights/*.cu cuda/ops/*.cu cuda/decode/*.cpp cuda/decode/*.cu cuda/prefill/*.cpp cuda/prefill/*.cu
      cuda/nsa/*.cpp cuda/nsa/*.cu cuda/narrow/*.cu)
 add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
@@ -42,15 +42,24 @@ target_link_libraries(tidepool_cuda PRIVATE CUDA::cudart_static)
 set_target_properties(tidepool_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_link_options(tidepool_cuda PRIVATE -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL)
 
-# Programs that run on a GPU; they link the kernels themselves, and reach the ops through the C ABI as well.
-file(GLOB CUDA_PROGRAMS CONFIGURE_DEPENDS tests/cuda_*.cpp tests/cuda_*.cu bench/cuda_*.cpp bench/cuda_*.cu)
-list(FILTER CUDA_PROGRAMS EXCLUDE REGEX "_test\\.cpp$")
-foreach(source ${CUDA_PROGRAMS})
+# Programs that run on a GPU; they link the kernels themselves, and reach the ops through the C ABI as well. Tests are
+# left out of a plain build: all of them are compiled for the emulated GPU there, and run. scripts/gpu.sh builds them.
+file(GLOB CUDA_TESTS CONFIGURE_DEPENDS tests/cuda_*.cpp)
+list(FILTER CUDA_TESTS EXCLUDE REGEX "_test\\.cpp$")
+file(GLOB CUDA_BENCHES CONFIGURE_DEPENDS bench/cuda_*.cpp)
+add_library(cuda_references OBJECT EXCLUDE_FROM_ALL tests/attention_model.cpp tests/host_matrix.cpp
+            tests/lite_reference.cpp tests/narrow_reference.cpp tests/nsa_reference.cpp)
+target_include_directories(cuda_references PRIVATE include)
+target_include_directories(cuda_references SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+foreach(source ${CUDA_TESTS} ${CUDA_BENCHES})
   get_filename_component(name ${source} NAME_WE)
-  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels> tests/attention_model.cpp
-                 tests/lite_reference.cpp tests/nsa_reference.cpp)
+  add_executable(${name} ${source} $<TARGET_OBJECTS:cuda_kernels>)
   target_include_directories(${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(${name} PRIVATE kernels CUDA::cudart_static)
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
   add_dependencies(${name} tidepool_cuda)
+  if(source IN_LIST CUDA_TESTS)
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:cuda_references>)
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
 endforeach()

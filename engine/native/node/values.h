@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/check.h"
+#include "../core/error.h"
 #include "engine_kernels.h"
 
 namespace ek::node {

@@ -55,5 +55,14 @@ inline std::vector<float> random_floats(size_t n, uint32_t seed, float scale = 1
   return out;
 }
 
+/* The first n of a sequence that depends on the vocabulary alone. */
+inline std::vector<int32_t> random_tokens(int32_t n, int32_t vocab) {
+  std::vector<int32_t> out;
+  std::mt19937 engine(11);
+  for (int32_t i = 0; i < n; i++)
+    out.push_back(static_cast<int32_t>(engine() % static_cast<uint32_t>(vocab)));
+  return out;
+}
+
 }  // namespace ek::test
 #endif

@@ -3,9 +3,7 @@
  *
  *   cuda_long [--tokens N]... [--model narrow|lite]
  *
- * Narrow, of tidepool-mini's kind: every logit against the CPU's ops, which read the longest prompt once; the
- * shorter ones are its beginnings, so nothing of the model is left out, and a row that is wrong anywhere
- * changes all that attend to it.
+ * Narrow, of tidepool-mini's kind: long_narrow.h.
  *
  * Lite, of Coder-V2-Lite's kind: dense attention of 131072 tokens costs 300 TFLOP a layer, which a host does
  * not compute. So the slow decoder in double (lite_reference.h) takes the GPU's rows of all tokens before a
@@ -16,8 +14,6 @@
  * is compared that their pooled rows are their means, and that every prompt leaves the same bits for what it
  * shares with the one before it, which was cut elsewhere. */
 #include <algorithm>
-#include <chrono>
-#include <map>
 #include <set>
 
 #include "../bench/arguments.h"
@@ -26,7 +22,7 @@
 #include "cuda_check.h"
 #include "lite_cases.h"
 #include "lite_reference.h"
-#include "narrow_cases.h"
+#include "long_narrow.h"
 
 using namespace ek::test;
 using ek::cuda::kRow;
@@ -37,92 +33,6 @@ using ek::cuda::LiteShape;
 using ek::cuda::RowFormat;
 
 namespace {
-
-constexpr int32_t kDecodedTokens = 5; /* behind each prompt */
-
-class Watch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
-/* ---- tidepool-mini's kind ---- */
-
-/* Heads, latents and sparse attention of tidepool-mini; every expert is chosen, so that near-equal ones
- * cannot change places between two devices. */
-NarrowShape narrow_shape(int32_t n_tokens) {
-  NarrowShape s = kNarrowSmall;
-  if (!kEmulated) s = {3, 1, 384, 512, 6, 1024, 4, 4, 128, 128, 16, 512, 1, 2, 0, EK_Q4_0};
-  s.blocks = n_tokens / EK_KV_BLOCK + 8;
-  return s;
-}
-
-class NarrowLong {
- public:
-  explicit NarrowLong(const std::vector<int32_t>& lengths)
-      : lengths_(lengths),
-        n_(lengths.back() + kDecodedTokens),
-        shape_(narrow_shape(n_)),
-        tokens_(random_tokens(n_, shape_.vocab)) {
-    for (int32_t i = 0; i < shape_.blocks; i++) blocks_.push_back(i);
-    std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937(3));
-  }
-
-  void run() {
-    const Watch host;
-    const std::map<int32_t, std::vector<float>> expected = of_cpu();
-    std::printf("     narrow: %d tokens on the CPU, %.1f s\n", n_, host.seconds());
-    NarrowFused fused(shape_, kEmulated ? 64 : 2048);
-    for (int32_t length : lengths_) {
-      const Watch device;
-      compare("narrow, behind " + std::to_string(length) + " tokens", fused.step({part(0, length)}),
-              expected.at(length - 1));
-      for (int32_t t = length; t < length + kDecodedTokens; t++)
-        compare("narrow, decoded token " + std::to_string(t), fused.step({part(t, t + 1)}), expected.at(t));
-      std::printf("     narrow: %d tokens, %.1f s\n", length, device.seconds());
-    }
-  }
-
- private:
-  static constexpr int32_t kChunk = 512; /* of the CPU */
-
-  static void compare(const std::string& name, const std::vector<float>& actual,
-                      const std::vector<float>& expected) {
-    constexpr double kAbsolute = 0.02, kRelative = 0.01; /* rows of the cache are f16 on both */
-    check_close(name, actual, expected, kAbsolute, kRelative);
-  }
-
-  ModelPart part(int32_t begin, int32_t end) const {
-    return {begin,
-            {tokens_.begin() + begin, tokens_.begin() + end},
-            {blocks_.begin(), blocks_.begin() + (end + EK_KV_BLOCK - 1) / EK_KV_BLOCK}};
-  }
-
-  /* The CPU's logits behind each position that is compared. */
-  std::map<int32_t, std::vector<float>> of_cpu() const {
-    NarrowOps cpu(EK_CPU, shape_, 0, kChunk);
-    std::map<int32_t, std::vector<float>> out;
-    for (int32_t begin = 0; begin < n_; begin += kChunk) {
-      const int32_t end = std::min(n_, begin + kChunk);
-      cpu.read(part(begin, end));
-      for (int32_t length : lengths_) {
-        for (int32_t t = std::max(begin, length - 1); t < std::min(end, length + kDecodedTokens); t++)
-          out[t] = cpu.logits(t - begin, 1);
-      }
-    }
-    return out;
-  }
-
-  const std::vector<int32_t> lengths_;
-  const int32_t n_;
-  const NarrowShape shape_;
-  const std::vector<int32_t> tokens_;
-  std::vector<int32_t> blocks_;
-};
 
 /* ---- Coder-V2-Lite's kind ---- */
 

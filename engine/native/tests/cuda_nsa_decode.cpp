@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "../core/error.h"
 #include "../cuda/nsa/decode.h"
 #include "cuda_check.h"
 #include "lite_reference.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../core/error.h"
 #include "../cuda/nsa/prefill.h"
 #include "cuda_check.h"
 #include "device_numbers.h"

@@ -3,6 +3,7 @@
  * GPU: scripts/gpu.sh; emulated: ctest. */
 #include <algorithm>
 
+#include "../core/error.h"
 #include "../cuda/prefill/prefill.h"
 #include "attention_model.h"
 #include "cuda_check.h"

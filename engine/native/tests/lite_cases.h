@@ -2,7 +2,6 @@
 #ifndef EK_TESTS_LITE_CASES_H
 #define EK_TESTS_LITE_CASES_H
 #include <cmath>
-#include <random>
 
 #include "../cuda/decode/lite.h"
 #include "cuda_check.h"
@@ -31,20 +30,7 @@ inline cuda::LiteShape small_lite_shape(int32_t n_tokens, int32_t n_layers, int3
 
 /* Root mean square of the differences over that of what was expected; NaN when anything is. */
 inline double error_of(const std::vector<float>& actual, const std::vector<double>& expected) {
-  double square = 0, error = 0;
-  for (size_t i = 0; i < expected.size(); i++) {
-    square += expected[i] * expected[i];
-    error += (actual[i] - expected[i]) * (actual[i] - expected[i]);
-  }
-  return std::sqrt(error / square);
-}
-
-inline std::vector<int32_t> random_tokens(int32_t n, int32_t vocab) {
-  std::vector<int32_t> out;
-  std::mt19937 engine(11);
-  for (int32_t i = 0; i < n; i++)
-    out.push_back(static_cast<int32_t>(engine() % static_cast<uint32_t>(vocab)));
-  return out;
+  return error_of(actual.data(), expected);
 }
 
 /* Everything that a prompt of n tokens leaves: logits, and the rows and pooled rows of all layers. */

@@ -18,40 +18,6 @@ using cuda::kValue;
 
 namespace {
 
-std::vector<float> read_floats(const float* device, size_t n) {
-  std::vector<float> out(n);
-  cuda::check(cudaMemcpy(out.data(), device, n * 4, cudaMemcpyDeviceToHost), "reading weights");
-  return out;
-}
-
-HostMatrix read_matrix(const cuda::WeightView& w) {
-  HostMatrix out{w.n_rows, w.n_cols, {}};
-  if (w.data == nullptr) return out;
-  const WeightShape shape{w.type, w.n_matrices, w.n_rows, w.n_cols};
-  std::vector<uint64_t> planes(cuda::packed_bytes(shape) / 8);
-  cuda::check(cudaMemcpy(planes.data(), w.data, planes.size() * 8, cudaMemcpyDeviceToHost),
-              "reading weights");
-  const cuda::WeightView host = cuda::view_planes(shape, reinterpret_cast<const uint8_t*>(planes.data()));
-  for (int32_t i = 0; i < w.n_matrices * w.n_rows; i++) {
-    const size_t r = host.row(i / w.n_rows, i % w.n_rows);
-    for (int32_t unit = 0; unit * 8 < w.n_cols; unit++) {
-      float v[8];
-      cuda::for_type(w.type, [&]<ek_type F>() { cuda::load_unit<F>(host, r, unit, v); });
-      out.values.insert(out.values.end(), v, v + std::min(8, w.n_cols - unit * 8));
-    }
-  }
-  return out;
-}
-
-std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& norm, double eps) {
-  double sum = 0;
-  for (double v : x) sum += v * v;
-  const double scale = 1 / std::sqrt(sum / static_cast<double>(x.size()) + eps);
-  std::vector<double> out;
-  for (size_t i = 0; i < x.size(); i++) out.push_back(x[i] * scale * norm[i]);
-  return out;
-}
-
 /* The released checkpoint's YaRN frequencies. */
 double frequency(int pair) {
   const double plain = std::pow(10000.0, -2.0 * pair / kRope),
@@ -85,37 +51,10 @@ void round_latents(std::vector<double>& row) {
   }
 }
 
-/* Of kRow numbers, in partial sums that the compiler may compute side by side. */
-template <class T>
-double dot(const std::vector<double>& a, const T* b) {
-  constexpr size_t kParts = 8;
-  double part[kParts] = {};
-  for (size_t i = 0; i < kRow; i += kParts) {
-    for (size_t j = 0; j < kParts; j++) part[j] += a[i + j] * b[i + j];
-  }
-  return std::accumulate(part, part + kParts, 0.0);
-}
-
 int32_t n_tokens(const HostLayer& layer) { return static_cast<int32_t>(layer.rows.size() / kRow); }
 
 /* Tokens that keep a thread busy for longer than it takes to start. */
 constexpr size_t kLeastShare = 1024;
-
-std::vector<double> softmax(std::vector<double> s) {
-  const double top = *std::max_element(s.begin(), s.end());
-  double sum = 0;
-  for (double& v : s) sum += v = std::exp(v - top);
-  for (double& v : s) v /= sum;
-  return s;
-}
-
-std::vector<double> gated(const HostMatrix& gate, const HostMatrix& up, const HostMatrix& down, int32_t m,
-                          const std::vector<double>& h) {
-  std::vector<double> g = gate.times(m, h);
-  const std::vector<double> u = up.times(m, h);
-  for (size_t i = 0; i < g.size(); i++) g[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
-  return down.times(m, g);
-}
 
 }  // namespace
 
@@ -124,16 +63,6 @@ double bf16(double x) {
   uint32_t u = bits_of(f);
   u += 0x7fff + (u >> 16 & 1);
   return float_of(u & 0xffff0000u);
-}
-
-std::vector<double> HostMatrix::times(int32_t m, const std::vector<double>& x) const {
-  std::vector<double> y(static_cast<size_t>(n_rows), 0.0);
-  const float* row = values.data() + static_cast<size_t>(m) * n_rows * n_cols;
-  for (double& sum : y) {
-    for (int32_t c = 0; c < n_cols; c++) sum += row[c] * x[static_cast<size_t>(c)];
-    row += n_cols;
-  }
-  return y;
 }
 
 LiteReference::LiteReference(const cuda::LiteShape& s, const cuda::LiteWeights& w)
@@ -193,7 +122,8 @@ std::vector<double> LiteReference::masses(const HostLayer& layer, const Queries&
                   }
                   for (double& v : mean) v = bf16(v / tokens);
                   const double weight = std::log(static_cast<double>(tokens) / cuda::kPoolStride);
-                  for (size_t h = 0; h < kHeads; h++) scores[h][i] = dot(query[h], mean.data()) + weight;
+                  for (size_t h = 0; h < kHeads; h++)
+                    scores[h][i] = dot(query[h].data(), mean.data(), size_t{kRow}) + weight;
                 }
               });
   std::vector<double> mass(static_cast<size_t>((n + 63) / 64), 0.0);
@@ -271,7 +201,7 @@ LiteReference::Queries LiteReference::attended(const HostLayer& layer, const Que
   Queries weights(kHeads, std::vector<double>(positions.size()));
   in_parallel(positions.size(), kLeastShare, [&](size_t begin, size_t end, size_t) {
     for (size_t i = begin; i < end; i++) {
-      for (size_t h = 0; h < kHeads; h++) weights[h][i] = dot(query[h], row_of(i));
+      for (size_t h = 0; h < kHeads; h++) weights[h][i] = dot(query[h].data(), row_of(i), size_t{kRow});
     }
   });
   for (std::vector<double>& of_head : weights) of_head = softmax(std::move(of_head));

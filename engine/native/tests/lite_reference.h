@@ -7,20 +7,12 @@
 #include <functional>
 
 #include "../cuda/decode/lite.h"
+#include "host_matrix.h"
 
 namespace ek::test {
 
 /* The nearest number of bf16. */
 double bf16(double x);
-
-/* A stack of matrices as plain numbers. */
-struct HostMatrix {
-  int32_t n_rows = 0, n_cols = 0;
-  std::vector<float> values;
-
-  /* y = matrix m times x. */
-  std::vector<double> times(int32_t m, const std::vector<double>& x) const;
-};
 
 struct HostLayer {
   std::vector<float> attn_norm, kv_norm, ffn_norm;

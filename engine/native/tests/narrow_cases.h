@@ -225,6 +225,7 @@ class NarrowFused {
   /* Random rows wherever the cache has room. */
   void fill_cache(uint32_t seed) { must(ek_model_fill_cache(d_.ctx, model_, s_.blocks * EK_KV_BLOCK, seed)); }
   ek_context* context() const { return d_.ctx; }
+  const ek_model& model() const { return *model_; }
 
  private:
   Device d_;

@@ -2,7 +2,7 @@
 #ifndef EK_CUDA_BACKEND_CUDA_BACKEND_H
 #define EK_CUDA_BACKEND_CUDA_BACKEND_H
 #include "../device/device.h"
-#include "../device/kv.h"
+#include "../device/kv_storage.h"
 #include "../weights/weight.h"
 
 namespace ek::cuda {

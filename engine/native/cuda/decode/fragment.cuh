@@ -211,7 +211,7 @@ void for_decode_type(ek_type type, Body&& body) {
     case EK_FP8_E4M3:
       return body.template operator()<EK_FP8_E4M3>();
     default:
-      throw ArgError(format("the fused kernels take %s, got type %d", kFusedTypes, static_cast<int>(type)));
+      refuse("the fused kernels take %s, got type %d", kFusedTypes, static_cast<int>(type));
   }
 }
 

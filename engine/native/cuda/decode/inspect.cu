@@ -4,6 +4,7 @@
 
 #include "../device/e4m3.h"
 #include "kernels.h"
+#include "lite.h"
 
 namespace ek::cuda {
 

@@ -3,11 +3,9 @@
 #define EK_CUDA_DECODE_KERNELS_H
 #include <cuda_bf16.h>
 
-#include <functional>
-
 #include "../device/launch.h"
-#include "lite.h"
 #include "product.cuh"
+#include "shape.h"
 
 namespace ek::cuda {
 
@@ -168,8 +166,7 @@ struct Step {
   const LiteShape& shape;
   const StepBuffers& b;
   int32_t n_tokens;
-  /* Called after each launch; for timing. May be empty. */
-  std::function<void(const char*)> after;
+  LaunchListener* listener = nullptr;
 };
 
 /* q = W_q h, kv_a = W_kva h with h = rms(x, norm). */
@@ -203,7 +200,7 @@ template <class Kernel, class... Args>
 void launch_overlapped(const Step& s, const char* name, Kernel kernel, Grid grid, int threads, size_t shared,
                        Args... args) {
   launch(s.stream, name, {grid, threads, shared, true}, kernel, args...);
-  if (s.after) s.after(name);
+  if (s.listener != nullptr) s.listener->launched(name);
 }
 
 }  // namespace ek::cuda

@@ -307,7 +307,7 @@ void LiteDecoder::time_kernels(int32_t position, int32_t n_tokens) {
   step(tokens);
   device_.wait();
   KernelTimes times(device_);
-  const Step s{device_.stream, shape, state_->b, n_tokens, [&](const char* name) { times.mark(name); }};
+  const Step s{device_.stream, shape, state_->b, n_tokens, &times};
   launch_next(s, weights, false);
   launch_layers(s, position >= shape.dense_len);
   times.print();

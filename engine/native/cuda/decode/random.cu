@@ -131,7 +131,7 @@ void fill_weight(Device& d, const WeightShape& shape, uint8_t* base, uint64_t se
       p.scale_or = float_bits(deviation / 0.6f);
       break;
     default:
-      throw ArgError(format("no random weights of type %d", static_cast<int>(shape.type)));
+      refuse("no random weights of type %d", static_cast<int>(shape.type));
   }
   fill(d, fill_planes_kernel, base, n_bytes / 4, p, seed << 36);
 }

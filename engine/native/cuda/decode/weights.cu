@@ -1,6 +1,7 @@
 /* The shape of DeepSeek-Coder-V2-Lite, and random weights of such a model. */
 #include <cmath>
 
+#include "lite.h"
 #include "random.h"
 
 namespace ek::cuda {

@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include "../../core/error.h"
+
 namespace ek::cuda {
 
 Device::Device(int wanted) : ordinal(wanted) {

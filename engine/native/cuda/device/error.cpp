@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "../../core/error.h"
+
 namespace ek::cuda {
 
 namespace {

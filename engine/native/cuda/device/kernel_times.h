@@ -1,13 +1,16 @@
 /* How long each kind of kernel took, for finding what is slow. */
 #ifndef EK_CUDA_DEVICE_KERNEL_TIMES_H
 #define EK_CUDA_DEVICE_KERNEL_TIMES_H
+#include <cstdio>
 #include <map>
+#include <string>
 
 #include "device.h"
+#include "launch.h"
 
 namespace ek::cuda {
 
-class KernelTimes {
+class KernelTimes final : public LaunchListener {
  public:
   explicit KernelTimes(const Device& d) : device_(d) { mark(""); }
   ~KernelTimes() {
@@ -23,6 +26,7 @@ class KernelTimes {
     marks_.emplace_back(name, event);
     check(cudaEventRecord(event, device_.stream), "recording an event");
   }
+  void launched(const char* name) override { mark(name); }
   /* Waits, and prints a line per name. */
   void print() const {
     struct Total {

@@ -1,11 +1,11 @@
 /* The cache and a step's batch as kernels see them. */
 #ifndef EK_CUDA_DEVICE_KV_H
 #define EK_CUDA_DEVICE_KV_H
+#include <cstddef>
 #include <cstdint>
 
-#include "../../core/backend.h"
+#include "engine_kernels.h"
 #include "host_device.h"
-#include "memory.h"
 
 namespace ek::cuda {
 
@@ -34,11 +34,6 @@ struct KvView {
   }
 };
 
-struct CudaKv : Storage {
-  KvView view{};
-  DeviceMemory memory;
-};
-
 struct DeviceSequence {
   int32_t start, n_new, first_row;
   int32_t first_block, n_blocks; /* in BatchView::blocks */
@@ -52,16 +47,6 @@ struct BatchView {
   int32_t n_tokens, n_sequences;
   int32_t max_position; /* of the new tokens */
 };
-
-struct CudaBatch : Storage {
-  BatchView view{};
-  DeviceMemory memory;
-};
-
-inline const KvView& kv_view(const ek_kv_cache& kv) { return static_cast<const CudaKv&>(*kv.storage).view; }
-inline const BatchView& batch_view(const ek_batch& batch) {
-  return static_cast<const CudaBatch&>(*batch.storage).view;
-}
 
 }  // namespace ek::cuda
 #endif

@@ -5,6 +5,15 @@
 
 namespace ek::cuda {
 
+/* Is told of every launch, or group of launches, in order; for timing. */
+class LaunchListener {
+ public:
+  virtual void launched(const char* name) = 0;
+
+ protected:
+  ~LaunchListener() = default;
+};
+
 struct Grid {
   Grid(int64_t x, int64_t y = 1, int64_t z = 1)
       : blocks(static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)) {}

@@ -3,6 +3,7 @@
 
 #include "../device/kernel_times.h"
 #include "kernels.h"
+#include "narrow.h"
 
 namespace ek::cuda::narrow {
 
@@ -246,8 +247,7 @@ Choice Decoder::choice() {
 void Decoder::time_kernels(int32_t position) {
   set(1, position);
   KernelTimes times(device_);
-  launch_all({device_.stream, shape, state_->b, [&](const char* name) { times.mark(name); }}, weights,
-             pooled_splits(position));
+  launch_all({device_.stream, shape, state_->b, &times}, weights, pooled_splits(position));
   times.print();
 }
 

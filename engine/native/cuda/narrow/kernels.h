@@ -1,10 +1,8 @@
 /* The kernels of a narrow decoder's step and what they pass to each other. */
 #ifndef EK_CUDA_NARROW_KERNELS_H
 #define EK_CUDA_NARROW_KERNELS_H
-#include <functional>
-
 #include "../device/launch.h"
-#include "narrow.h"
+#include "shape.h"
 
 namespace ek::cuda::narrow {
 
@@ -54,14 +52,14 @@ struct Step {
   cudaStream_t stream;
   const Shape& shape;
   const Buffers& b;
-  std::function<void(const char*)> launched; /* may be empty */
+  LaunchListener* listener = nullptr;
 
   /* Launches a kernel that may begin while the one before it runs. */
   template <class... Parameters, class... Args>
   void run(const char* name, const Grid& grid, size_t shared, void (*kernel)(Parameters...),
            Args... args) const {
     launch(stream, name, {grid, kThreads, shared, true}, kernel, args...);
-    if (launched) launched(name);
+    if (listener != nullptr) listener->launched(name);
   }
 };
 

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 
 /* With weights of at most 2^12 masses are at most 2^15: so both fit into f16, and small ones keep their bits.
  * bf16 would be too coarse for blocks that are nearly equal. */
-constexpr int kMassWeightLog2 = 12 - kGrowthLog2;
+constexpr int kMassWeightLog2 = 12;
 
 /* A pair of f16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks of
  * four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */

@@ -1,7 +1,7 @@
 /* The rule of native sparse attention (arXiv 2502.11089), as tidepool-mini has it (docs/model.md). */
 #ifndef EK_CUDA_NSA_RULE_H
 #define EK_CUDA_NSA_RULE_H
-#include "../decode/lite.h"
+#include "../decode/shape.h"
 
 namespace ek::cuda {
 

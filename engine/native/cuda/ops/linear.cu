@@ -146,7 +146,7 @@ void pair_linear(Device& d, const PairLinearOp& op) {
 }
 
 void pair_gated(Device& d, const PairGatedOp& op) {
-  if (op.gate.type != op.up.type) throw ArgError("gate and up must be of one type");
+  EK_REQUIRE(op.gate.type == op.up.type, "gate and up must be of one type");
   for_pair_parts(op.n_pairs, op.x_per, [&](int32_t first, int32_t n) {
     PairGatedOp part = op;
     part.h += static_cast<size_t>(first) * op.gate.n_rows;

@@ -28,8 +28,8 @@ __device__ inline ExpandedShared expanded_shared() {
   return {at, at + kTileQueries * kExpandedPitch, at + (kTileQueries + kBlockRows) * kExpandedPitch};
 }
 
-/* A lane's four queries: what their weights are relative to (a score times log2 e), their sum (of the lane's
- * rows until join_totals), and weighted values as mma_bf16. */
+/* A lane's four queries: running maximum (times log2 e), sum of weights (of the lane's rows until
+ * join_totals), and weighted values as mma_bf16. */
 struct QuerySums {
   float top[2][2], total[2][2];
   float out[2][kValue / 8][4];
@@ -158,11 +158,7 @@ __device__ void hide_rows(BlockScores& scores, const Range& range, const QueryTi
   }
 }
 
-/* A query's weights stay relative to what they are until one would be 2^kGrowthLog2 times as large as that:
- * where a query has few blocks, or any of a warp's has a new maximum, sums would be scaled at every block. */
-constexpr int kGrowthLog2 = 8;
-
-/* Scores become weights, 2^(WeightLog2 + kGrowthLog2) at most, and sums grow by them. scale[m][r]: of what
+/* Scores become weights, 2^WeightLog2 at most, and maximum and sum grow by them. scale[m][r]: of what
  * was summed before; returns whether one is not 1. The lane's four queries take turns: with two warps a
  * scheduler the latency of a chain of maxima or sums is seen. */
 template <int WeightLog2 = 0>
@@ -184,8 +180,7 @@ __device__ bool weigh_block(BlockScores& s, QuerySums& sums, float (&scale)[2][2
 #pragma unroll
   for (int q = 0; q < kQueries; q++) {
     float& before = sums.top[q / 2][q % 2];
-    top[q] *= kLog2e;
-    if (top[q] <= before + kGrowthLog2) top[q] = before;
+    top[q] = fmaxf(before, top[q] * kLog2e);
     base[q] = top[q] == -INFINITY ? 0.0f : top[q];
     scale[q / 2][q % 2] = exp2_approx(before - base[q]);
     changes |= scale[q / 2][q % 2] != 1.0f;
@@ -316,7 +311,7 @@ struct IgnoreEntry {
 
 /* Goes through n entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
  * The queries are under way or there. weighed(entry, weights, scale): called for each block that the warp
- * does not leave out, before the values are added; weights begin with 2^Weighed::kWeightLog2.
+ * does not leave out, before the values are added; the largest weight is 2^Weighed::kWeightLog2.
  * added(entry): called behind each block. */
 template <class Blocks, class Range, class Weighed = IgnoreWeights, class Added = IgnoreEntry>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,

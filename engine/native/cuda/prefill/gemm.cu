@@ -1,5 +1,5 @@
 /* Plain products, and products with the transpose of a weight. */
-#include "../decode/lite.h"
+#include "../decode/shape.h"
 #include "gemm.cuh"
 
 namespace ek::cuda {

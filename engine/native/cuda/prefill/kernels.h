@@ -53,11 +53,10 @@ struct Chunk {
   int32_t first, n;
   bool is_short; /* of a run of kMostShort tokens at most */
   bool absorbs;  /* the same, where the GPU has room for attention in absorbed form */
-  /* Called after each launch or group of launches; for timing. May be empty. */
-  std::function<void(const char*)> after;
+  LaunchListener* listener = nullptr;
 
   void mark(const char* name) const {
-    if (after) after(name);
+    if (listener != nullptr) listener->launched(name);
   }
 };
 

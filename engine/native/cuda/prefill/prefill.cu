@@ -86,7 +86,7 @@ Chunk last_row(const Chunk& c, ChunkBuffers& b) {
   b = c.b;
   b.x += row * static_cast<size_t>(c.shape.hidden);
   b.heads += row * kHeads * kValue;
-  return {c.stream, c.shape, c.cache, b, c.first + c.n - 1, 1, c.is_short, c.absorbs, c.after};
+  return {c.stream, c.shape, c.cache, b, c.first + c.n - 1, 1, c.is_short, c.absorbs, c.listener};
 }
 
 void launch_feed_forward(const Chunk& c, const LiteLayer& l) {
@@ -185,7 +185,7 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
 LitePrefill::~LitePrefill() = default;
 
 void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits,
-                             const std::function<void(const char*)>& after) {
+                             LaunchListener* listener) {
   require_alive();
   const LiteShape& s = decoder_.shape;
   const int32_t n = static_cast<int32_t>(tokens.size());
@@ -196,8 +196,8 @@ void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens, 
   int32_t length = 0;
   for (int32_t at = 0; at < n; at += length) {
     length = std::min(longest_, n - at);
-    const Chunk c{device_.stream, s,    decoder_.buffers(), state_->b, first + at, length, n <= kMostShort,
-                  absorbs(n),     after};
+    const Chunk c{device_.stream, s,       decoder_.buffers(), state_->b, first + at, length, n <= kMostShort,
+                  absorbs(n),     listener};
     check(cudaMemcpyAsync(state_->b.tokens, tokens.data() + at, static_cast<size_t>(length) * 4,
                           cudaMemcpyHostToDevice, device_.stream),
           "uploading tokens");
@@ -213,12 +213,12 @@ void LitePrefill::run_marked(int32_t first, const std::vector<int32_t>& tokens, 
 }
 
 void LitePrefill::run(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits) {
-  run_marked(first, tokens, wants_logits, {});
+  run_marked(first, tokens, wants_logits, nullptr);
 }
 
 void LitePrefill::time_kernels(int32_t first, const std::vector<int32_t>& tokens) {
   KernelTimes times(device_);
-  run_marked(first, tokens, true, [&](const char* name) { times.mark(name); });
+  run_marked(first, tokens, true, &times);
   times.print();
 }
 

@@ -9,6 +9,7 @@
 #ifndef EK_CUDA_PREFILL_PREFILL_H
 #define EK_CUDA_PREFILL_PREFILL_H
 #include "../decode/lite.h"
+#include "../device/launch.h"
 
 namespace ek::cuda {
 
@@ -45,7 +46,7 @@ class LitePrefill {
   /* Whether a run of n tokens computes its attention in absorbed form. */
   bool absorbs(int32_t n) const;
   void run_marked(int32_t first, const std::vector<int32_t>& tokens, bool wants_logits,
-                  const std::function<void(const char*)>& after);
+                  LaunchListener* listener);
 
   Device& device_;
   LiteDecoder& decoder_;

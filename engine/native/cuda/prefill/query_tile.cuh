@@ -1,7 +1,7 @@
 /* The queries of a block of the grid, and which rows they see. */
 #ifndef EK_CUDA_PREFILL_QUERY_TILE_CUH
 #define EK_CUDA_PREFILL_QUERY_TILE_CUH
-#include "../decode/lite.h"
+#include "../decode/shape.h"
 #include "expanded.h"
 #include "tile.cuh"
 

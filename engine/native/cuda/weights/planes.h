@@ -23,8 +23,8 @@
  * make packed halves of a pair, or packed bytes of four columns. */
 #ifndef EK_CUDA_WEIGHTS_PLANES_H
 #define EK_CUDA_WEIGHTS_PLANES_H
-#include "../../core/backend.h"
 #include "../../core/quant.h"
+#include "../../core/shapes.h"
 #include "../device/e4m3.h"
 #include "../device/host_device.h"
 

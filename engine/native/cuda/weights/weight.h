@@ -1,6 +1,7 @@
 /* A weight of the CUDA backend: its planes in device memory. */
 #ifndef EK_CUDA_WEIGHTS_WEIGHT_H
 #define EK_CUDA_WEIGHTS_WEIGHT_H
+#include "../../core/backend.h"
 #include "../device/memory.h"
 #include "planes.h"
 
