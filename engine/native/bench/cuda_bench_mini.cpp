@@ -104,6 +104,7 @@ class Maker {
   const uint8_t* put(const void* from, size_t n_bytes) {
     memory_.emplace_back(n_bytes);
     check(cudaMemcpy(memory_.back().as(), from, n_bytes, cudaMemcpyHostToDevice), "uploading a weight");
+    check(cudaStreamSynchronize(nullptr), "uploading a weight"); /* the device's stream does not wait */
     return memory_.back().as<const uint8_t>();
   }
   narrow::Layer layer(const ek_model_params& p, bool dense) {

@@ -113,10 +113,10 @@ class Run {
     keys_ = bf16_on_device(expanded(p.keys, kKeys));
     values_ = bf16_on_device(expanded(p.values, kValues));
     rotary_ = bf16_on_device(cached_rotary());
-    table_ = on_device(p.table);
-    lists_ = on_device(cached_lists());
-    slots_ = on_device(slot_of_);
-    state_ = on_device(std::vector<float>(n * kHeads * (kValue + 5), NAN));
+    table_ = ek::cuda::upload(p.table);
+    lists_ = ek::cuda::upload(cached_lists());
+    slots_ = ek::cuda::upload(slot_of_);
+    state_ = ek::cuda::upload(std::vector<float>(n * kHeads * (kValue + 5), NAN));
     out_ = bf16_on_device(std::vector<float>(n * kValues, NAN));
   }
 

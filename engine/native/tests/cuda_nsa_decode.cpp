@@ -18,6 +18,7 @@ using ek::cuda::kHeads;
 using ek::cuda::kLatent;
 using ek::cuda::kRow;
 using ek::cuda::NsaRule;
+using ek::cuda::upload;
 
 namespace {
 
@@ -55,14 +56,6 @@ struct Sequence {
             std::vector<HostRows>(kHeads, {pooled.data(), pooled.data(), kRow, kRow})};
   }
 };
-
-template <class T>
-DeviceMemory upload(const std::vector<T>& from) {
-  DeviceMemory to(from.size() * sizeof(T));
-  ek::cuda::check(cudaMemcpy(to.as(), from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice),
-                  "upload");
-  return to;
-}
 
 /* Sequences in device memory: blocks of 64 tokens lie in any order, and what no token has is not a number. */
 class Batch {

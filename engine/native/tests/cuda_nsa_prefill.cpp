@@ -72,7 +72,7 @@ class Prompt {
         pooled_(std::max(1, ek::cuda::pooled_visible(n - 1)), 4),
         query_(static_cast<size_t>(n) * kHeads * kWidth, 7, kScale),
         gates_(random_floats(static_cast<size_t>(n) * kHeads * 3, 8, 2.0f)),
-        gates_memory_(on_device(gates_)),
+        gates_memory_(ek::cuda::upload(gates_)),
         out_(static_cast<size_t>(n) * kHeads * kValue * 2) {}
 
   Answer run(ek::cuda::Device& d, const PrefillAttention& attention, bool sparse, int32_t first,
@@ -195,7 +195,8 @@ void test_recorded(ek::cuda::Device& d, const NsaRule& rule, int32_t n) {
   const PrefillAttention attention(d, n, n, rule, 128, 128);
   const std::vector<float> expected = prompt.run(d, attention, true, 0, n).out;
   const PrefillQueries q = prompt.queries(0, n);
-  ek::cuda::check(cudaMemset(q.out, 0xff, static_cast<size_t>(n) * kHeads * kValue * 2), "clearing");
+  const size_t out_bytes = sizeof(__nv_bfloat16) * static_cast<size_t>(n) * kHeads * kValue;
+  ek::cuda::check(cudaMemsetAsync(q.out, 0xff, out_bytes, d.stream), "clearing");
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t recorded = nullptr;
   ek::cuda::check(cudaStreamBeginCapture(d.stream, cudaStreamCaptureModeThreadLocal), "capturing");

@@ -9,19 +9,12 @@
 
 namespace ek::test {
 
-template <class T>
-cuda::DeviceMemory on_device(const std::vector<T>& from) {
-  cuda::DeviceMemory to(from.size() * sizeof(T));
-  cuda::check(cudaMemcpy(to.as(), from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice), "upload");
-  return to;
-}
-
 /* Numbers of bf16 on the device, then n_behind that are none. */
 inline cuda::DeviceMemory bf16_on_device(const std::vector<float>& from, size_t n_behind = 0) {
   std::vector<uint16_t> bits;
   for (float x : from) bits.push_back(static_cast<uint16_t>(bits_of(x) >> 16));
   bits.resize(from.size() + n_behind, 0xffff);
-  return on_device(bits);
+  return cuda::upload(bits);
 }
 
 inline std::vector<float> random_bf16(size_t n, uint32_t seed, float scale) {

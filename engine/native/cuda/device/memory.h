@@ -41,6 +41,16 @@ class DeviceMemory {
   size_t n_bytes_ = 0;
 };
 
+/* A copy of values, there when this returns: cudaMemcpy from the host's memory may return before, and a
+ * device's own stream does not wait for the default one, which it uses. */
+template <class T>
+DeviceMemory upload(const std::vector<T>& from) {
+  DeviceMemory to(from.size() * sizeof(T));
+  check(cudaMemcpy(to.as(), from.data(), to.n_bytes(), cudaMemcpyHostToDevice), "uploading");
+  check(cudaStreamSynchronize(nullptr), "uploading");
+  return to;
+}
+
 /* Memory that an op uses while it runs. Ops run in order on one stream, so the next op may use the same
  * bytes: call reset at an op's beginning, then take. Pointers hold until the next reset. */
 class Scratch {

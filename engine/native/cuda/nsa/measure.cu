@@ -40,13 +40,6 @@ DeviceMemory filled_rows(Device& d, int64_t n_rows, const Mixture& m) {
   return to;
 }
 
-template <class T>
-DeviceMemory upload(const std::vector<T>& from) {
-  DeviceMemory to(from.size() * sizeof(T));
-  check(cudaMemcpy(to.as(), from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice), "uploading");
-  return to;
-}
-
 /* What is launched on a stream, to be launched again as one. */
 class Recorded {
  public:
