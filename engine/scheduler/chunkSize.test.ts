@@ -53,6 +53,13 @@ test("a step that takes a little longer and reads many times as much is worth it
   expect(settle(chunk, onGpu(170_000)).tokens).toBe(64);
 });
 
+test("a step that is known to take long is not tried again", () => {
+  const chunk = new ChunkSize(SIZES);
+  const slow = (tokens: number) => 10 * onGpu(0)(tokens);
+  settle(chunk, slow);
+  expect(settle(chunk, slow, 300)).toEqual({ tokens: 64, longest: slow(64) });
+});
+
 test("a step that would take too long is not, and is tried again when steps are quick", () => {
   const chunk = new ChunkSize(SIZES);
   expect(settle(chunk, (tokens) => 4 * onGpu(0)(tokens)).tokens).toBe(64);

@@ -6,8 +6,9 @@ const TARGET_MS = 32;
 const MOST_MS = 2 * TARGET_MS;
 const WORTH = 1.5;
 const FIRST = 128;
-/** Steps after which the next larger size is tried again: a machine that was busy is not for ever. */
+/** Steps after which the next larger size is tried again, unless it is known to take long: a machine that was busy is not for ever. */
 const RETRY = 100;
+const RETRY_MS = 4 * TARGET_MS;
 /** A cache block: keys of a block that is filled by two steps are expanded in both. */
 const ROUND = 64;
 
@@ -35,8 +36,10 @@ export class ChunkSize {
   /** Tokens for the next step. */
   get tokens(): number {
     const best = this.ms.every(Number.isNaN) ? this.first() : this.best();
-    const isForgotten = (this.unseen[best + 1] ?? 0) > RETRY;
-    return this.sizes[isForgotten ? best + 1 : best] ?? FIRST;
+    const next = best + 1;
+    const isSlow = (this.ms[next] ?? 0) > RETRY_MS;
+    const isForgotten = (this.unseen[next] ?? 0) > RETRY && !isSlow;
+    return this.sizes[isForgotten ? next : best] ?? FIRST;
   }
 
   /**
