@@ -31,6 +31,9 @@ file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS core/check.cpp cuda/backend/*.cpp cuda/
      cuda/nsa/*.cpp cuda/nsa/*.cu cuda/narrow/*.cu)
 add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
 target_include_directories(cuda_kernels PRIVATE include)
+if(CMAKE_CUDA_ARCHITECTURES MATCHES "90a")
+  set_source_files_properties(cuda/device/device.cpp PROPERTIES COMPILE_DEFINITIONS EK_GROUP_PRODUCTS)
+endif()
 target_include_directories(cuda_kernels SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(cuda_kernels PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings --expt-relaxed-constexpr -Xcompiler -Wall,-Wextra,-Werror>")

@@ -22,4 +22,16 @@ Device::~Device() {
   if (stream != nullptr) cudaStreamDestroy(stream);
 }
 
+bool multiplies_in_groups() {
+#ifdef EK_GROUP_PRODUCTS
+  int gpu = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&gpu), "asking for the GPU in use");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu), "reading the capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, gpu), "reading the capability");
+  return major == 9 && minor == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace ek::cuda

@@ -25,7 +25,12 @@ struct Device {
   void wait() const { check(cudaStreamSynchronize(stream), "waiting for the GPU"); }
 };
 
+/* Whether the current GPU has products of warpgroups (device/ptx.cuh), and this build code for them. */
+bool multiplies_in_groups();
+
 inline int32_t ceil_div(int64_t n, int64_t by) { return static_cast<int32_t>((n + by - 1) / by); }
+
+inline size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 }  // namespace ek::cuda
 #endif

@@ -112,6 +112,78 @@ __device__ inline void wait_for_count(const uint32_t* counter, uint32_t n) {
   } while (reached < n);
 }
 
+/* Products of a warpgroup, four warps whose first is a multiple of four, of sm_90 alone (sm_90a): it
+ * multiplies what lies in shared memory, asynchronously. Rows of 64 bf16 with no gaps, whose 16-byte pieces
+ * are permuted: piece i of row r is at i ^ r % 8; a tile's first row is aligned to 1024 bytes. */
+struct SharedTile {
+  uint64_t descriptor;
+
+  /* `bytes` behind: other columns of the first 64, other rows by 8, or another tile. */
+  __device__ SharedTile behind(int bytes) const { return {descriptor + static_cast<uint64_t>(bytes / 16)}; }
+};
+
+/* stride: bytes to the next 64 columns, of a right matrix whose rows are summed. */
+__device__ inline SharedTile shared_tile(const void* first, int stride = 16) {
+  const uint64_t address = static_cast<uint32_t>(__cvta_generic_to_shared(first)) / 16,
+                 between = static_cast<uint64_t>(stride / 16);
+  return {address | between << 16 | uint64_t{1024 / 16} << 32 | uint64_t{1} << 62};
+}
+
+/* The block's dynamic shared memory, aligned to 1024. */
+template <class T>
+__device__ inline T* aligned_shared() {
+  extern __shared__ __align__(1024) uint8_t ek_aligned_shared[];
+  return reinterpret_cast<T*>(ek_aligned_shared);
+}
+
+#if !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+__device__ inline void publish_shared() {}
+__device__ inline void begin_group_products() {}
+__device__ inline void wait_for_group_products() {}
+__device__ inline void multiply_group(float (&)[8][4], SharedTile, SharedTile) { asm volatile("trap;"); }
+__device__ inline void multiply_group(float (&)[16][4], const uint32_t (&)[4], SharedTile) {
+  asm volatile("trap;");
+}
+#else
+/* Makes what the thread wrote to shared memory visible to products that begin behind a barrier. */
+__device__ inline void publish_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/* Around products; between these two their sums must not be touched. */
+__device__ inline void begin_group_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void wait_for_group_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;\n wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+#define EK_SUMS_4(c, n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
+#define EK_SUMS_16(c, n) EK_SUMS_4(c, n), EK_SUMS_4(c, n + 1), EK_SUMS_4(c, n + 2), EK_SUMS_4(c, n + 3)
+
+/* c (64 x 64) += a (64 x 16) b (64 x 16) transposed. Warp w of the group has rows 16 w to 16 w + 15 of c, as
+ * mma_bf16 for each 8 columns. */
+__device__ inline void multiply_group(float (&c)[8][4], SharedTile a, SharedTile b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
+      "27,"
+      "%28,%29,%30,%31}, %32, %33, 1, 1, 1, 0, 0;"
+      : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4)
+      : "l"(a.descriptor), "l"(b.descriptor));
+}
+
+/* c (64 x 128) += a (64 x 16) b (16 x 128); a: of each warp's rows as mma_bf16. */
+__device__ inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4], SharedTile b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
+      "27,"
+      "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
+      "53,"
+      "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
+      : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4), EK_SUMS_16(c, 8), EK_SUMS_16(c, 12)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
+}
+#undef EK_SUMS_16
+#undef EK_SUMS_4
+#endif
+
 /* 2 to the x within 2 units in the last place; below the normal range 0. */
 __device__ inline float exp2_approx(float x) {
   float y;

@@ -11,6 +11,9 @@ namespace ek::cuda {
 
 namespace {
 
+using Way = WarpProducts;
+constexpr int kQueryThreads = QueryTile<Way>::kThreads, kWarpQueries = QueryTile<Way>::kWarpQueries;
+
 /* Begins to copy the warp's 32 queries of a head, lane i's into row i; a negative slot: none, which becomes
  * zeros. */
 __device__ void load_warp_queries(__nv_bfloat16* to, const PrefillQueries& q, int head, int32_t slot,
@@ -21,13 +24,14 @@ __device__ void load_warp_queries(__nv_bfloat16* to, const PrefillQueries& q, in
 #pragma unroll
   for (int turn = 0; turn < kWarpQueries; turn += kRowsAtOnce) {
     const int32_t query = __shfl_sync(0xffffffffu, own, first + turn);
-    load_query(to + (first + turn) * kExpandedPitch, q.query, query < 0 ? 0 : query, head, query >= 0);
+    load_query<Way::Queries>(to, first + turn, q.query, query < 0 ? 0 : query, head, query >= 0);
   }
   copy_async_commit();
 }
 
 /* Stores the sums of the warp's queries, whose slots its lanes have. */
-__device__ void store_slots(const SelectedParts& parts, const QuerySums& sums, int head, int32_t own_slot) {
+__device__ void store_slots(const SelectedParts& parts, const QuerySums<Way>& sums, int head,
+                            int32_t own_slot) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int r = 0; r < 4; r++) {
@@ -44,32 +48,32 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     attend_pairs_kernel(PrefillQueries q, ExpandedRows rows, ChosenPairs pairs, SelectedParts parts) {
   const int32_t tile = blockIdx.x;
   if (tile >= *pairs.n_tiles) return;
-  const ExpandedShared s = expanded_shared();
+  const ExpandedShared s = expanded_shared<Way>();
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, head = blockIdx.y;
   const int32_t end = pairs.tile_end[tile], at = pairs.tile_block[tile] * kBlockRows;
-  __nv_bfloat16* queries = s.query + warp * kWarpQueries * kExpandedPitch;
+  __nv_bfloat16* queries = s.query + warp * kWarpQueries * Way::Queries::kPitch;
   int32_t pair = pairs.tile_first[tile] + warp * kWarpQueries;
   const auto slot_at = [&](int32_t first) { return first + lane < end ? pairs.pair[first + lane] : -1; };
   int32_t slot = slot_at(pair);
-  load_keys(s, rows, {at, at}, kBlockRows, head);
+  load_keys<Way>(s, rows, {at, at}, kBlockRows, head);
   load_warp_queries(queries, q, head, slot, parts.n);
-  load_values(s, rows, {at, at}, kBlockRows, head);
+  load_values<Way>(s, rows, {at, at}, kBlockRows, head);
   copy_async_wait<1>();
   __syncthreads();
   for (bool is_first = true; is_first || pair < end; is_first = false) {
     const bool counts = pair < end;
-    pair += kQueryWarps * kWarpQueries;
+    pair += kTileQueries;
     const int32_t next = slot_at(pair);
-    PackedWeights weights;
-    QuerySums sums;
+    PackedWeights<Way> weights;
+    QuerySums<Way> sums;
     clear(sums);
     if (counts) {
-      BlockScores scores;
-      score_block(scores, s);
+      BlockScores<Way> scores;
+      score_block<Way>(scores, s);
       float scale[2][2];
-      weigh_block(scores, sums, scale);
+      weigh_block<Way>(scores, sums, scale);
       join_totals(sums);
-      pack_weights(weights, scores);
+      pack_weights<Way>(weights, scores);
     }
     __syncwarp(); /* nobody needs the queries */
     if (pair < end) {
@@ -82,7 +86,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
       __syncthreads(); /* values are here */
     }
     if (!counts) break;
-    add_values(sums, weights, s);
+    Way::add_values(sums.out, weights, s);
     store_slots(parts, sums, head, slot);
     slot = next;
     copy_async_wait<0>();
@@ -94,7 +98,7 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 
 void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                          const ChosenPairs& pairs, const SelectedParts& parts) {
-  launch(stream, "attend_pairs", {{pairs.most_tiles, kHeads}, kQueryThreads, kExpandedShared},
+  launch(stream, "attend_pairs", {{pairs.most_tiles, kHeads}, kQueryThreads, kExpandedShared<Way>},
          attend_pairs_kernel, q, rows, pairs, parts);
 }
 

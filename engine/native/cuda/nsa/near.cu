@@ -35,10 +35,11 @@ struct InitialBlocks {
 };
 
 /* Stores what the tile's queries have of forced blocks. */
-__device__ void store_forced(const SelectedParts& parts, const QueryTile& tile, const QuerySums& sums,
+template <class P>
+__device__ void store_forced(const SelectedParts& parts, const QueryTile<P>& tile, const QuerySums<P>& sums,
                              int slot) {
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const float total = joined_total(sums.total[r / 2][r % 2]);
     if (!tile.is_new(tile.position(r))) continue;
     const size_t row =
@@ -49,16 +50,17 @@ __device__ void store_forced(const SelectedParts& parts, const QueryTile& tile, 
 }
 
 /* q: a group, window: (n, heads, value). grid (tiles, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2)
+template <class P>
+__global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     attend_near_kernel(PrefillQueries q, ExpandedRows rows, NsaRule rule, SelectedParts parts,
                        __nv_bfloat16* window) {
-  const ExpandedShared s = expanded_shared();
-  const QueryTile tile = tile_of_block(q.first, q.end);
+  const ExpandedShared s = expanded_shared<P>();
+  const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
   load_queries(s, q.query, tile);
   const int32_t last = tile.last(), own = last / kBlockRows, since = max(tile.at, q.first);
   const LocalThenWindow near{rule.local, max(0, since / kBlockRows - rule.local + 1),
                              rule.window_begin(since) / kBlockRows, own};
-  QuerySums sums;
+  QuerySums<P> sums;
   clear(sums);
   attend_blocks(s, rows, near, near.count(), last + 1, tile, WindowBefore{rule}, sums, IgnoreWeights{},
                 [&](int32_t entry) {
@@ -76,8 +78,11 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 
 void launch_attend_near(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                         const NsaRule& rule, const SelectedParts& parts, __nv_bfloat16* window) {
-  launch(stream, "attend_near", {{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared},
-         attend_near_kernel, q, rows, rule, parts, window);
+  with_products([&]<class P>(P) {
+    launch(stream, "attend_near",
+           {{n_tiles_of(q.first, q.end), kHeads}, QueryTile<P>::kThreads, kExpandedShared<P>},
+           attend_near_kernel<P>, q, rows, rule, parts, window);
+  });
 }
 
 }  // namespace ek::cuda

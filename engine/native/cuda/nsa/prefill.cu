@@ -6,12 +6,13 @@ namespace ek::cuda {
 namespace {
 
 /* grid (tiles, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2)
+template <class P>
+__global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     dense_prefill_kernel(PrefillQueries q, ExpandedRows rows) {
-  const ExpandedShared s = expanded_shared();
-  const QueryTile tile = tile_of_block(q.first, q.end);
+  const ExpandedShared s = expanded_shared<P>();
+  const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
   load_queries(s, q.query, tile);
-  QuerySums sums;
+  QuerySums<P> sums;
   clear(sums);
   attend_blocks(s, rows, BlocksInOrder{0}, tile.last() / kBlockRows + 1, q.end, tile, RowsBefore{}, sums);
   join_totals(sums);
@@ -35,20 +36,21 @@ __device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n)
   mma_f16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
 }
 
-/* Mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's four queries: the
- * weights times a matrix of factors, most of which are 0 and left out. carry: the row before the tile. */
-__device__ void sum_masses(float (&mass)[2][2][4], const BlockScores& p, const float (&scale)[2][2],
-                           float (&carry)[4]) {
+/* Mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's queries: the weights
+ * times a matrix of factors, most of which are 0 and left out. carry: the row before the tile. */
+template <class P>
+__device__ void sum_masses(float (&mass)[P::kTiles][2][4], const BlockScores<P>& p,
+                           const float (&scale)[P::kTiles][2], float (&carry)[2 * P::kTiles]) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < 2 * P::kTiles; r++) {
     if (lane % 4 == 0) mass[r / 2][0][r % 2 * 2] = carry[r] * scale[r / 2][r % 2];
     carry[r] = __shfl_sync(0xffffffffu, p[r / 2][7][r % 2 * 2 + 1], lane | 3);
   }
 #pragma unroll
   for (int k = 0; k < kBlockRows / 16; k++) {
 #pragma unroll
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < P::kTiles; m++) {
       uint32_t pair[4];
       for (int i = 0; i < 4; i++) {
         const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
@@ -60,15 +62,17 @@ __device__ void sum_masses(float (&mass)[2][2][4], const BlockScores& p, const f
   }
 }
 
-__device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t entry, const BlockScores& p,
-                           const QuerySums& sums, const float (&scale)[2][2], float (&carry)[4]) {
+template <class P>
+__device__ void store_mass(const PooledMass& to, const QueryTile<P>& tile, int32_t entry,
+                           const BlockScores<P>& p, const QuerySums<P>& sums,
+                           const float (&scale)[P::kTiles][2], float (&carry)[2 * P::kTiles]) {
   const int lane = threadIdx.x % kWarp;
-  float mass[2][2][4] = {};
-  sum_masses(mass, p, scale, carry);
+  float mass[P::kTiles][2][4] = {};
+  sum_masses<P>(mass, p, scale, carry);
   const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
   const int32_t first = ((tile.position(0) - tile.first) * kHeads + tile.head) * to.most_tiles + entry;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (!tile.is_new(tile.position(r))) continue;
     const int m = r / 2, i = r % 2;
     const ptrdiff_t row = first + r * step;
@@ -80,33 +84,36 @@ __device__ void store_mass(const PooledMass& to, const QueryTile& tile, int32_t 
 }
 
 /* Stores the masses of each block of pooled rows, for attend_blocks. carry: as of store_mass. */
+template <class P>
 struct StoreMasses {
   static constexpr int kWeightLog2 = kMassWeightLog2;
   const PooledMass& to;
-  const QueryTile& tile;
-  const QuerySums& sums;
-  float (&carry)[4];
+  const QueryTile<P>& tile;
+  const QuerySums<P>& sums;
+  float (&carry)[2 * P::kTiles];
 
-  __device__ void operator()(int32_t entry, const BlockScores& p, const float (&scale)[2][2]) const {
-    store_mass(to, tile, entry, p, sums, scale, carry);
+  __device__ void operator()(int32_t entry, const BlockScores<P>& p,
+                             const float (&scale)[P::kTiles][2]) const {
+    store_mass<P>(to, tile, entry, p, sums, scale, carry);
   }
 };
 
 /* Stores the gated pooled branch (n, heads, value), and the masses of blocks. q: a part of the run, whose
  * queries, gates and branch begin with its own. grid (tiles, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2)
+template <class P>
+__global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
-  const ExpandedShared s = expanded_shared();
-  const QueryTile tile = tile_of_block(q.first, q.end);
+  const ExpandedShared s = expanded_shared<P>();
+  const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
   const int32_t n_rows = pooled_visible(tile.last());
   if (n_rows > 0) load_queries(s, q.query, tile);
-  QuerySums sums;
+  QuerySums<P> sums;
   clear(sums);
-  float carry[4] = {};
+  float carry[2 * P::kTiles] = {};
   attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, tile,
-                PooledBefore{}, sums, StoreMasses{mass, tile, sums, carry});
+                PooledBefore{}, sums, StoreMasses<P>{mass, tile, sums, carry});
   join_totals(sums);
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (threadIdx.x % 4 != 0 || !tile.is_new(tile.position(r))) continue;
     const size_t row = tile.row(r);
     mass.top[row] = sums.top[r / 2][r % 2];
@@ -190,9 +197,11 @@ void PrefillAttention::check_run(const PrefillQueries& q) const {
 
 void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) const {
   check_run(q);
-  launch(device_.stream, "dense_prefill",
-         {{n_tiles_of(q.first, q.end), kHeads}, kQueryThreads, kExpandedShared}, dense_prefill_kernel, q,
-         rows);
+  with_products([&]<class P>(P) {
+    launch(device_.stream, "dense_prefill",
+           {{n_tiles_of(q.first, q.end), kHeads}, QueryTile<P>::kThreads, kExpandedShared<P>},
+           dense_prefill_kernel<P>, q, rows);
+  });
   mark("dense");
 }
 
@@ -202,8 +211,11 @@ void PrefillAttention::select_group(cudaStream_t stream, const PrefillQueries& q
     const int32_t part_end = std::min(end, first - first % kTileQueries + part_);
     const PrefillQueries part = part_of(q, first, part_end);
     const size_t skipped = static_cast<size_t>(first - q.first);
-    launch(stream, "pooled_prefill", {{n_tiles_of(first, part_end), kHeads}, kQueryThreads, kExpandedShared},
-           pooled_prefill_kernel, part, pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
+    with_products([&]<class P>(P) {
+      launch(stream, "pooled_prefill",
+             {{n_tiles_of(first, part_end), kHeads}, QueryTile<P>::kThreads, kExpandedShared<P>},
+             pooled_prefill_kernel<P>, part, pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
+    });
     mark("pooled");
     launch_select_queries(stream, b_->mass, rule_, first, part_end,
                           b_->lists + skipped * static_cast<size_t>(rule_.selected));

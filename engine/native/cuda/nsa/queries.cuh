@@ -21,17 +21,19 @@ struct WindowBefore {
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 /* Weight of a branch of the lane's query r; 0 where it saw nothing. */
-__device__ inline float gate_over_total(const PrefillQueries& q, const QueryTile& tile, const QuerySums& sums,
-                                        int r, int branch) {
+template <class P>
+__device__ float gate_over_total(const PrefillQueries& q, const QueryTile<P>& tile, const QuerySums<P>& sums,
+                                 int r, int branch) {
   const float total = sums.total[r / 2][r % 2];
   return total == 0 ? 0.0f : sigmoid(q.gates[tile.row(r) * 3 + branch]) / total;
 }
 
 /* Stores a gated branch of the tile's queries, in rows (n, heads, value) from the first query of q on. */
-__device__ inline void store_branch(__nv_bfloat16* to, const PrefillQueries& q, const QueryTile& tile,
-                                    const QuerySums& sums, int branch) {
+template <class P>
+__device__ void store_branch(__nv_bfloat16* to, const PrefillQueries& q, const QueryTile<P>& tile,
+                             const QuerySums<P>& sums, int branch) {
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (!tile.is_new(tile.position(r))) continue;
     store_by_lanes(to + tile.row(r) * kValue, sums, r, gate_over_total(q, tile, sums, r, branch));
   }

@@ -17,11 +17,13 @@ struct ListedBlock {
   int32_t block, slot, cached;
 };
 
+template <class P>
 __device__ ListedBlock* listed_blocks() {
-  return reinterpret_cast<ListedBlock*>(dynamic_shared<uint8_t>() + kExpandedShared);
+  return reinterpret_cast<ListedBlock*>(reinterpret_cast<uint8_t*>(P::shared()) + kExpandedShared<P>);
 }
 
 /* The blocks of a tile that are expanded in a segment, as BlocksInOrder. */
+template <class P>
 struct SegmentBlocks {
   const int32_t* cache_blocks; /* of the sequence */
   int32_t begin_slot;
@@ -31,22 +33,23 @@ struct SegmentBlocks {
 
   __device__ int32_t at(int32_t entry) const {
     const int32_t i = begin + entry;
-    return (listed ? listed_blocks()[i].block : i) * kBlockRows;
+    return (listed ? listed_blocks<P>()[i].block : i) * kBlockRows;
   }
   __device__ BlockPlace place(int32_t entry) const {
     const int32_t i = begin + entry;
-    const ListedBlock b = listed ? listed_blocks()[i] : ListedBlock{i, i, cache_blocks[i]};
+    const ListedBlock b = listed ? listed_blocks<P>()[i] : ListedBlock{i, i, cache_blocks[i]};
     return {(b.slot - begin_slot) * kBlockRows, b.cached * kBlockRows};
   }
   __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
 /* Entries before the first whose slot is `slot` or more. */
+template <class P>
 __device__ int32_t entries_before(int32_t n, int32_t slot) {
   int32_t low = 0, high = n;
   while (low < high) {
     const int32_t middle = (low + high) / 2;
-    if (listed_blocks()[middle].slot < slot) {
+    if (listed_blocks<P>()[middle].slot < slot) {
       low = middle + 1;
     } else {
       high = middle;
@@ -56,7 +59,8 @@ __device__ int32_t entries_before(int32_t n, int32_t slot) {
 }
 
 /* All threads of the block call. */
-__device__ SegmentBlocks find_blocks(const SegmentAttention& a, const QueryTile& tile) {
+template <class P>
+__device__ SegmentBlocks<P> find_blocks(const SegmentAttention& a, const QueryTile<P>& tile) {
   const int32_t first_block = tile.at / kBlockRows, last_block = tile.last() / kBlockRows;
   if (a.lists.of_block == nullptr || tile.at < a.lists.dense_len) {
     const int32_t n = last_block + 1;
@@ -64,20 +68,22 @@ __device__ SegmentBlocks find_blocks(const SegmentAttention& a, const QueryTile&
   }
   const int32_t* list = a.lists.of_block + static_cast<size_t>(a.blocks[first_block]) * a.lists.most_listed;
   const int32_t n_listed = min(a.lists.most_listed, first_block + 1), n = n_listed + last_block - first_block;
-  for (int32_t i = threadIdx.x; i < n; i += kQueryThreads) {
+  for (int32_t i = threadIdx.x; i < n; i += QueryTile<P>::kThreads) {
     const int32_t block = i < n_listed ? list[i] : first_block + 1 + i - n_listed;
-    listed_blocks()[i] = {block, a.lists.block_slot[block], a.blocks[block]};
+    listed_blocks<P>()[i] = {block, a.lists.block_slot[block], a.blocks[block]};
   }
   __syncthreads();
-  return {a.blocks, a.begin_slot, entries_before(n, a.begin_slot), entries_before(n, a.end_slot), n, true};
+  return {a.blocks, a.begin_slot, entries_before<P>(n, a.begin_slot), entries_before<P>(n, a.end_slot),
+          n,        true};
 }
 
 /* What the segments before left of the lane's queries, and of a query's row its part of the sum: so that
  * numbers meet in the same order however many segments there are. */
-__device__ void load_sums(QuerySums& sums, const SegmentAttention& a, const QueryTile& tile) {
+template <class P>
+__device__ void load_sums(QuerySums<P>& sums, const SegmentAttention& a, const QueryTile<P>& tile) {
   const int t = threadIdx.x % 4;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (!tile.is_new(tile.position(r))) continue;
     const size_t row = tile.row(r);
     sums.top[r / 2][r % 2] = a.tops[row];
@@ -91,10 +97,11 @@ __device__ void load_sums(QuerySums& sums, const SegmentAttention& a, const Quer
   }
 }
 
-__device__ void store_sums(const SegmentAttention& a, const QuerySums& sums, const QueryTile& tile) {
+template <class P>
+__device__ void store_sums(const SegmentAttention& a, const QuerySums<P>& sums, const QueryTile<P>& tile) {
   const int t = threadIdx.x % 4;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (!tile.is_new(tile.position(r))) continue;
     const size_t row = tile.row(r);
     if (t == 0) a.tops[row] = sums.top[r / 2][r % 2];
@@ -108,13 +115,14 @@ __device__ void store_sums(const SegmentAttention& a, const QuerySums& sums, con
 }
 
 /* grid (tiles of queries, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2) attend_chunk_kernel(SegmentAttention a) {
-  const QueryTile tile = tile_of_block(a.first, a.end);
-  const SegmentBlocks blocks = find_blocks(a, tile);
+template <class P>
+__global__ void __launch_bounds__(QueryTile<P>::kThreads, 2) attend_chunk_kernel(SegmentAttention a) {
+  const QueryTile<P> tile = tile_of_block<P>(a.first, a.end);
+  const SegmentBlocks<P> blocks = find_blocks(a, tile);
   if (blocks.begin == blocks.end) return; /* an earlier segment had the last, or a later one has the next */
-  const ExpandedShared s = expanded_shared();
+  const ExpandedShared s = expanded_shared<P>();
   load_queries(s, a.query, tile);
-  QuerySums sums;
+  QuerySums<P> sums;
   clear(sums);
   if (blocks.begin > 0) load_sums(sums, a, tile);
   attend_blocks(s, a.rows, blocks, blocks.end - blocks.begin, a.end, tile, RowsBefore{}, sums);
@@ -174,10 +182,13 @@ SegmentAttention segment_of(const Chunk& c, int32_t index, int32_t begin_slot, i
 void launch_attend_segment(cudaStream_t stream, const SegmentAttention& a) {
   const bool listed = a.lists.of_block != nullptr;
   const size_t entries = listed ? static_cast<size_t>(a.lists.most_listed) + kTileQueries / kBlockRows : 0;
-  launch(
-      stream, "attend_chunk",
-      {{n_tiles_of(a.first, a.end), kHeads}, kQueryThreads, kExpandedShared + entries * sizeof(ListedBlock)},
-      attend_chunk_kernel, a);
+  with_products([&]<class P>(P) {
+    launch(stream, "attend_chunk",
+           {{n_tiles_of(a.first, a.end), kHeads},
+            QueryTile<P>::kThreads,
+            kExpandedShared<P> + round_up(entries * sizeof(ListedBlock), 1024)},
+           attend_chunk_kernel<P>, a);
+  });
 }
 
 /* Cached tokens at most that the chunk's tiles attend to by their lists, and the chunk itself. */

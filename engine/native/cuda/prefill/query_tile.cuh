@@ -7,15 +7,21 @@
 
 namespace ek::cuda {
 
-constexpr int kQueryWarps = 4, kQueryThreads = kQueryWarps * kWarp, kWarpQueries = 32;
-static_assert(kQueryWarps * kWarpQueries == kTileQueries, "a tile of queries per block");
-
-/* The tile of a block: positions from `at` on, of which those of the run [first, end) are there. */
+/* The tile of a block: positions from `at` on, of which those of the run [first, end) are there. Each of
+ * P::kWarps warps has as many of them. */
+template <class P>
 struct QueryTile {
+  static constexpr int kThreads = P::kWarps * kWarp, kWarpQueries = kTileQueries / P::kWarps;
+  static constexpr int kRows = kWarpQueries / 8; /* of a lane */
+  static constexpr int kTeamQueries = P::kTeamWarps * kWarpQueries;
   int32_t at, head, first, end;
 
+  /* Of the warps that multiply together. */
+  __device__ int32_t team_at() const {
+    return at + static_cast<int32_t>(threadIdx.x) / (P::kTeamWarps * kWarp) * kTeamQueries;
+  }
   __device__ int32_t warp_at() const { return at + static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries; }
-  /* Position of row r (0 to 3) of the lane: rows 0 and 1 of one tensor-core tile, 2 and 3 of the other. */
+  /* Position of row r of the lane: rows 2 m and 2 m + 1 are of tensor-core tile m. */
   __device__ int32_t position(int r) const {
     return warp_at() + r * 8 + static_cast<int32_t>(threadIdx.x) % kWarp / 4;
   }
@@ -28,7 +34,8 @@ struct QueryTile {
 
 /* Of a grid (tiles, heads): tiles of a head are neighbours, so that its keys and values stay in L2; the last
  * ones have the most rows and come first. */
-__device__ inline QueryTile tile_of_block(int32_t first, int32_t end) {
+template <class P>
+__device__ QueryTile<P> tile_of_block(int32_t first, int32_t end) {
   const int32_t from_end = blockIdx.x;
   return {((end - 1) / kTileQueries - from_end) * kTileQueries, static_cast<int32_t>(blockIdx.y), first, end};
 }
@@ -43,17 +50,18 @@ struct RowsBefore {
   __device__ int32_t end(int32_t position) const { return position + 1; }
 };
 
-/* The warp's rows: no query sees one outside of [first, last), all see those in [from, to). Positions outside
- * of the run see nothing. */
-struct WarpSeen {
+/* The rows of warps that multiply together: no query sees one outside of [first, last), all see those in
+ * [from, to). Positions outside of the run see nothing. */
+struct TeamSeen {
   int32_t first, last, from, to;
 };
 
-template <class Range>
-__device__ WarpSeen warp_seen(const Range& range, const QueryTile& tile) {
-  const int32_t at = tile.warp_at(), begin = max(at, tile.first), end = min(at + kWarpQueries, tile.end);
+template <class Range, class P>
+__device__ TeamSeen team_seen(const Range& range, const QueryTile<P>& tile) {
+  constexpr int kQueries = QueryTile<P>::kTeamQueries;
+  const int32_t at = tile.team_at(), begin = max(at, tile.first), end = min(at + kQueries, tile.end);
   if (begin >= end) return {0, 0, 0, 0};
-  const bool all_new = end - begin == kWarpQueries;
+  const bool all_new = end - begin == kQueries;
   return {range.begin(begin), range.end(end - 1), range.begin(end - 1), all_new ? range.end(begin) : 0};
 }
 

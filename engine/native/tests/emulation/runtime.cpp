@@ -26,6 +26,12 @@ size_t device_bytes() {
   return mib == nullptr ? size_t{8} << 30 : std::strtoull(mib, nullptr, 10) << 20;
 }
 
+/* Of the device, times ten: 90, or what EMULATED_GPU_CAPABILITY says, for tests of kernels of other GPUs. */
+int capability() {
+  const char* wanted = std::getenv("EMULATED_GPU_CAPABILITY");
+  return wanted == nullptr ? 90 : std::atoi(wanted);
+}
+
 /* Launches until one fails and the device is lost, as EMULATED_GPU_FAIL_LAUNCH says; 0: never. */
 std::atomic<long long> until_lost = [] {
   const char* n = std::getenv("EMULATED_GPU_FAIL_LAUNCH");
@@ -131,11 +137,21 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated on the CPU", device_bytes(), 9, 0, 4, 1 << 20};
+  *p = {"emulated on the CPU", device_bytes(), capability() / 10, capability() % 10, 4, 1 << 20};
   return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 232448;
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = capability() / 10;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = capability() % 10;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = 232448;
+      break;
+  }
   return cudaSuccess;
 }
 namespace emulation {

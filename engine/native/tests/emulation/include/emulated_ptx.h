@@ -106,6 +106,55 @@ inline void wait_for_count(const uint32_t* counter, uint32_t n) {
   if (*counter < n) ::emulation::fail("waits for ever: a counter is %u and should become %u", *counter, n);
 }
 
+/* Where 16 bytes lie is told by address bits: a tile is aligned to 1024. */
+struct SharedTile {
+  const uint8_t* at;
+  int stride;
+
+  SharedTile behind(int bytes) const { return {at + bytes, stride}; }
+
+  /* Row r and column c: of 64 columns, or with a stride of more. */
+  uint32_t element(int r, int c) const {
+    const uintptr_t plain = reinterpret_cast<uintptr_t>(at) + r * 128 + c / 64 * stride + c % 64 * 2;
+    uint16_t bits;
+    std::memcpy(&bits, reinterpret_cast<const void*>(plain ^ (plain >> 3 & 0x70)), 2);
+    return bits;
+  }
+};
+
+inline SharedTile shared_tile(const void* first, int stride = 16) {
+  if (reinterpret_cast<uintptr_t>(first) % 1024 != 0) ::emulation::fail("a tile is not aligned to 1024");
+  return {static_cast<const uint8_t*>(first), stride};
+}
+
+template <class T>
+T* aligned_shared() {
+  return dynamic_shared<T>();
+}
+
+inline void publish_shared() {}
+inline void begin_group_products() {}
+inline void wait_for_group_products() {}
+
+inline void multiply_group(float (&c)[8][4], SharedTile a, SharedTile b, EK_SITE_PARAMETERS) {
+  const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2, row = threadIdx.x / 32 % 4 * 16 + g;
+  uint32_t left[4];
+  for (int i = 0; i < 4; i++)
+    left[i] = a.element(row + i % 2 * 8, k + i / 2 * 8) | a.element(row + i % 2 * 8, k + i / 2 * 8 + 1) << 16;
+  for (int n = 0; n < 8; n++) {
+    const auto right = [&](int i) { return b.element(n * 8 + g, i) | b.element(n * 8 + g, i + 1) << 16; };
+    mma_bf16(c[n], left[0], left[1], left[2], left[3], right(k), right(k + 8), file, line);
+  }
+}
+
+inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4], SharedTile b, EK_SITE_PARAMETERS) {
+  const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2;
+  for (int n = 0; n < 16; n++) {
+    const auto right = [&](int i) { return b.element(i, n * 8 + g) | b.element(i + 1, n * 8 + g) << 16; };
+    mma_bf16(c[n], a[0], a[1], a[2], a[3], right(k), right(k + 8), file, line);
+  }
+}
+
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
 /* Kernels of a stream run one after the other. */
