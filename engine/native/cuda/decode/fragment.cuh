@@ -34,30 +34,42 @@ struct Fragment {
   uint32_t super[2];
 };
 
-/* Of the 16 rows from `row` on, a multiple of 16. chunk, super: where they lie, in device or shared memory.
- */
+/* Row i of a chunk as row r of the fragment. chunk, super: where they lie, in device or shared memory. */
+template <ek_type F, class Load>
+__device__ void read_row(Fragment<F>& f, int r, const uint8_t* chunk, const uint8_t* super, int i, int t,
+                         Load&& load16) {
+  for (int piece = 0; piece < n_loads(F); piece++)
+    f.low[r][piece] = load16(chunk + low_offset(F, i, piece, t));
+  if constexpr (has_high_bit(F)) f.high[r].x = plane_at<uint32_t>(chunk + high_offset(F, i), t);
+  if constexpr (F == EK_Q6_K) f.high[r] = plane_at<uint2>(chunk + high_offset(F, i), t);
+  if constexpr (F == EK_FP8_E4M3) f.scale[r].x = plane_at<uint32_t>(chunk + scale_offset(F, 0), 0);
+  if constexpr (!is_float8_or_16(F)) f.scale[r] = plane_at<uint2>(chunk + scale_offset(F, i), 0);
+  if constexpr (has_min(F)) f.super[r] = plane_at<uint32_t>(super, i);
+  if constexpr (F == EK_Q6_K) f.super[r] = plane_at<uint16_t>(super, i);
+}
+
 template <ek_type F, class Load>
 __device__ Fragment<F> read_fragment(const uint8_t* chunk, const uint8_t* super, int lane, Load&& load16) {
   Fragment<F> f;
-  const int g = lane / 4, t = lane % 4;
-  for (int r = 0; r < 2; r++) {
-    const int i = g + 8 * r;
-    for (int piece = 0; piece < n_loads(F); piece++)
-      f.low[r][piece] = load16(chunk + low_offset(F, i, piece, t));
-    if constexpr (has_high_bit(F)) f.high[r].x = plane_at<uint32_t>(chunk + high_offset(F, i), t);
-    if constexpr (F == EK_Q6_K) f.high[r] = plane_at<uint2>(chunk + high_offset(F, i), t);
-    if constexpr (F == EK_FP8_E4M3) f.scale[r].x = plane_at<uint32_t>(chunk + scale_offset(F, 0), 0);
-    if constexpr (!is_float8_or_16(F)) f.scale[r] = plane_at<uint2>(chunk + scale_offset(F, i), 0);
-    if constexpr (has_min(F)) f.super[r] = plane_at<uint32_t>(super, i);
-    if constexpr (F == EK_Q6_K) f.super[r] = plane_at<uint16_t>(super, i);
-  }
+  for (int r = 0; r < 2; r++) read_row<F>(f, r, chunk, super, lane / 4 + 8 * r, lane % 4, load16);
   return f;
 }
+/* Of the 16 rows from `row` on, a multiple of 16. */
 template <ek_type F>
 __device__ Fragment<F> load_fragment(const WeightView& w, size_t row, int32_t group, int lane) {
   const uint8_t* tile = tile_at<F>(w, row);
   return read_fragment<F>(tile + chunk_offset(F, group), tile + super_offset(F, group), lane,
                           [](const uint8_t* p) { return stream16(p); });
+}
+/* The same of one of a lane's two rows, the upper or the lower one: row 0 of the fragment. */
+template <ek_type F>
+__device__ Fragment<F> load_half_fragment(const WeightView& w, size_t row, int lower, int32_t group,
+                                          int lane) {
+  const uint8_t* tile = tile_at<F>(w, row);
+  Fragment<F> f;
+  read_row<F>(f, 0, tile + chunk_offset(F, group), tile + super_offset(F, group), lane / 4 + 8 * lower,
+              lane % 4, [](const uint8_t* p) { return stream16(p); });
+  return f;
 }
 
 /* What a warp copies and multiplies at once: two chunks, whose super-scales follow them; one of bf16. */

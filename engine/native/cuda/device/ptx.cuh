@@ -139,18 +139,29 @@ __device__ inline T* aligned_shared() {
 #if !defined(__CUDA_ARCH_FEAT_SM90_ALL)
 __device__ inline void publish_shared() {}
 __device__ inline void begin_group_products() {}
-__device__ inline void wait_for_group_products() {}
-__device__ inline void multiply_group(float (&)[8][4], SharedTile, SharedTile) { asm volatile("trap;"); }
+__device__ inline void commit_group_products() {}
+template <int N>
+__device__ void wait_for_group_products() {}
+template <int N>
+__device__ void multiply_group(float (&)[N][4], SharedTile, SharedTile) {
+  asm volatile("trap;");
+}
 __device__ inline void multiply_group(float (&)[16][4], const uint32_t (&)[4], SharedTile) {
   asm volatile("trap;");
 }
 #else
 /* Makes what the thread wrote to shared memory visible to products that begin behind a barrier. */
 __device__ inline void publish_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-/* Around products; between these two their sums must not be touched. */
+/* Before products, behind them, and until at most N such groups of them are not done: meanwhile nobody may
+ * touch their sums, nor what they read. They are begun in code that whole warps reach, as the compiler sees.
+ */
 __device__ inline void begin_group_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ inline void wait_for_group_products() {
-  asm volatile("wgmma.commit_group.sync.aligned;\n wgmma.wait_group.sync.aligned 0;" ::: "memory");
+__device__ inline void commit_group_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int N>
+__device__ void wait_for_group_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
 #define EK_SUMS_4(c, n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
@@ -165,6 +176,19 @@ __device__ inline void multiply_group(float (&c)[8][4], SharedTile a, SharedTile
       "27,"
       "%28,%29,%30,%31}, %32, %33, 1, 1, 1, 0, 0;"
       : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4)
+      : "l"(a.descriptor), "l"(b.descriptor));
+}
+
+/* c (64 x 128) += a (64 x 16) b (128 x 16) transposed. */
+__device__ inline void multiply_group(float (&c)[16][4], SharedTile a, SharedTile b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
+      "27,"
+      "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
+      "53,"
+      "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, 1, 1, 1, 0, 0;"
+      : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4), EK_SUMS_16(c, 8), EK_SUMS_16(c, 12)
       : "l"(a.descriptor), "l"(b.descriptor));
 }
 

@@ -287,7 +287,6 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
                  layer.k_b,
                  {},
                  c.n,
-                 ceil_div(c.n, kGemmRows),
                  GemmOut::kBf16,
                  c.b.absorbed,
                  {kHeads, kWidth, kLatent, kHeads * kLatent}});
@@ -309,7 +308,6 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
                layer.v_b,
                {},
                c.n,
-               ceil_div(c.n, kGemmRows),
                GemmOut::kBf16,
                c.b.heads,
                {kHeads, kLatent, kValue, kHeads * kValue}});

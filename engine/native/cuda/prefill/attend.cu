@@ -140,15 +140,14 @@ WeightView as_one_matrix(WeightView stack) {
 
 /* Keys and values of `n` rows, as op.b.keys and op.b.values. */
 void launch_expand(const Chunk& c, const LiteLayer& layer, const GemmRows& rows, int32_t n) {
-  const int32_t tiles = ceil_div(n, kGemmRows);
   if (is_transposed(layer.k_b)) {
     launch_multiply_down(c.stream, "expand_keys", rows, 0, layer.k_b, n, c.b.keys);
   } else {
     launch_gemm(c.stream, "expand_keys",
-                {rows, {}, as_one_matrix(layer.k_b), {}, n, tiles, GemmOut::kBf16, c.b.keys});
+                {rows, {}, as_one_matrix(layer.k_b), {}, n, GemmOut::kBf16, c.b.keys});
   }
   launch_gemm(c.stream, "expand_values",
-              {rows, {}, as_one_matrix(layer.v_b), {}, n, tiles, GemmOut::kBf16, c.b.values});
+              {rows, {}, as_one_matrix(layer.v_b), {}, n, GemmOut::kBf16, c.b.values});
   c.mark("expand");
 }
 

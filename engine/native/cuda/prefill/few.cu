@@ -2,7 +2,7 @@
  * time: as in decode, a weight's integers are the left matrix and its scales meet f32 sums of 32 columns, so
  * it is unpacked once, in registers, and not rounded (decode/fragment.cuh). Eight rows of activations are the
  * columns of a tile. A row's sums do not depend on the other rows. */
-#include "gemm.cuh"
+#include "gemm_place.cuh"
 
 namespace ek::cuda {
 
@@ -139,7 +139,7 @@ __device__ void multiply_tiles(const GemmOp& op, float (*partial)[kTileRows][kWe
 template <ek_type F, bool Gated, int Tiles>
 __global__ void __launch_bounds__(kThreads, Tiles > 2 ? 1 : 2) gemm_few_kernel(GemmOp op) {
   __shared__ float partial[kWarps][kTileRows][kWeights];
-  const GemmPlace place = gemm_place(op);
+  const GemmPlace place = gemm_place(op, kGemmRows);
   for (int32_t first = place.first; first < place.end; first += Tiles * kTileRows)
     multiply_tiles<F, Gated, Tiles>(op, partial, place, first);
 }
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kThreads, Tiles > 2 ? 1 : 2) gemm_few_kernel(G
 template <bool Gated>
 void launch_few(cudaStream_t stream, const char* name, const GemmOp& op) {
   constexpr int32_t kSmall = 2 * kTileRows;
-  const LaunchShape shape{{ceil_div(op.w.n_rows, Gated ? kWeights / 2 : kWeights), op.n_tiles}, kThreads};
+  const LaunchShape shape{gemm_grid(op, kGemmRows, Gated ? kWeights / 2 : kWeights), kThreads};
   for_decode_type(op.w.type, [&]<ek_type F>() {
     if (op.tiles.expert != nullptr || op.n_rows <= kSmall) {
       launch(stream, name, shape, gemm_few_kernel<F, Gated, 2>, op);

@@ -4,7 +4,7 @@
 namespace ek::cuda {
 
 void launch_gemm_gated(cudaStream_t stream, const char* name, const GemmOp& op) {
-  EK_REQUIRE(op.w.n_cols % kDepth == 0 && op.w.n_rows % 16 == 0 && op.w.type == op.up.type,
+  EK_REQUIRE(op.w.n_cols % 32 == 0 && op.w.n_rows % 16 == 0 && op.w.type == op.up.type,
              "%s: a gated product needs columns in multiples of 32, rows of 16 and one type, got %d, %d, "
              "types %d and "
              "%d",

@@ -62,8 +62,10 @@ __global__ void __launch_bounds__(kGemmThreads)
 
 }  // namespace
 
+int32_t gemm_tile_rows() { return multiplies_in_groups() ? kGroupedRows : kGemmRows; }
+
 void launch_gemm(cudaStream_t stream, const char* name, const GemmOp& op) {
-  EK_REQUIRE(op.w.n_cols % kDepth == 0 && op.w.n_rows % 16 == 0,
+  EK_REQUIRE(op.w.n_cols % 32 == 0 && op.w.n_rows % 16 == 0,
              "%s: a product needs columns in multiples of 32 and rows of 16, got %d and %d", name,
              op.w.n_cols, op.w.n_rows);
   launch_gemm_kernel<false>(stream, name, op);

@@ -37,6 +37,7 @@ struct GemmRows {
 struct GemmTiles {
   const int32_t *expert, *first, *end; /* null: all rows, matrix 0 */
   const int32_t* n_tiles;
+  int32_t most; /* that there can be */
 };
 
 enum class GemmOut { kFloat, kBf16, kAddFloat };
@@ -51,15 +52,17 @@ struct GemmOp {
   GemmRows rows;
   GemmTiles tiles;
   WeightView w;
-  WeightView up;   /* of gated products, otherwise unused */
-  int32_t n_rows;  /* of activations */
-  int32_t n_tiles; /* at most, of 128 rows */
+  WeightView up;  /* of gated products, otherwise unused */
+  int32_t n_rows; /* of activations */
   GemmOut kind;
   void* out; /* (n_rows, w.n_rows), f32 or bf16 */
   GemmHeads heads{};
 };
 
-constexpr int kGemmRows = 128; /* of activations in a tile */
+/* Rows of activations in a tile: of products by warps, and by groups of warps. */
+constexpr int kGemmRows = 128, kGroupedRows = 256;
+/* Of launch_gemm on the current GPU. */
+int32_t gemm_tile_rows();
 
 /* out = rows times w transposed, or added to it. Needs w.n_cols % 32 == 0 and w.n_rows % 16 == 0. */
 void launch_gemm(cudaStream_t stream, const char* name, const GemmOp& op);

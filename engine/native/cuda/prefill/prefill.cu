@@ -35,7 +35,7 @@ void gated_product(const Chunk& c, const char* name, const GemmOp& op) {
 /* out = a times w, of all rows of the chunk. */
 void multiply(const Chunk& c, const char* name, const __nv_bfloat16* a, const WeightView& w, GemmOut kind,
               void* out) {
-  product(c, name, {{a, w.n_cols, nullptr, nullptr, 0}, {}, w, {}, c.n, ceil_div(c.n, kGemmRows), kind, out});
+  product(c, name, {{a, w.n_cols, nullptr, nullptr, 0}, {}, w, {}, c.n, kind, out});
 }
 
 /* x += down (silu(gate h) * up h) of the experts that every token meets. */
@@ -46,7 +46,6 @@ void launch_shared(const Chunk& c, const LiteLayer& l) {
                  l.shared_gate,
                  l.shared_up,
                  c.n,
-                 ceil_div(c.n, kGemmRows),
                  GemmOut::kBf16,
                  c.b.hidden});
   multiply(c, "shared_out", c.b.hidden, l.shared_down, GemmOut::kAddFloat, c.b.x);
@@ -54,15 +53,15 @@ void launch_shared(const Chunk& c, const LiteLayer& l) {
 
 /* The same of the chosen experts, on the pairs sorted by expert. */
 void launch_routed(const Chunk& c, const LiteLayer& l) {
-  const int32_t n_pairs = c.n * c.shape.top_k, tiles = most_tiles(c.shape, c.n);
-  const GemmTiles by_expert{c.b.tile_expert, c.b.tile_first, c.b.tile_end, c.b.n_tiles};
+  const int32_t n_pairs = c.n * c.shape.top_k;
+  const GemmTiles by_expert{c.b.tile_expert, c.b.tile_first, c.b.tile_end, c.b.n_tiles,
+                            most_tiles(c.shape, c.n)};
   gated_product(c, "experts_in",
                 {{c.b.h, c.shape.hidden, c.b.token_of, nullptr, 0},
                  by_expert,
                  l.gate,
                  l.up,
                  n_pairs,
-                 tiles,
                  GemmOut::kBf16,
                  c.b.hidden});
   product(c, "experts_out",
@@ -71,7 +70,6 @@ void launch_routed(const Chunk& c, const LiteLayer& l) {
            l.down,
            {},
            n_pairs,
-           tiles,
            GemmOut::kFloat,
            c.b.y});
   launch_add_experts(c);

@@ -10,22 +10,6 @@ namespace ek::cuda {
 
 constexpr int kKeyWidth = kNope + kRope, kBlockRows = 64;
 
-/* Rows of bf16 in shared memory whose pieces of 16 bytes do not meet in its banks: by a gap behind each, or
- * permuted, in columns of 64 (SharedTile). */
-template <int Width>
-struct PaddedRows {
-  static constexpr int kPitch = Width + 8; /* to the next row, where its place among eight is the same */
-  static constexpr int size(int rows) { return rows * kPitch; }
-  __device__ static int at(int row, int piece) { return row * kPitch + piece * 8; }
-};
-template <int Rows>
-struct PermutedRows {
-  static constexpr int kPitch = 64, kColumns = Rows * kPitch;
-  __device__ static int at(int row, int piece) {
-    return piece / 8 * kColumns + row * kPitch + (piece % 8 ^ row % 8) * 8;
-  }
-};
-
 struct ExpandedShared {
   __nv_bfloat16 *query, *key, *value;
 };
@@ -115,7 +99,8 @@ struct GroupProducts {
       multiply_group(scores[0], queries.behind(columns * Queries::kColumns * 2 + rest),
                      keys.behind(columns * Keys::kColumns * 2 + rest));
     }
-    wait_for_group_products();
+    commit_group_products();
+    wait_for_group_products<0>();
   }
 
   __device__ static void add_values(WeightedValues<GroupProducts>& sums,
@@ -125,7 +110,8 @@ struct GroupProducts {
 #pragma unroll
     for (int k = 0; k < kBlockRows / 16; k++)
       multiply_group(sums[0], p[k][0], values.behind(k * 16 * Values::kPitch * 2));
-    wait_for_group_products();
+    commit_group_products();
+    wait_for_group_products<0>();
   }
 };
 

@@ -96,7 +96,8 @@ __global__ void __launch_bounds__(kSortThreads)
 }
 
 /* One block, a thread per expert: where its slots begin, and its tiles of the grouped products. */
-__global__ void __launch_bounds__(kMostExperts) plan_tiles_kernel(ChunkBuffers b, int32_t n_experts) {
+__global__ void __launch_bounds__(kMostExperts)
+    plan_tiles_kernel(ChunkBuffers b, int32_t n_experts, int32_t tile_rows) {
   __shared__ int32_t count[kMostExperts];
   const int32_t e = threadIdx.x;
   if (e < n_experts) count[e] = b.counts[e];
@@ -105,11 +106,11 @@ __global__ void __launch_bounds__(kMostExperts) plan_tiles_kernel(ChunkBuffers b
   int32_t at = 0, tile = 0;
   for (int32_t i = 0; i < e; i++) {
     at += count[i];
-    tile += (count[i] + kGemmRows - 1) / kGemmRows;
+    tile += (count[i] + tile_rows - 1) / tile_rows;
   }
   const int32_t end = at + count[e];
   b.offsets[e] = at;
-  for (; at < end; at += kGemmRows) {
+  for (; at < end; at += tile_rows) {
     b.tile_expert[tile] = e;
     b.tile_first[tile] = at;
     b.tile_end[tile++] = end;
@@ -141,7 +142,7 @@ void launch_route(const Chunk& c, const LiteLayer& layer) {
   c.mark("route");
   launch(c.stream, "count_pairs", {s.n_experts, kSortThreads}, sort_pairs_kernel<false>, c.b, n_pairs,
          s.top_k);
-  launch(c.stream, "plan_tiles", {1, kMostExperts}, plan_tiles_kernel, c.b, s.n_experts);
+  launch(c.stream, "plan_tiles", {1, kMostExperts}, plan_tiles_kernel, c.b, s.n_experts, gemm_tile_rows());
   launch(c.stream, "scatter_pairs", {s.n_experts, kSortThreads}, sort_pairs_kernel<true>, c.b, n_pairs,
          s.top_k);
   c.mark("sort");

@@ -10,15 +10,14 @@ namespace ek::cuda {
 /* Eight warps in two rows and four columns: a warp has 64 x 32 of a tile of 128 x 128. */
 constexpr int kGemmWarps = 8, kGemmThreads = kGemmWarps * kWarp;
 
-/* Writes a lane's 8 columns of one part as bf16, in column order. r: row g or g + 8 of the fragment. */
+/* A lane's 8 columns of one part as bf16, in column order. r: row g or g + 8 of the fragment. */
 template <ek_type F>
-__device__ void store_part(const Fragment<F>& f, int r, int part, int lane, __nv_bfloat16* to) {
+__device__ uint4 part_as_bf16(const Fragment<F>& f, int r, int part, int lane) {
   uint32_t pair[4];
   unpack_pairs<F>(f, r, part, pair);
-  uint4 out;
   if constexpr (F == EK_BF16) {
-    out = {__byte_perm(pair[0], pair[1], 0x5410), __byte_perm(pair[2], pair[3], 0x5410),
-           __byte_perm(pair[0], pair[1], 0x7632), __byte_perm(pair[2], pair[3], 0x7632)};
+    return {__byte_perm(pair[0], pair[1], 0x5410), __byte_perm(pair[2], pair[3], 0x5410),
+            __byte_perm(pair[0], pair[1], 0x7632), __byte_perm(pair[2], pair[3], 0x7632)};
   } else {
     const Affine s = pair_affine<F>(f, r, part, lane % 4 / 2);
     float v[8];
@@ -26,10 +25,29 @@ __device__ void store_part(const Fragment<F>& f, int r, int part, int lane, __nv
       v[p] = fmaf(s.scale, bf16_value(pair[p] & 0xffff), s.offset);
       v[p + 4] = fmaf(s.scale, bf16_value(pair[p] >> 16), s.offset);
     }
-    out = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
+    return {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
   }
-  *reinterpret_cast<uint4*>(to) = out;
 }
+template <ek_type F>
+__device__ void store_part(const Fragment<F>& f, int r, int part, int lane, __nv_bfloat16* to) {
+  *reinterpret_cast<uint4*>(to) = part_as_bf16<F>(f, r, part, lane);
+}
+
+/* Rows of bf16 in shared memory whose pieces of 16 bytes do not meet in its banks: by a gap behind each, or
+ * permuted, in columns of 64 (SharedTile). */
+template <int Width>
+struct PaddedRows {
+  static constexpr int kPitch = Width + 8; /* to the next row, where its place among eight is the same */
+  static constexpr int size(int rows) { return rows * kPitch; }
+  __device__ static int at(int row, int piece) { return row * kPitch + piece * 8; }
+};
+template <int Rows>
+struct PermutedRows {
+  static constexpr int kPitch = 64, kColumns = Rows * kPitch;
+  __device__ static int at(int row, int piece) {
+    return piece / 8 * kColumns + row * kPitch + (piece % 8 ^ row % 8) * 8;
+  }
+};
 
 /* Rows `row` to row + 15 and columns k to k + 15 of a tile as the left matrix of mma. */
 template <int Pitch>

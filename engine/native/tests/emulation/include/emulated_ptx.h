@@ -134,14 +134,17 @@ T* aligned_shared() {
 
 inline void publish_shared() {}
 inline void begin_group_products() {}
-inline void wait_for_group_products() {}
+inline void commit_group_products() {}
+template <int N>
+void wait_for_group_products() {}
 
-inline void multiply_group(float (&c)[8][4], SharedTile a, SharedTile b, EK_SITE_PARAMETERS) {
+template <int N>
+void multiply_group(float (&c)[N][4], SharedTile a, SharedTile b, EK_SITE_PARAMETERS) {
   const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2, row = threadIdx.x / 32 % 4 * 16 + g;
   uint32_t left[4];
   for (int i = 0; i < 4; i++)
     left[i] = a.element(row + i % 2 * 8, k + i / 2 * 8) | a.element(row + i % 2 * 8, k + i / 2 * 8 + 1) << 16;
-  for (int n = 0; n < 8; n++) {
+  for (int n = 0; n < N; n++) {
     const auto right = [&](int i) { return b.element(n * 8 + g, i) | b.element(n * 8 + g, i + 1) << 16; };
     mma_bf16(c[n], left[0], left[1], left[2], left[3], right(k), right(k + 8), file, line);
   }
