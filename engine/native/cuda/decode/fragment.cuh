@@ -117,7 +117,12 @@ __device__ constexpr uint32_t word_of(const uint4& v, int i) {
 
 constexpr uint32_t kSignBits = 0x80808080u; /* of four bytes */
 
-/* The four pairs (columns p and p + 4) of part `part` as bf16: the integer plus quant_base<F>. */
+/* Added to the integers of pairs, so that they are bf16 by their bits alone. */
+constexpr float pair_base(ek_type f) {
+  return f == EK_Q4_0 || f == EK_Q4_K ? 16 : f == EK_Q5_0 || f == EK_Q5_K ? 32 : f == EK_Q6_K ? 64 : 0;
+}
+
+/* The four pairs (columns p and p + 4) of part `part` as bf16: the integer plus pair_base(F). */
 template <ek_type F>
 __device__ void unpack_pairs(const Fragment<F>& f, int r, int part, uint32_t (&pair)[4]) {
   if constexpr (F == EK_BF16) {
@@ -176,26 +181,39 @@ __device__ void unpack_bytes(const Fragment<F>& f, int r, int part, uint32_t (&a
   }
 }
 
-/* value = scale * (number that unpack_pairs gives) + offset; `offset` meets the sum of the vector. half: for
- * Q6_K. */
+/* Columns 0 2 4 6 and 1 3 5 7 of part `part` as bytes, less than 128: the integers as the file has them. */
 template <ek_type F>
-__device__ Affine pair_affine(const Fragment<F>& f, int r, int part, int half) {
+__device__ void unpack_integers(const Fragment<F>& f, int r, int part, uint32_t (&a)[2]) {
+  static_assert(F == EK_Q4_0 || F == EK_Q4_K || F == EK_Q5_0 || F == EK_Q5_K || F == EK_Q6_K,
+                "small integers");
+  const uint32_t word = word_of(f.low[r][0], part);
+  for (int odd = 0; odd < 2; odd++) {
+    a[odd] = shifted(word, -4 * odd) & 0x0f0f0f0fu;
+    if constexpr (has_high_bit(F)) a[odd] |= shifted(f.high[r].x, 4 - 2 * part - odd) & 0x10101010u;
+    if constexpr (F == EK_Q6_K)
+      a[odd] |= shifted(part < 2 ? f.high[r].x : f.high[r].y, 4 - 4 * (part % 2) - 2 * odd) & 0x30303030u;
+  }
+}
+
+/* value = scale * (integer + base) + offset, where columns 16 half to 16 half + 15 of a part have their own
+ * scales (Q6_K); `offset` meets the sum of the vector. */
+template <ek_type F>
+__device__ Affine pair_affine(const Fragment<F>& f, int r, int part, int half, float base = pair_base(F)) {
   if constexpr (F == EK_FP8_E4M3) return {__uint_as_float(f.scale[r].x), 0.0f};
   if constexpr (has_min(F)) {
     const float d = half_value(static_cast<uint16_t>(f.super[r] & 0xffff));
     const float dmin = half_value(static_cast<uint16_t>(f.super[r] >> 16));
     const float scale = d * static_cast<float>(f.scale[r].x >> 8 * part & 0xff);
-    const float base = F == EK_Q4_K ? 16.0f : 32.0f;
     return {scale, -fmaf(dmin, static_cast<float>(f.scale[r].y >> 8 * part & 0xff), base * scale)};
   } else if constexpr (F == EK_Q6_K) {
     const uint32_t word = part < 2 ? f.scale[r].x : f.scale[r].y;
     const int8_t byte = static_cast<int8_t>(word >> (part % 2 * 16 + half * 8) & 0xff);
     const float scale = half_value(static_cast<uint16_t>(f.super[r])) * static_cast<float>(byte);
-    return {scale, -96.0f * scale};
+    return {scale, -(base + 32) * scale};
   } else {
     const uint32_t word = part < 2 ? f.scale[r].x : f.scale[r].y;
     const float d = half_value(static_cast<uint16_t>(part % 2 == 0 ? word & 0xffff : word >> 16));
-    return {d, F == EK_Q4_0 ? -24.0f * d : F == EK_Q5_0 ? -48.0f * d : 0.0f};
+    return {d, F == EK_Q4_0 ? -(base + 8) * d : F == EK_Q5_0 ? -(base + 16) * d : 0.0f};
   }
 }
 

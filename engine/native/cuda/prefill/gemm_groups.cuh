@@ -2,12 +2,10 @@
  * gate and 64 of up) in a block. Each of four groups has 64 rows of activations; both matrices are read from
  * shared memory.
  *
- * Per step 64 columns. While the tensor cores multiply one, its activations having arrived by asynchronous
- * copies, every warp turns eight rows of the next ones of the weight, 128 columns of which are in registers
- * and as many on their way, to bf16. What is made for a step is complete at the barrier before it; a product
- * may go on behind the next one, so that four places of activations and three of weights are enough. A weight
- * is read and unpacked once per 256 rows of activations: with 128 the unpacking would take longer than the
- * products. A row's sums do not depend on the other rows of its tile. */
+ * Per step 128 columns. While the tensor cores multiply one, the activations of the next arrive by
+ * asynchronous copies, and every warp turns eight rows of the weight, which it loaded a step earlier, to
+ * bf16. A weight is read and unpacked once per 256 rows of activations: with 128 the unpacking would take
+ * longer than the products. A row's sums do not depend on the other rows of its tile. */
 #ifndef EK_CUDA_PREFILL_GEMM_GROUPS_CUH
 #define EK_CUDA_PREFILL_GEMM_GROUPS_CUH
 #include "gemm_place.cuh"
@@ -17,16 +15,16 @@ namespace ek::cuda {
 constexpr int kGroupWarps = 4, kGroupRows = 64, kWeightRows = 128;
 constexpr int kGroupedWarps = kGroupedRows / kGroupRows * kGroupWarps,
               kGroupedThreads = kGroupedWarps * kWarp;
-constexpr int kGroupDepth = 64, kActivationPlaces = 4, kWeightPlaces = 3, kAhead = 2; /* steps */
 using GroupActivations = PermutedRows<kGroupedRows>;
 using GroupWeights = PermutedRows<kWeightRows>;
-constexpr size_t kGroupShared = sizeof(__nv_bfloat16) * (kActivationPlaces * GroupActivations::kColumns +
-                                                         kWeightPlaces * GroupWeights::kColumns);
+constexpr int kHalf = 64, kActivationStep = 2 * GroupActivations::kColumns,
+              kWeightStep = 2 * GroupWeights::kColumns; /* of 128 columns */
+constexpr size_t kGroupShared = sizeof(__nv_bfloat16) * 2 * (kActivationStep + kWeightStep);
 /* Of a warp's 16 rows: [8 rows of the weight][as mma_bf16]. */
 using GroupSums = float[kWeightRows / 8][4];
 
-/* The rows of activations that a thread copies, 16 bytes of each a step. */
-constexpr int kCopiers = kGroupDepth / 8, kRowsAtOnce = kGroupedThreads / kCopiers,
+/* The rows of activations that a thread copies, twice 16 bytes of each a step. */
+constexpr int kCopiers = kHalf / 8, kRowsAtOnce = kGroupedThreads / kCopiers,
               kCopiedRows = kGroupedRows / kRowsAtOnce;
 
 struct ActivationRows {
@@ -42,16 +40,25 @@ struct ActivationRows {
     }
   }
 
-  /* Begins to copy a step; columns from n_cols on become zeros. */
-  __device__ void load(__nv_bfloat16* place, int32_t step, int32_t n_cols) const {
+  /* Begins to copy the next 128 columns, of which `left` are there; the others become zeros. */
+  __device__ void load(__nv_bfloat16* step, int32_t left) {
     const int piece = threadIdx.x % kCopiers;
-    __nv_bfloat16* to = place + GroupActivations::at(threadIdx.x / kCopiers, piece);
-    const bool exists = step * kGroupDepth + piece * 8 < n_cols;
+    __nv_bfloat16* to = step + GroupActivations::at(threadIdx.x / kCopiers, piece);
 #pragma unroll
     for (int i = 0; i < kCopiedRows; i++) {
-      if (i < n)
-        copy_async_16(to + i * kRowsAtOnce * GroupActivations::kPitch,
-                      exists ? from[i] + step * kGroupDepth : from[i], exists);
+      if (i >= n) break;
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        __nv_bfloat16* place =
+            to + half * GroupActivations::kColumns + i * kRowsAtOnce * GroupActivations::kPitch;
+        if (left >= 2 * kHalf) {
+          copy_async_16(place, from[i] + half * kHalf, true);
+        } else {
+          const bool exists = half * kHalf + piece * 8 < left;
+          copy_async_16(place, exists ? from[i] + half * kHalf : from[i], exists);
+        }
+      }
+      from[i] += 2 * kHalf;
     }
   }
 };
@@ -67,16 +74,20 @@ struct UnpackedRows {
     return load_half_fragment<F>(w, row, lower, group, lane);
   }
 
-  /* Stores 64 columns, the first or second half of 128, as bf16. Rows that are next to each other begin with
-   * different quarters, so that eight lanes meet all banks. */
-  __device__ void store(__nv_bfloat16* tile, const Fragment<F>& f, int half, int lane) const {
+  /* Stores the columns of a step as bf16. Rows that are next to each other begin with different parts, so
+   * that eight lanes meet all banks. */
+  __device__ void store(__nv_bfloat16* step, const Fragment<F>& f, int lane) const {
     const int g = lane / 4, t = lane % 4;
     const bool swaps = g % 2 != 0;
-    const uint4 left = part_as_bf16<F>(f, 0, 2 * half, lane),
-                right = part_as_bf16<F>(f, 0, 2 * half + 1, lane);
-    __nv_bfloat16* to = tile + (place + g) * GroupWeights::kPitch;
-    *reinterpret_cast<uint4*>(to + ((swaps ? 4 + t : t) ^ g) * 8) = swaps ? right : left;
-    *reinterpret_cast<uint4*>(to + ((swaps ? t : 4 + t) ^ g) * 8) = swaps ? left : right;
+    __nv_bfloat16* to = step + (place + g) * GroupWeights::kPitch;
+    __nv_bfloat16 *first = to + ((swaps ? 4 + t : t) ^ g) * 8, *second = to + ((swaps ? t : 4 + t) ^ g) * 8;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const uint4 left = part_as_bf16<F>(f, 0, 2 * half, lane),
+                  right = part_as_bf16<F>(f, 0, 2 * half + 1, lane);
+      *reinterpret_cast<uint4*>(first + half * GroupWeights::kColumns) = swaps ? right : left;
+      *reinterpret_cast<uint4*>(second + half * GroupWeights::kColumns) = swaps ? left : right;
+    }
   }
 };
 
@@ -93,34 +104,105 @@ __device__ UnpackedRows<F> unpacked_rows(const GemmOp& op, const GemmPlace& plac
 }
 
 /* Begins to multiply a group's rows in a step. */
-__device__ inline void multiply_columns(GroupSums& sums, const __nv_bfloat16* activations,
-                                        const __nv_bfloat16* weights) {
+__device__ inline void multiply_step(GroupSums& sums, const __nv_bfloat16* activations,
+                                     const __nv_bfloat16* weights) {
   const SharedTile a = shared_tile(activations), b = shared_tile(weights);
   begin_group_products();
 #pragma unroll
-  for (int k = 0; k < kGroupDepth; k += 16) multiply_group(sums, a.behind(k * 2), b.behind(k * 2));
+  for (int half = 0; half < 2; half++) {
+#pragma unroll
+    for (int k = 0; k < kHalf; k += 16)
+      multiply_group(sums, a.behind((half * GroupActivations::kColumns + k) * 2),
+                     b.behind((half * GroupWeights::kColumns + k) * 2));
+  }
   commit_group_products();
 }
 
+/* Of a row of the weight's tile, the lane's pair of results in eight columns. */
 template <bool Gated>
-__device__ void store_group_sums(const GemmOp& op, const GemmPlace& place, const GroupSums& sums) {
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  constexpr int kColumns = Gated ? kWeightRows / 2 : kWeightRows;
+__device__ float2 result_of(const GroupSums& sums, int r, int n) {
+  float2 v{sums[n][2 * r], sums[n][2 * r + 1]};
+  if constexpr (Gated) {
+    constexpr int kUp = kWeightRows / 16;
+    v = {silu(v.x) * sums[n + kUp][2 * r], silu(v.y) * sums[n + kUp][2 * r + 1]};
+  }
+  return v;
+}
+
+/* Where the results of a block go: n_columns of them that there are, `width` to the next row. */
+struct GroupResults {
+  int32_t width, n_columns;
+  size_t first; /* of row 0 */
+};
+
+/* f32: a quad stores whole sectors. */
+template <bool Gated, bool Adds>
+__device__ void store_floats(const GemmOp& op, const GemmPlace& place, const GroupResults& to,
+                             const GroupSums& sums) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, column = lane % 4 * 2;
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     const int32_t row = place.first + warp * 16 + lane / 4 + 8 * r;
     if (row >= place.end) continue;
+    float* at = static_cast<float*>(op.out) + to.first + static_cast<size_t>(row) * to.width + column;
+    constexpr int kPieces = kWeightRows / (Gated ? 16 : 8);
+    const auto exists = [&](int n) { return n * 8 + column < to.n_columns; };
+    float2 old[kPieces]; /* all are on their way before the first is needed */
 #pragma unroll
-    for (int n = 0; n < kColumns / 8; n++) {
-      const int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns + n * 8 + lane % 4 * 2;
-      if (column >= op.w.n_rows) continue;
-      float first = sums[n][2 * r], second = sums[n][2 * r + 1];
-      if constexpr (Gated) {
-        first = silu(first) * sums[n + kColumns / 8][2 * r];
-        second = silu(second) * sums[n + kColumns / 8][2 * r + 1];
-      }
-      store_pair(op, row, column, first, second);
+    for (int n = 0; n < kPieces; n++)
+      old[n] = Adds && exists(n) ? *reinterpret_cast<const float2*>(at + n * 8) : float2{0, 0};
+#pragma unroll
+    for (int n = 0; n < kPieces; n++) {
+      const float2 v = result_of<Gated>(sums, r, n);
+      if (exists(n)) *reinterpret_cast<float2*>(at + n * 8) = {old[n].x + v.x, old[n].y + v.y};
     }
+  }
+}
+
+/* bf16: through the warp's own rows of shared memory, so that neighbouring lanes store neighbouring pieces.
+ */
+template <bool Gated>
+__device__ void store_halves(const GemmOp& op, const GemmPlace& place, const GroupResults& to,
+                             const GroupSums& sums, __nv_bfloat16* shared) {
+  constexpr int kColumns = Gated ? kWeightRows / 2 : kWeightRows, kPitch = kColumns + 8,
+                kPieces = kColumns / 8;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  __nv_bfloat16* rows = shared + warp * 16 * kPitch;
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+#pragma unroll
+    for (int n = 0; n < kPieces; n++) {
+      const float2 v = result_of<Gated>(sums, r, n);
+      *reinterpret_cast<uint32_t*>(rows + (lane / 4 + 8 * r) * kPitch + n * 8 + lane % 4 * 2) =
+          pack_bf16(v.x, v.y);
+    }
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < 16 * kPieces / kWarp; i++) {
+    const int own = i * (kWarp / kPieces) + lane / kPieces, column = lane % kPieces * 8;
+    const int32_t row = place.first + warp * 16 + own;
+    if (row >= place.end || column >= to.n_columns) continue;
+    __nv_bfloat16* at =
+        static_cast<__nv_bfloat16*>(op.out) + to.first + static_cast<size_t>(row) * to.width + column;
+    *reinterpret_cast<uint4*>(at) = *reinterpret_cast<const uint4*>(rows + own * kPitch + column);
+  }
+}
+
+/* shared: nobody needs it any more. */
+template <bool Gated>
+__device__ void store_results(const GemmOp& op, const GemmPlace& place, const GroupSums& sums,
+                              __nv_bfloat16* shared) {
+  constexpr int kColumns = Gated ? kWeightRows / 2 : kWeightRows;
+  const int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns;
+  const GroupResults to{op.heads.n > 1 ? op.heads.out_width : op.w.n_rows, op.w.n_rows - column,
+                        static_cast<size_t>(blockIdx.z) * op.heads.out + column};
+  if (op.kind == GemmOut::kBf16) {
+    store_halves<Gated>(op, place, to, sums, shared);
+  } else if (op.kind == GemmOut::kFloat) {
+    store_floats<Gated, false>(op, place, to, sums);
+  } else {
+    store_floats<Gated, true>(op, place, to, sums);
   }
 }
 
@@ -130,53 +212,40 @@ __global__ void __launch_bounds__(kGroupedThreads, 1) gemm_groups_kernel(GemmOp 
   const GemmPlace place = gemm_place(op, kGroupedRows);
   if (place.first >= place.end) return;
   __nv_bfloat16* activations = aligned_shared<__nv_bfloat16>();
-  __nv_bfloat16* weights = activations + kActivationPlaces * GroupActivations::kColumns;
+  __nv_bfloat16* weights = activations + 2 * kActivationStep;
   /* The same in all lanes, as the compiler sees too: it must know that whole warps multiply. */
   const int lane = threadIdx.x % kWarp, warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0);
   const int first = warp / kGroupWarps * kGroupRows;
   const bool multiplies = place.first + first < place.end;
-  const int32_t n_cols = op.w.n_cols, n_steps = (n_cols + kGroupDepth - 1) / kGroupDepth,
-                n_groups = (n_steps + 1) / 2;
-  const ActivationRows rows(op, place);
+  const int32_t n_cols = op.w.n_cols, n_steps = (n_cols + kGroup - 1) / kGroup;
+  ActivationRows rows(op, place);
   const UnpackedRows<F> unpacked = unpacked_rows<F, Gated>(op, place, warp);
-  for (int32_t s = 0; s < kAhead; s++) {
-    if (s < n_steps) rows.load(activations + s * GroupActivations::kColumns, s, n_cols);
-    copy_async_commit();
-  }
-  Fragment<F> now = unpacked.load(0, lane), next = now;
-  unpacked.store(weights, now, 0, lane);
-  copy_async_wait<kAhead - 1>();
+  Fragment<F> next = unpacked.load(0, lane);
+  rows.load(activations, n_cols);
+  copy_async_commit();
+  unpacked.store(weights, next, lane);
+  copy_async_wait<0>();
   publish_shared();
-  if (n_groups > 1) next = unpacked.load(1, lane);
+  if (n_steps > 1) next = unpacked.load(1, lane);
   GroupSums sums = {};
-  int32_t weight_place = 0;
-  for (int32_t group = 0; group < n_groups; group++) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int32_t step = group * 2 + half, ahead = step + kAhead;
-      if (step >= n_steps) break;
-      __syncthreads(); /* the step is complete, and nobody multiplies the last but one */
-      if (multiplies)
-        multiply_columns(sums,
-                         activations + step % kActivationPlaces * GroupActivations::kColumns +
-                             first * GroupActivations::kPitch,
-                         weights + weight_place * GroupWeights::kColumns);
-      if (ahead < n_steps)
-        rows.load(activations + ahead % kActivationPlaces * GroupActivations::kColumns, ahead, n_cols);
+  for (int32_t step = 0; step < n_steps; step++) {
+    __syncthreads(); /* the step is complete, and nobody multiplies the last */
+    const int own = step % 2, other = 1 - own;
+    if (multiplies)
+      multiply_step(sums, activations + own * kActivationStep + first * GroupActivations::kPitch,
+                    weights + own * kWeightStep);
+    if (step + 1 < n_steps) {
+      rows.load(activations + other * kActivationStep, n_cols - (step + 1) * kGroup);
       copy_async_commit();
-      weight_place = weight_place + 1 == kWeightPlaces ? 0 : weight_place + 1;
-      if (half == 1) now = next;
-      if (step + 1 < n_steps)
-        unpacked.store(weights + weight_place * GroupWeights::kColumns, now, 1 - half, lane);
-      copy_async_wait<kAhead - 1>();
-      publish_shared();
-      if (half == 1 && group + 2 < n_groups) next = unpacked.load(group + 2, lane);
-      if (multiplies) wait_for_group_products<1>();
+      unpacked.store(weights + other * kWeightStep, next, lane);
+      copy_async_wait<0>();
+      publish_shared(); /* which waits for loads that are under way: the next ones begin behind it */
+      if (step + 2 < n_steps) next = unpacked.load(step + 2, lane);
     }
+    if (multiplies) wait_for_group_products<0>();
   }
-  if (!multiplies) return;
-  wait_for_group_products<0>();
-  store_group_sums<Gated>(op, place, sums);
+  __syncthreads();
+  if (multiplies) store_results<Gated>(op, place, sums, activations);
 }
 
 template <ek_type F, bool Gated>

@@ -41,7 +41,7 @@ struct ChunkBuffers {
   int32_t* slot_of;           /* (n top_k) by pair */
   int32_t *tile_expert, *tile_first, *tile_end, *n_tiles;
   __nv_bfloat16* hidden; /* (n top_k, ff) by slot; (n, shared_ff) and (n, dense_ff) use the same memory */
-  float* y;              /* (n top_k, hidden) by slot */
+  __nv_bfloat16* y;      /* (n top_k, hidden) by slot */
 };
 
 /* Positions [first, first + n) of the sequence. */
@@ -85,8 +85,10 @@ void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_inde
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
 /* Whether the GPU has the shared memory for it. */
 bool can_absorb();
-/* h = rms(x, ffn_norm), experts and weights, and the pairs sorted by expert. */
+/* h = rms(x, ffn_norm), experts and weights. */
 void launch_route(const Chunk& c, const LiteLayer& layer);
+/* The pairs sorted by expert, and the tiles of their products. */
+void launch_sort_pairs(const Chunk& c);
 /* x += sum over k of weights[k] * y of the pair's slot, in that order. */
 void launch_add_experts(const Chunk& c);
 

@@ -64,14 +64,9 @@ void launch_routed(const Chunk& c, const LiteLayer& l) {
                  n_pairs,
                  GemmOut::kBf16,
                  c.b.hidden});
-  product(c, "experts_out",
-          {{c.b.hidden, c.shape.ff, nullptr, nullptr, 0},
-           by_expert,
-           l.down,
-           {},
-           n_pairs,
-           GemmOut::kFloat,
-           c.b.y});
+  product(
+      c, "experts_out",
+      {{c.b.hidden, c.shape.ff, nullptr, nullptr, 0}, by_expert, l.down, {}, n_pairs, GemmOut::kBf16, c.b.y});
   launch_add_experts(c);
 }
 
@@ -93,6 +88,7 @@ void launch_feed_forward(const Chunk& c, const LiteLayer& l) {
     return launch_shared(c, l);
   }
   launch_route(c, l);
+  launch_sort_pairs(c);
   launch_shared(c, l);
   launch_routed(c, l);
 }
@@ -177,7 +173,7 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   const size_t routed = static_cast<size_t>(s.top_k) * static_cast<size_t>(s.ff);
   b.hidden = st.take<__nv_bfloat16>(
       n * std::max({routed, static_cast<size_t>(s.shared_ff), static_cast<size_t>(s.dense_ff)}));
-  b.y = st.take<float>(pairs * hidden);
+  b.y = st.take<__nv_bfloat16>(pairs * hidden);
 }
 
 LitePrefill::~LitePrefill() = default;

@@ -10,24 +10,51 @@ namespace ek::cuda {
 /* Eight warps in two rows and four columns: a warp has 64 x 32 of a tile of 128 x 128. */
 constexpr int kGemmWarps = 8, kGemmThreads = kGemmWarps * kWarp;
 
-/* A lane's 8 columns of one part as bf16, in column order. r: row g or g + 8 of the fragment. */
+/* A lane's 8 columns of one part, scaled, in f32. r: row g or g + 8 of the fragment. */
+template <ek_type F>
+__device__ void scale_part(const Fragment<F>& f, int r, int part, int lane, float (&v)[8]) {
+  if constexpr (F == EK_FP8_E4M3) {
+    uint32_t pair[4];
+    unpack_pairs<F>(f, r, part, pair);
+    const float scale = pair_affine<F>(f, r, part, 0).scale;
+    for (int p = 0; p < 4; p++) {
+      v[p] = scale * bf16_value(pair[p] & 0xffff);
+      v[p + 4] = scale * bf16_value(pair[p] >> 16);
+    }
+  } else if constexpr (F == EK_Q8_0) {
+    /* Signed bytes as 2^23 + 128 + b, minus 2^23 + 128. */
+    const float scale = pair_affine<F>(f, r, part, 0).scale;
+    for (int odd = 0; odd < 2; odd++) {
+      const uint32_t word = word_of(f.low[r][part / 2], part % 2 * 2 + odd) ^ kSignBits;
+      for (int i = 0; i < 4; i++)
+        v[2 * i + odd] = scale * (__uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440 + i)) - 8388736.0f);
+    }
+  } else {
+    /* An integer as bits 16 to 22 of a float is 128 more. */
+    uint32_t word[2];
+    unpack_integers<F>(f, r, part, word);
+    const Affine s = pair_affine<F>(f, r, part, lane % 4 / 2, 128.0f);
+    for (int i = 0; i < 8; i++)
+      v[i] = fmaf(s.scale, __uint_as_float(__byte_perm(word[i % 2], 0x43000000u, 0x7044 + i / 2 * 0x100)),
+                  s.offset);
+  }
+}
+
+/* The same as bf16, in column order. */
 template <ek_type F>
 __device__ uint4 part_as_bf16(const Fragment<F>& f, int r, int part, int lane) {
-  uint32_t pair[4];
-  unpack_pairs<F>(f, r, part, pair);
   if constexpr (F == EK_BF16) {
+    uint32_t pair[4];
+    unpack_pairs<F>(f, r, part, pair);
     return {__byte_perm(pair[0], pair[1], 0x5410), __byte_perm(pair[2], pair[3], 0x5410),
             __byte_perm(pair[0], pair[1], 0x7632), __byte_perm(pair[2], pair[3], 0x7632)};
   } else {
-    const Affine s = pair_affine<F>(f, r, part, lane % 4 / 2);
     float v[8];
-    for (int p = 0; p < 4; p++) {
-      v[p] = fmaf(s.scale, bf16_value(pair[p] & 0xffff), s.offset);
-      v[p + 4] = fmaf(s.scale, bf16_value(pair[p] >> 16), s.offset);
-    }
+    scale_part<F>(f, r, part, lane, v);
     return {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
   }
 }
+
 template <ek_type F>
 __device__ void store_part(const Fragment<F>& f, int r, int part, int lane, __nv_bfloat16* to) {
   *reinterpret_cast<uint4*>(to) = part_as_bf16<F>(f, r, part, lane);

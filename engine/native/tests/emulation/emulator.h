@@ -42,13 +42,14 @@ struct Worker;
 /* What runs blocks on this thread of the CPU. */
 extern __thread Worker* worker;
 
-constexpr int kLanes = 32, kWords = 6;
+constexpr int kLanes = 32, kWords = 8, kMostColumns = 128;
 
 /* What the lanes of a warp give to one operation of all of them. */
 struct Exchange {
   uint32_t word[kLanes][kWords];
-  float product[16][8]; /* of mma */
-  int lanes;            /* that exist */
+  float product[16][8];                  /* of mma */
+  float group_product[16][kMostColumns]; /* the warp's rows of a warpgroup's */
+  int lanes;                             /* that exist */
 };
 
 /* Calls body once per thread of every block, and returns when all are done. */

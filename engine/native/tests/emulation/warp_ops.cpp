@@ -45,7 +45,56 @@ void multiply_words(Exchange& e, Split&& split) {
   multiply<2 * kHalf>(a, b, e.product);
 }
 
+float bf16_number(uint32_t bits) { return __uint_as_float(bits << 16); }
+
+template <int N>
+void multiply_rows(const float (&a)[16][16], const float (&b)[16][8 * N], Exchange& e) {
+  for (int row = 0; row < 16; row++) {
+    float sums[8 * N] = {};
+    for (int k = 0; k < 16; k++) {
+      for (int n = 0; n < 8 * N; n++) sums[n] += a[row][k] * b[k][n];
+    }
+    std::memcpy(e.group_product[row], sums, sizeof sums);
+  }
+}
+
+ek::cuda::SharedTile tile_of(const uint32_t* words, int stride) {
+  const uintptr_t address = static_cast<uintptr_t>(words[1]) << 32 | words[0];
+  return {reinterpret_cast<const uint8_t*>(address), stride};
+}
+
 }  // namespace
+
+template <int N>
+void multiply_tiles(Exchange& e) {
+  const ek::cuda::SharedTile left = tile_of(e.word[0], 0), right = tile_of(e.word[0] + 2, 0);
+  float a[16][16], b[16][8 * N];
+  for (int k = 0; k < 16; k++) {
+    for (int row = 0; row < 16; row++) a[row][k] = bf16_number(left.element(row, k));
+    for (int n = 0; n < 8 * N; n++) b[k][n] = bf16_number(right.element(n, k));
+  }
+  multiply_rows<N>(a, b, e);
+}
+template void multiply_tiles<8>(Exchange& e);
+template void multiply_tiles<16>(Exchange& e);
+
+template <int N>
+void multiply_by_tile(Exchange& e) {
+  const ek::cuda::SharedTile right = tile_of(e.word[0] + 4, static_cast<int>(e.word[0][6]));
+  float a[16][16], b[16][8 * N];
+  for (int lane = 0; lane < kLanes; lane++) {
+    for (int part = 0; part < 4; part++) {
+      float* to = a[lane / 4 + part % 2 * 8] + lane % 4 * 2 + part / 2 * 8;
+      to[0] = bf16_number(e.word[lane][part] & 0xffff);
+      to[1] = bf16_number(e.word[lane][part] >> 16);
+    }
+  }
+  for (int k = 0; k < 16; k++) {
+    for (int n = 0; n < 8 * N; n++) b[k][n] = bf16_number(right.element(k, n));
+  }
+  multiply_rows<N>(a, b, e);
+}
+template void multiply_by_tile<16>(Exchange& e);
 
 /* Sums of bytes are below 2^24, so floats hold them. */
 void multiply_bytes(Exchange& e) {

@@ -17,6 +17,14 @@ void multiply_f16(Exchange& e);
 void multiply_bytes(Exchange& e);
 /* Words 0 and 1 of a lane are the address of 16 bytes, which go into e.product. */
 void load_rows(Exchange& e);
+/* Of a warpgroup's product the warp's rows. Words 0 to 3 are two tiles in shared memory, of 16 columns and of
+ * 8 n rows of as many. */
+template <int N>
+void multiply_tiles(Exchange& e);
+/* Words 0 to 3 of a lane are its part of a, 4 and 5 a tile in shared memory, 16 rows of 8 n columns, 6 its
+ * stride. */
+template <int N>
+void multiply_by_tile(Exchange& e);
 
 }  // namespace emulation
 
@@ -138,24 +146,35 @@ inline void commit_group_products() {}
 template <int N>
 void wait_for_group_products() {}
 
+/* c += what the warp's lanes found together. */
 template <int N>
-void multiply_group(float (&c)[N][4], SharedTile a, SharedTile b, EK_SITE_PARAMETERS) {
-  const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2, row = threadIdx.x / 32 % 4 * 16 + g;
-  uint32_t left[4];
-  for (int i = 0; i < 4; i++)
-    left[i] = a.element(row + i % 2 * 8, k + i / 2 * 8) | a.element(row + i % 2 * 8, k + i / 2 * 8 + 1) << 16;
+void add_group_product(float (&c)[N][4], const ::emulation::Exchange& e) {
+  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
   for (int n = 0; n < N; n++) {
-    const auto right = [&](int i) { return b.element(n * 8 + g, i) | b.element(n * 8 + g, i + 1) << 16; };
-    mma_bf16(c[n], left[0], left[1], left[2], left[3], right(k), right(k + 8), file, line);
+    for (int i = 0; i < 4; i++) c[n][i] += e.group_product[g + i / 2 * 8][n * 8 + 2 * t + i % 2];
   }
 }
 
-inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4], SharedTile b, EK_SITE_PARAMETERS) {
-  const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2;
-  for (int n = 0; n < 16; n++) {
-    const auto right = [&](int i) { return b.element(i, n * 8 + g) | b.element(i + 1, n * 8 + g) << 16; };
-    mma_bf16(c[n], a[0], a[1], a[2], a[3], right(k), right(k + 8), file, line);
-  }
+inline void put_address(uint32_t* words, const void* p) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p);
+  words[0] = static_cast<uint32_t>(address);
+  words[1] = static_cast<uint32_t>(address >> 32);
+}
+
+template <int N>
+void multiply_group(float (&c)[N][4], SharedTile a, SharedTile b, EK_SITE_PARAMETERS) {
+  uint32_t words[4];
+  put_address(words, a.at + threadIdx.x / 32 % 4 * 16 * 128);
+  put_address(words + 2, b.at);
+  add_group_product(c, ::emulation::exchange(EK_SITE, words, 4, ::emulation::multiply_tiles<N>));
+}
+
+template <int N>
+void multiply_group(float (&c)[N][4], const uint32_t (&a)[4], SharedTile b, EK_SITE_PARAMETERS) {
+  uint32_t words[7] = {a[0], a[1], a[2], a[3]};
+  put_address(words + 4, b.at);
+  words[6] = static_cast<uint32_t>(b.stride);
+  add_group_product(c, ::emulation::exchange(EK_SITE, words, 7, ::emulation::multiply_by_tile<N>));
 }
 
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
