@@ -208,6 +208,17 @@ __device__ inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4],
 #undef EK_SUMS_4
 #endif
 
+/* to += v, where nobody else reads or adds before the kernel ends. From sm_90 on nobody waits for what was
+ * there. */
+__device__ inline void add_pair(float* to, float2 v) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(v.x), "f"(v.y) : "memory");
+#else
+  float2* pair = reinterpret_cast<float2*>(to);
+  *pair = {pair->x + v.x, pair->y + v.y};
+#endif
+}
+
 /* 2 to the x within 2 units in the last place; below the normal range 0. */
 __device__ inline float exp2_approx(float x) {
   float y;

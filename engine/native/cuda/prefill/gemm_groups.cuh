@@ -145,16 +145,14 @@ __device__ void store_floats(const GemmOp& op, const GemmPlace& place, const Gro
     const int32_t row = place.first + warp * 16 + lane / 4 + 8 * r;
     if (row >= place.end) continue;
     float* at = static_cast<float*>(op.out) + to.first + static_cast<size_t>(row) * to.width + column;
-    constexpr int kPieces = kWeightRows / (Gated ? 16 : 8);
-    const auto exists = [&](int n) { return n * 8 + column < to.n_columns; };
-    float2 old[kPieces]; /* all are on their way before the first is needed */
 #pragma unroll
-    for (int n = 0; n < kPieces; n++)
-      old[n] = Adds && exists(n) ? *reinterpret_cast<const float2*>(at + n * 8) : float2{0, 0};
-#pragma unroll
-    for (int n = 0; n < kPieces; n++) {
-      const float2 v = result_of<Gated>(sums, r, n);
-      if (exists(n)) *reinterpret_cast<float2*>(at + n * 8) = {old[n].x + v.x, old[n].y + v.y};
+    for (int n = 0; n < kWeightRows / (Gated ? 16 : 8); n++) {
+      if (n * 8 + column >= to.n_columns) break;
+      if constexpr (Adds) {
+        add_pair(at + n * 8, result_of<Gated>(sums, r, n));
+      } else {
+        *reinterpret_cast<float2*>(at + n * 8) = result_of<Gated>(sums, r, n);
+      }
     }
   }
 }

@@ -177,6 +177,11 @@ void multiply_group(float (&c)[N][4], const uint32_t (&a)[4], SharedTile b, EK_S
   add_group_product(c, ::emulation::exchange(EK_SITE, words, 7, ::emulation::multiply_by_tile<N>));
 }
 
+inline void add_pair(float* to, float2 v) {
+  to[0] += v.x;
+  to[1] += v.y;
+}
+
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
 /* Kernels of a stream run one after the other. */
