@@ -11,7 +11,7 @@ struct Divided {
   static_assert(kLatent % Columns == 0, "whole pieces");
   static constexpr int kColumns = Columns, kPieces = kLatent / Columns;
   static constexpr int kLanes = Columns / 4, kGroups = kThreads / kLanes;
-  static constexpr int kEarly = kGroups > 4 ? 2 : 4; /* late parts of a group that load while they are weighed */
+  static constexpr int kEarly = 4; /* late parts of a group that load while they are weighed */
 
   __device__ static int32_t group() { return static_cast<int32_t>(threadIdx.x) / kLanes; }
 };
@@ -24,9 +24,8 @@ struct CombineOp {
   DecodeBatch b;
   AttendParts parts;
   NsaRule rule;
-  int32_t near_parts;
+  PartCounts counts;
   SparseProgress progress;
-  Share late;
 };
 
 /* Largest score and sum of some parts. */
@@ -83,7 +82,8 @@ __device__ void add_parts(float4& sum, const float* from, const float* weight, c
 __device__ void end_progress(const SparseProgress& progress, size_t sequence) {
   if (atomicAdd(progress.combined + sequence, 1u) + 1 < gridDim.x * gridDim.y) return;
   progress.scored[sequence] = 0;
-  progress.attended[sequence] = 0;
+  progress.pooled[sequence] = 0;
+  progress.window[sequence] = 0;
   progress.combined[sequence] = 0;
 }
 
@@ -95,63 +95,56 @@ __device__ float gate_of(const DecodeBatch& b, size_t sequence, int h, int branc
 template <class D>
 __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
   __shared__ float4 partial[D::kGroups][D::kLanes];
-  __shared__ Total totals[4]; /* pooled, window, forced, late */
+  __shared__ Total totals[3]; /* pooled, window, selected */
   float* weight = dynamic_shared<float>();
   allow_next_kernel();
   const int h = blockIdx.x, warp = threadIdx.x / kWarp, column = threadIdx.x % D::kLanes;
   const size_t sequence = blockIdx.z;
   const int32_t column_at = blockIdx.y * D::kColumns + column * 4;
   const float* from = op.parts.latents + (sequence * op.parts.n * kHeads + h) * kLatent + column_at;
-  float4 done = {0, 0, 0, 0}, selected = {0, 0, 0, 0};
+  const PartCounts& counts = op.counts;
+  const Share late{counts.pooled + counts.window, counts.all()};
+  float4 done = {0, 0, 0, 0};
   float gate = 1;
-  if (op.near_parts > 0) {
-    const NearTiles near(op.rule, op.b.positions[sequence]);
-    if (threadIdx.x == 0)
-      wait_for_count(op.progress.attended + sequence, near.blocks_before(near.all, op.near_parts));
-    __syncthreads();
-    if (warp < 3) {
-      const Total total = weigh_parts(op.parts, sequence, h, near.parts(warp, op.near_parts), weight);
-      if (threadIdx.x % kWarp == 0) totals[warp] = total;
-    }
-    __syncthreads();
+  if (counts.pooled > 0) {
     gate = gate_of(op.b, sequence, h, 1);
-    for (int branch = 0; branch < 2; branch++) {
-      const float sum = totals[branch].sum;
-      if (sum != 0)
-        add_parts<D>(done, from, weight, near.parts(branch, op.near_parts),
-                  gate_of(op.b, sequence, h, branch * 2) / sum);
+    const TokenTiles tiles(op.rule, op.b.positions[sequence]);
+    const Share ranges[2] = {{0, parts_with_tiles(counts.pooled, tiles.pooled)}, {counts.pooled, late.begin}};
+    for (int i = 0; i < 2; i++) {
+      const float own_gate = gate_of(op.b, sequence, h, i * 2);
+      if (threadIdx.x == 0)
+        wait_for_count((i == 0 ? op.progress.pooled : op.progress.window) + sequence, ranges[i].count());
+      __syncthreads();
+      if (warp == 0) {
+        const Total total = weigh_parts(op.parts, sequence, h, ranges[i], weight);
+        if (threadIdx.x == 0) totals[i] = total;
+      }
+      __syncthreads();
+      if (totals[i].sum != 0) add_parts<D>(done, from, weight, ranges[i], own_gate / totals[i].sum);
     }
-    add_parts<D>(selected, from, weight, near.parts(2, op.near_parts), 1);
-  } else if (threadIdx.x == 0) {
-    totals[2] = {-INFINITY, 0};
   }
   wait_for_kernel_before();
-  if (op.near_parts > 0 && threadIdx.x == kThreads - 1) end_progress(op.progress, sequence);
+  if (counts.pooled > 0 && threadIdx.x == kThreads - 1) end_progress(op.progress, sequence);
   /* What a thread has of the first late parts loads while they are weighed. */
   constexpr int kEarly = D::kEarly;
-  const int32_t first_late = op.late.begin + D::group();
+  const int32_t first_late = late.begin + D::group();
   float4 early[kEarly];
 #pragma unroll
   for (int e = 0; e < kEarly; e++)
-    early[e] = columns_of(from, min(first_late + e * D::kGroups, op.late.end - 1));
+    early[e] = columns_of(from, min(first_late + e * D::kGroups, late.end - 1));
   if (warp == 0) {
-    const Total total = weigh_parts(op.parts, sequence, h, op.late, weight);
-    if (threadIdx.x == 0) totals[3] = total;
+    const Total total = weigh_parts(op.parts, sequence, h, late, weight);
+    if (threadIdx.x == 0) totals[2] = total;
   }
   __syncthreads();
-  /* The late parts and the forced blocks are one branch. */
-  const float top = fmaxf(totals[2].top, totals[3].top);
-  const float forced = expf(totals[2].top - top), chosen = expf(totals[3].top - top);
-  const float factor = gate / (forced * totals[2].sum + chosen * totals[3].sum);
-  done = {fmaf(forced * factor, selected.x, done.x), fmaf(forced * factor, selected.y, done.y),
-          fmaf(forced * factor, selected.z, done.z), fmaf(forced * factor, selected.w, done.w)};
+  const float factor = gate / totals[2].sum;
 #pragma unroll
   for (int e = 0; e < kEarly; e++) {
     const int32_t i = first_late + e * D::kGroups;
-    const float w = i < op.late.end ? weight[i] * chosen * factor : 0.0f;
+    const float w = i < late.end ? weight[i] * factor : 0.0f;
     if (w != 0) add_columns(done, w, early[e]); /* a part without rows has no latents */
   }
-  add_parts<D>(done, from, weight, {op.late.begin + kEarly * D::kGroups, op.late.end}, chosen * factor);
+  add_parts<D>(done, from, weight, {late.begin + kEarly * D::kGroups, late.end}, factor);
   partial[D::group()][column] = done;
   __syncthreads();
   if (threadIdx.x >= D::kLanes) return;
@@ -165,8 +158,7 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
 }  // namespace
 
 void launch_combine_parts(cudaStream_t stream, const DecodeBatch& b, const AttendParts& parts,
-                          const NsaRule& rule, int32_t near_parts, const SparseProgress& progress,
-                          const Share& late) {
+                          const NsaRule& rule, const PartCounts& counts, const SparseProgress& progress) {
   const bool few = b.n <= kFewSequences;
   launch(stream, "combine",
          {{kHeads, few ? Quarters::kPieces : Heads::kPieces, b.n},
@@ -174,7 +166,7 @@ void launch_combine_parts(cudaStream_t stream, const DecodeBatch& b, const Atten
           sizeof(float) * static_cast<size_t>(parts.n),
           true},
          few ? combine_parts_kernel<Quarters> : combine_parts_kernel<Heads>,
-         CombineOp{b, parts, rule, near_parts, progress, late});
+         CombineOp{b, parts, rule, counts, progress});
 }
 
 }  // namespace ek::cuda
