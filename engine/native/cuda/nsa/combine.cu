@@ -113,7 +113,8 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
     for (int i = 0; i < 2; i++) {
       const float own_gate = gate_of(op.b, sequence, h, i * 2);
       if (threadIdx.x == 0)
-        wait_for_count((i == 0 ? op.progress.pooled : op.progress.window) + sequence, ranges[i].count());
+        wait_for_count((i == 0 ? op.progress.pooled : op.progress.window) + sequence,
+                       ranges[i].count() * (i == 0 ? 1 : counts.pieces));
       __syncthreads();
       if (warp == 0) {
         const Total total = weigh_parts(op.parts, sequence, h, ranges[i], weight);

@@ -22,13 +22,14 @@ __global__ void __launch_bounds__(kThreads, 1) dense_kernel(DecodeBatch b, Atten
   }
   RowSums sums;
   attend_rows<Queries::kBehindReady>(
-      memory, stages, share.begin, share.end, 1, CachedTiles{b.cache, place.blocks, place.t}, sums,
+      memory, stages, share.begin, share.end, 1, AllLatents{0}, CachedTiles{b.cache, place.blocks, place.t},
+      sums,
       [&] {
         wait_for_kernel_before();
         load_rows_query(memory, place.query);
       },
       [](int32_t, const float(&)[4]) {}, [](int32_t) {});
-  store_part(parts, place.sequence, blockIdx.x, sums);
+  store_part(parts, place.sequence, blockIdx.x, sums, AllLatents{0});
 }
 
 struct SparseOp {
@@ -65,7 +66,8 @@ __global__ void __launch_bounds__(kThreads, 1) pooled_kernel(SparseOp op) {
   if (share.count() == 0) return wait_for_kernel_before();
   RowSums sums;
   attend_rows<Queries::kBehindReady>(
-      memory, op.stages, share.begin, share.end, 1, PooledTiles{op.b.pooled, place.blocks, place.t}, sums,
+      memory, op.stages, share.begin, share.end, 1, AllLatents{0},
+      PooledTiles{op.b.pooled, place.blocks, place.t}, sums,
       [&] {
         wait_for_kernel_before();
         allow_next_kernel();
@@ -76,12 +78,13 @@ __global__ void __launch_bounds__(kThreads, 1) pooled_kernel(SparseOp op) {
         if (tile + 1 == share.end) count_block(op.progress.scored + place.sequence);
       },
       [](int32_t) {});
-  store_part(op.parts, place.sequence, part, sums);
+  store_part(op.parts, place.sequence, part, sums, AllLatents{0});
   count_block(op.progress.pooled + place.sequence);
 }
 
 /* The parts of the window, and of all selected blocks. It leaves registers for a block of combine. grid
- * (parts, sequences) */
+ * (parts, sequences, Pieces) */
+template <int Pieces>
 __global__ void __maxnreg__(200) selected_kernel(SparseOp op) {
   __shared__ ChosenBlocks chosen;
   uint4* memory = dynamic_shared<uint4>();
@@ -89,6 +92,7 @@ __global__ void __maxnreg__(200) selected_kernel(SparseOp op) {
   allow_next_kernel();
   store_rows_query(memory, place.query);
   const int32_t part = blockIdx.x, window_part = op.counts.pooled + part;
+  const LatentPiece<Pieces> piece{static_cast<int32_t>(blockIdx.z)};
   const TokenTiles tiles(op.rule, place.t);
   const SelectedShare share = selected_share(tiles, part, op.counts.selected);
   const int32_t in_window = share.in_window(tiles), count = share.count();
@@ -98,7 +102,8 @@ __global__ void __maxnreg__(200) selected_kernel(SparseOp op) {
       wait_for_count(op.progress.scored + place.sequence, parts_with_tiles(op.counts.pooled, tiles.pooled));
     __syncthreads();
     choose_blocks(op.scores, op.rule, place, memory + op.choice_at, chosen);
-    if (part == 0) store_list(op.rule, place.t, chosen, op.lists + place.sequence * kMostSelected);
+    if (part == 0 && piece.piece == 0)
+      store_list(op.rule, place.t, chosen, op.lists + place.sequence * kMostSelected);
   };
   if (in_window == 0) {
     store_empty_part(op.parts, place.sequence, window_part);
@@ -109,24 +114,27 @@ __global__ void __maxnreg__(200) selected_kernel(SparseOp op) {
     choose();
   } else {
     attend_rows<Queries::kBefore>(
-        memory, op.stages, 0, count, op.chooses_early ? share.known.count() : 0,
+        memory, op.stages, 0, count, op.chooses_early ? share.known.count() : 0, piece,
         SelectedTiles{op.b.cache, place.blocks, op.rule, place.t, tiles.window, share, &chosen}, sums, choose,
         [](int32_t, const float(&)[4]) {},
         [&](int32_t entry) {
           if (entry + 1 != in_window) return;
-          store_part(op.parts, place.sequence, window_part, sums);
+          store_part(op.parts, place.sequence, window_part, sums, piece);
           count_block(op.progress.window + place.sequence);
           sums = RowSums{};
         });
   }
   const int32_t selected_part = window_part + op.counts.window;
   if (count > in_window) {
-    store_part(op.parts, place.sequence, selected_part, sums);
+    store_part(op.parts, place.sequence, selected_part, sums, piece);
   } else {
     store_empty_part(op.parts, place.sequence, selected_part);
   }
   wait_for_kernel_before(); /* so that pooled is complete when this kernel is */
 }
+
+/* Of one sequence there are blocks to spare, and what takes long is to store a part. */
+constexpr int32_t kPiecesOfOne = 2;
 
 /* Of the window, and selected. */
 int32_t most_selected_tiles(const NsaRule& rule) { return (rule.window + 62) / 64 + 1 + rule.selected; }
@@ -194,7 +202,8 @@ void BatchAttention::dense(const DecodeBatch& b) const {
 
 void BatchAttention::sparse(const DecodeBatch& b) const {
   check_batch(b);
-  const PartCounts counts{pooled_parts_, selected_parts_, selected_parts_};
+  const int32_t pieces = n_ == 1 ? kPiecesOfOne : 1;
+  const PartCounts counts{pooled_parts_, selected_parts_, selected_parts_, pieces};
   SparseOp op{b, parts_, scores_, progress_, rule_, lists_, counts, 1, 0, false};
   /* A block with a single tile needs room for no other. */
   op.stages = pooled_parts_ == scores_.most_tiles ? 1 : stages_;
@@ -209,7 +218,8 @@ void BatchAttention::sparse(const DecodeBatch& b) const {
   const size_t choice_at = op.chooses_early ? rows : kRowsShared;
   op.choice_at = static_cast<int32_t>(choice_at / sizeof(uint4));
   launch(device_.stream, "selected",
-         {{selected_parts_, n_}, kThreads, std::max(rows, choice_at + choice), true}, selected_kernel, op);
+         {{selected_parts_, n_, pieces}, kThreads, std::max(rows, choice_at + choice), true},
+         pieces == 1 ? selected_kernel<1> : selected_kernel<kPiecesOfOne>, op);
   mark("selected");
   launch_combine_parts(device_.stream, b, parts_, rule_, counts, progress_);
   mark("combine");

@@ -74,11 +74,12 @@ __device__ inline SelectedShare selected_share(const TokenTiles& n, int32_t part
   return {{known_at(part), known_at(part + 1)}, {chosen_at(part), chosen_at(part + 1)}};
 }
 
-__device__ inline void store_part(const AttendParts& parts, int32_t sequence, int32_t part,
-                                  const RowSums& sums) {
+template <int Pieces>
+__device__ void store_part(const AttendParts& parts, int32_t sequence, int32_t part, const RowSums& sums,
+                           const LatentPiece<Pieces>& piece) {
   const size_t at = static_cast<size_t>(sequence) * parts.n + part;
-  store_latents(parts.latents + at * kHeads * kLatent, sums);
-  if (threadIdx.x % 16 != 0) return;
+  piece.store(parts.latents + at * kHeads * kLatent, sums);
+  if (threadIdx.x % 16 != 0 || piece.piece > 0) return;
   parts.top[at * kHeads + threadIdx.x / 16] = sums.top;
   parts.sum[at * kHeads + threadIdx.x / 16] = sums.sum;
 }
@@ -92,6 +93,7 @@ __device__ inline void store_empty_part(const AttendParts& parts, int32_t sequen
  * as of selected blocks. Of dense attention, only the last. */
 struct PartCounts {
   int32_t pooled, window, selected;
+  int32_t pieces = 1; /* blocks that each have a piece of the latents of a part of the last two */
 
   EK_HD int32_t all() const { return pooled + window + selected; }
 };

@@ -65,6 +65,49 @@ __device__ inline void score_half(RowsShared& s, const uint32_t (&q)[kHalfSteps]
   store_part_scores<false>(s.score[part.half], c, part, lane);
 }
 
+/* The columns of the latents that a block sums and stores: one of Pieces even pieces. */
+template <int Pieces>
+struct LatentPiece {
+  static constexpr int kDims = kWarpDims / Pieces; /* of a warp */
+  int32_t piece;
+
+  __device__ int first() const {
+    return static_cast<int>(piece) * (kLatent / Pieces) + static_cast<int>(threadIdx.x) / kWarp * kDims;
+  }
+  /* out += weights times the tile, as add_rows. */
+  __device__ void add(const RowsShared& s, const __nv_bfloat16* tile, RowSums& sums) const {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+    const float upper = s.scale[g], lower = s.scale[g + 8];
+#pragma unroll
+    for (int n = 0; n < kDims / 8; n++) {
+      for (int i = 0; i < 4; i++) sums.out[n][i] *= i < 2 ? upper : lower;
+    }
+#pragma unroll
+    for (int k = 0; k < kTileTokens; k += 16) {
+      uint32_t a[4];
+      load_left<kWeightPitch>(a, s.weight, 0, k, lane);
+#pragma unroll
+      for (int n = 0; n < kDims / 8; n += 2) {
+        uint32_t b[4];
+        load_right_transposed<kPitch>(b, tile, first() + n * 8, k, lane);
+        mma_bf16(sums.out[n], a[0], a[1], a[2], a[3], b[0], b[1]);
+        mma_bf16(sums.out[n + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
+      }
+    }
+  }
+  /* part (heads, kLatent) = the weighted latents, as store_latents. */
+  __device__ void store(float* part, const RowSums& sums) const {
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    float* to = part + first();
+#pragma unroll
+    for (int n = 0; n < kDims / 8; n++) {
+      *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
+      *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
+    }
+  }
+};
+using AllLatents = LatentPiece<1>;
+
 /* Whether the queries are in shared memory behind ready(), which then ends with a barrier; or ready() has
  * only stored them, or begun to copy them. */
 enum class Queries { kBefore, kBehindReady };
@@ -74,10 +117,10 @@ enum class Queries { kBefore, kBehindReady };
  * kBehindReady for one, but for its newest row. Behind ready() the rest is there. What a later tile needs of
  * the block table is asked for a tile earlier, so that no copy waits for it. All threads call scored(entry,
  * v) with the scores of each tile, as of weigh_rows, and added(entry) when it is summed. */
-template <Queries Q, class Source, class Ready, class Scored, class Added>
+template <Queries Q, class Piece, class Source, class Ready, class Scored, class Added>
 __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t end, int32_t known,
-                            const Source& source, RowSums& sums, Ready&& ready, Scored&& scored,
-                            Added&& added) {
+                            const Piece& piece, const Source& source, RowSums& sums, Ready&& ready,
+                            Scored&& scored, Added&& added) {
   RowsShared& s = *reinterpret_cast<RowsShared*>(memory);
   __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory) + kRowsShared / sizeof(__nv_bfloat16);
   const auto tile_of = [&](int32_t entry) {
@@ -123,7 +166,7 @@ __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t en
     weigh_rows(s, source.bounds(entry), sums, v);
     __syncthreads();
     scored(entry, v); /* behind the barrier, so that other warps multiply meanwhile */
-    add_rows(s, tile_of(entry), sums);
+    piece.add(s, tile_of(entry), sums);
     added(entry);
     if (stages == 2 || entry + 1 == end) continue;
     __syncthreads();
