@@ -162,10 +162,12 @@ std::vector<Sequence> sequences_of(const std::vector<int32_t>& lengths, uint32_t
 /* Weights are rounded to bf16: 0.2 % each, and less in a sum of many. */
 constexpr double kMostError = 0.003, kMostExcess = 1e-3;
 
-void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32_t>& lengths) {
+/* room: for sequences of so many blocks. */
+void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32_t>& lengths,
+                            int32_t room = 0) {
   const std::vector<Sequence> sequences = sequences_of(lengths, 1);
   const Batch batch(pointers(sequences));
-  const BatchAttention attention(d, batch.n(), batch.most_blocks(), rule);
+  const BatchAttention attention(d, batch.n(), std::max(room, batch.most_blocks()), rule);
   const auto dense = batch.run(d, attention, false), sparse = batch.run(d, attention, true);
   const auto lists = attention.selected(batch.positions());
   double worst_dense = 0, worst_sparse = 0, worst_choice = 0;
@@ -265,6 +267,8 @@ int main() {
     std::vector<int32_t> lengths{1, 31, 32, 33, 63, 64, 65, 511, 512, 513, 575, 1024, 1025, 1152};
     if (!kEmulated) lengths.insert(lengths.end(), {4097, 20000});
     test_against_reference(d, NsaRule{}, lengths);
+    /* What choosing needs for such long sequences has no room beside two tiles. */
+    test_against_reference(d, NsaRule{}, {1, 33, 513, 1025, 1152, 1300}, 8192);
     test_against_reference(d, NsaRule{5, 1, 2, 96}, {96, 97, 320, 321, 383, 1040, 1100});
     test_against_reference(d, NsaRule{3, 1, 2, 1}, {300});
     test_independence(d, NsaRule{5, 1, 2, 96});

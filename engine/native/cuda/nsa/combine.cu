@@ -1,20 +1,31 @@
-/* The parts of a sequence put together: a block per head and quarter of the latent. */
+/* The parts of a sequence put together: a block per head and piece of the latent. */
 #include "parts.cuh"
 
 namespace ek::cuda {
 
 namespace {
 
-constexpr int kColumns = 128, kLanes = kColumns / 4, kGroups = kThreads / kLanes;
-static_assert(kLatent % kColumns == 0, "whole quarters");
+/* How a block divides its columns of a head, and the parts, between its threads. */
+template <int Columns>
+struct Divided {
+  static_assert(kLatent % Columns == 0, "whole pieces");
+  static constexpr int kColumns = Columns, kPieces = kLatent / Columns;
+  static constexpr int kLanes = Columns / 4, kGroups = kThreads / kLanes;
+  static constexpr int kEarly = 4; /* late parts of a group that load while they are weighed */
+
+  __device__ static int32_t group() { return static_cast<int32_t>(threadIdx.x) / kLanes; }
+};
+/* Many blocks where few sequences are to be done soon; else as few as find a place at once. */
+using Quarters = Divided<kLatent / 4>;
+using Heads = Divided<kLatent>;
+constexpr int32_t kFewSequences = 2;
 
 struct CombineOp {
   DecodeBatch b;
   AttendParts parts;
   NsaRule rule;
-  int32_t near_parts;
+  PartCounts counts;
   SparseProgress progress;
-  Share late;
 };
 
 /* Largest score and sum of some parts. */
@@ -55,10 +66,11 @@ __device__ float4 columns_of(const float* from, int32_t part) {
 }
 
 /* sum += factor times the weighted parts that the thread's group has, of 4 columns. */
+template <class D>
 __device__ void add_parts(float4& sum, const float* from, const float* weight, const Share& range,
                           float factor) {
 #pragma unroll 4
-  for (int32_t i = range.begin + static_cast<int32_t>(threadIdx.x) / kLanes; i < range.end; i += kGroups) {
+  for (int32_t i = range.begin + D::group(); i < range.end; i += D::kGroups) {
     const float w = weight[i] * factor;
     if (w == 0) continue; /* a part without rows has no latents */
     add_columns(sum, w, columns_of(from, i));
@@ -70,7 +82,8 @@ __device__ void add_parts(float4& sum, const float* from, const float* weight, c
 __device__ void end_progress(const SparseProgress& progress, size_t sequence) {
   if (atomicAdd(progress.combined + sequence, 1u) + 1 < gridDim.x * gridDim.y) return;
   progress.scored[sequence] = 0;
-  progress.attended[sequence] = 0;
+  progress.pooled[sequence] = 0;
+  progress.window[sequence] = 0;
   progress.combined[sequence] = 0;
 }
 
@@ -78,70 +91,65 @@ __device__ float gate_of(const DecodeBatch& b, size_t sequence, int h, int branc
   return 1.0f / (1.0f + expf(-b.gates[(sequence * kHeads + h) * 3 + branch]));
 }
 
-/* grid (heads, kLatent / kColumns, sequences); shared: a weight per part. */
+/* grid (heads, pieces, sequences); shared: a weight per part. */
+template <class D>
 __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
-  __shared__ float4 partial[kGroups][kLanes];
-  __shared__ Total totals[4]; /* pooled, window, forced, late */
+  __shared__ float4 partial[D::kGroups][D::kLanes];
+  __shared__ Total totals[3]; /* pooled, window, selected */
   float* weight = dynamic_shared<float>();
   allow_next_kernel();
-  const int h = blockIdx.x, warp = threadIdx.x / kWarp, column = threadIdx.x % kLanes;
+  const int h = blockIdx.x, warp = threadIdx.x / kWarp, column = threadIdx.x % D::kLanes;
   const size_t sequence = blockIdx.z;
-  const int32_t column_at = blockIdx.y * kColumns + column * 4;
+  const int32_t column_at = blockIdx.y * D::kColumns + column * 4;
   const float* from = op.parts.latents + (sequence * op.parts.n * kHeads + h) * kLatent + column_at;
-  float4 done = {0, 0, 0, 0}, selected = {0, 0, 0, 0};
+  const PartCounts& counts = op.counts;
+  const Share late{counts.pooled + counts.window, counts.all()};
+  float4 done = {0, 0, 0, 0};
   float gate = 1;
-  if (op.near_parts > 0) {
-    const NearTiles near(op.rule, op.b.positions[sequence]);
-    if (threadIdx.x == 0)
-      wait_for_count(op.progress.attended + sequence, near.blocks_before(near.all, op.near_parts));
-    __syncthreads();
-    if (warp < 3) {
-      const Total total = weigh_parts(op.parts, sequence, h, near.parts(warp, op.near_parts), weight);
-      if (threadIdx.x % kWarp == 0) totals[warp] = total;
-    }
-    __syncthreads();
+  if (counts.pooled > 0) {
     gate = gate_of(op.b, sequence, h, 1);
-    for (int branch = 0; branch < 2; branch++) {
-      const float sum = totals[branch].sum;
-      if (sum != 0)
-        add_parts(done, from, weight, near.parts(branch, op.near_parts),
-                  gate_of(op.b, sequence, h, branch * 2) / sum);
+    const TokenTiles tiles(op.rule, op.b.positions[sequence]);
+    const Share ranges[2] = {{0, parts_with_tiles(counts.pooled, tiles.pooled)}, {counts.pooled, late.begin}};
+    for (int i = 0; i < 2; i++) {
+      const float own_gate = gate_of(op.b, sequence, h, i * 2);
+      if (threadIdx.x == 0)
+        wait_for_count((i == 0 ? op.progress.pooled : op.progress.window) + sequence,
+                       ranges[i].count() * (i == 0 ? 1 : counts.pieces));
+      __syncthreads();
+      if (warp == 0) {
+        const Total total = weigh_parts(op.parts, sequence, h, ranges[i], weight);
+        if (threadIdx.x == 0) totals[i] = total;
+      }
+      __syncthreads();
+      if (totals[i].sum != 0) add_parts<D>(done, from, weight, ranges[i], own_gate / totals[i].sum);
     }
-    add_parts(selected, from, weight, near.parts(2, op.near_parts), 1);
-  } else if (threadIdx.x == 0) {
-    totals[2] = {-INFINITY, 0};
   }
   wait_for_kernel_before();
-  if (op.near_parts > 0 && threadIdx.x == kThreads - 1) end_progress(op.progress, sequence);
+  if (counts.pooled > 0 && threadIdx.x == kThreads - 1) end_progress(op.progress, sequence);
   /* What a thread has of the first late parts loads while they are weighed. */
-  constexpr int kEarly = 2;
-  const int32_t first_late = op.late.begin + static_cast<int32_t>(threadIdx.x) / kLanes;
+  constexpr int kEarly = D::kEarly;
+  const int32_t first_late = late.begin + D::group();
   float4 early[kEarly];
 #pragma unroll
   for (int e = 0; e < kEarly; e++)
-    early[e] = columns_of(from, min(first_late + e * kGroups, op.late.end - 1));
+    early[e] = columns_of(from, min(first_late + e * D::kGroups, late.end - 1));
   if (warp == 0) {
-    const Total total = weigh_parts(op.parts, sequence, h, op.late, weight);
-    if (threadIdx.x == 0) totals[3] = total;
+    const Total total = weigh_parts(op.parts, sequence, h, late, weight);
+    if (threadIdx.x == 0) totals[2] = total;
   }
   __syncthreads();
-  /* The late parts and the forced blocks are one branch. */
-  const float top = fmaxf(totals[2].top, totals[3].top);
-  const float forced = expf(totals[2].top - top), chosen = expf(totals[3].top - top);
-  const float factor = gate / (forced * totals[2].sum + chosen * totals[3].sum);
-  done = {fmaf(forced * factor, selected.x, done.x), fmaf(forced * factor, selected.y, done.y),
-          fmaf(forced * factor, selected.z, done.z), fmaf(forced * factor, selected.w, done.w)};
+  const float factor = gate / totals[2].sum;
 #pragma unroll
   for (int e = 0; e < kEarly; e++) {
-    const int32_t i = first_late + e * kGroups;
-    const float w = i < op.late.end ? weight[i] * chosen * factor : 0.0f;
+    const int32_t i = first_late + e * D::kGroups;
+    const float w = i < late.end ? weight[i] * factor : 0.0f;
     if (w != 0) add_columns(done, w, early[e]); /* a part without rows has no latents */
   }
-  add_parts(done, from, weight, {op.late.begin + kEarly * kGroups, op.late.end}, chosen * factor);
-  partial[threadIdx.x / kLanes][column] = done;
+  add_parts<D>(done, from, weight, {late.begin + kEarly * D::kGroups, late.end}, factor);
+  partial[D::group()][column] = done;
   __syncthreads();
-  if (threadIdx.x >= kLanes) return;
-  for (int i = 1; i < kGroups; i++) {
+  if (threadIdx.x >= D::kLanes) return;
+  for (int i = 1; i < D::kGroups; i++) {
     const float4 v = partial[i][column];
     done = {done.x + v.x, done.y + v.y, done.z + v.z, done.w + v.w};
   }
@@ -151,11 +159,15 @@ __global__ void __launch_bounds__(kThreads) combine_parts_kernel(CombineOp op) {
 }  // namespace
 
 void launch_combine_parts(cudaStream_t stream, const DecodeBatch& b, const AttendParts& parts,
-                          const NsaRule& rule, int32_t near_parts, const SparseProgress& progress,
-                          const Share& late) {
+                          const NsaRule& rule, const PartCounts& counts, const SparseProgress& progress) {
+  const bool few = b.n <= kFewSequences;
   launch(stream, "combine",
-         {{kHeads, kLatent / kColumns, b.n}, kThreads, sizeof(float) * static_cast<size_t>(parts.n), true},
-         combine_parts_kernel, CombineOp{b, parts, rule, near_parts, progress, late});
+         {{kHeads, few ? Quarters::kPieces : Heads::kPieces, b.n},
+          kThreads,
+          sizeof(float) * static_cast<size_t>(parts.n),
+          true},
+         few ? combine_parts_kernel<Quarters> : combine_parts_kernel<Heads>,
+         CombineOp{b, parts, rule, counts, progress});
 }
 
 }  // namespace ek::cuda

@@ -47,9 +47,10 @@ struct PooledScores {
 
 /* How far a call has come with each sequence; all 0 between calls. */
 struct SparseProgress {
-  uint32_t* scored;   /* (n) blocks of near that have stored all their scores */
-  uint32_t* attended; /* (n) those that have stored all their parts */
-  uint32_t* combined; /* (n) blocks of combine that have waited for both */
+  uint32_t* scored;   /* (n) blocks that have stored all their scores of pooled rows */
+  uint32_t* pooled;   /* (n) those that have stored their part of them */
+  uint32_t* window;   /* (n) blocks that have stored their part of the window */
+  uint32_t* combined; /* (n) blocks of combine that have waited for these */
 };
 
 class BatchAttention {
@@ -86,8 +87,8 @@ class BatchAttention {
   int32_t n_, most_blocks_;
   NsaRule rule_;
   int stages_;
-  int32_t dense_parts_, near_parts_, chosen_parts_; /* blocks per sequence */
-  int32_t chosen_begin_; /* first part of the chosen blocks, in a line of the cache of its own */
+  size_t most_shared_;                                  /* memory of a block */
+  int32_t dense_parts_, pooled_parts_, selected_parts_; /* blocks per sequence */
   DeviceMemory memory_;
   AttendParts parts_{};
   PooledScores scores_{};

@@ -3,7 +3,7 @@
 #ifndef EK_CUDA_NSA_MASSES_CUH
 #define EK_CUDA_NSA_MASSES_CUH
 #include "choose.cuh"
-#include "parts.cuh"
+#include "sources.cuh"
 
 namespace ek::cuda {
 
@@ -92,18 +92,14 @@ __device__ inline LaneMasses load_masses(const PooledScores& s, size_t sequence,
   return out;
 }
 
-/* The weighted sums of the lane's two heads. */
+/* The weighted sums of the lane's two heads; of a tile that there is not, which has no masses, 0. */
 __device__ inline float4 weigh_masses(const LaneMasses& m, const float2* factor, int32_t tile,
                                       int32_t n_tiles) {
-  if (tile >= n_tiles) return {0, 0, 0, 0};
-  const float2 f = factor[tile * kPairPitch + lane_pair()];
-  float4 sum = {m.low.x * f.x + m.high.x * f.y, m.low.y * f.x + m.high.y * f.y,
-                m.low.z * f.x + m.high.z * f.y, m.low.w * f.x + m.high.w * f.y};
-  if (lane_blocks() == 0 && tile > 0) {
-    const float2 before = factor[(tile - 1) * kPairPitch + lane_pair()];
-    sum.x += m.carry.x * before.x + m.carry.y * before.y;
-  }
-  return sum;
+  const float2* of = factor + lane_pair();
+  const float2 f = of[min(tile, n_tiles - 1) * kPairPitch];
+  const float2 before = of[max(min(tile, n_tiles) - 1, 0) * kPairPitch];
+  return {m.low.x * f.x + m.high.x * f.y + (m.carry.x * before.x + m.carry.y * before.y),
+          m.low.y * f.x + m.high.y * f.y, m.low.z * f.x + m.high.z * f.y, m.low.w * f.x + m.high.w * f.y};
 }
 
 /* Sums of all heads from those of the lanes for two tiles: lane i has block i % 16, of the second tile from
@@ -127,7 +123,9 @@ constexpr int kEarlyTiles = 8; /* of a warp, whose masses load early: 1024 block
 /* The keys of all blocks of a sequence. A thread has those of the same places in every 16 tiles. */
 struct BlockKeys {
   uint32_t early[kEarlyTiles / 2];
-  uint32_t* key; /* shared, of every block */
+  int32_t early_at[kEarlyTiles / 2]; /* where these lie in the cache */
+  uint32_t* key;                     /* shared, of every block */
+  const int32_t* table;
   int32_t own;
 
   /* The lane's block in the warp's tiles 2 turn and 2 turn + 1. */
@@ -143,13 +141,15 @@ struct BlockKeys {
   /* Loads masses while factors are made; factor: shared, kPairPitch per pooled tile. */
   __device__ BlockKeys(const PooledScores& s, const NsaRule& rule, const Place& place, uint32_t* keys,
                        float2* factor)
-      : key(keys), own(place.t / 64) {
+      : key(keys), table(place.blocks), own(place.t / 64) {
     const int32_t n_tiles = (pooled_visible(place.t) + kTileTokens - 1) / kTileTokens;
     const auto tile = [](int i) { return static_cast<int32_t>(threadIdx.x / kWarp) + kWarps * i; };
     const HeadTotals totals(s, place.sequence, n_tiles);
     LaneMasses masses[kEarlyTiles];
 #pragma unroll
     for (int i = 0; i < kEarlyTiles; i++) masses[i] = load_masses(s, place.sequence, tile(i), n_tiles);
+#pragma unroll
+    for (int turn = 0; turn < kEarlyTiles / 2; turn++) early_at[turn] = table[min(block(turn), own)];
     tile_factors(totals, factor);
     __syncthreads();
     const auto make = [&](int turn, const LaneMasses& first, const LaneMasses& second) {
@@ -162,45 +162,52 @@ struct BlockKeys {
     };
 #pragma unroll
     for (int turn = 0; turn < kEarlyTiles / 2; turn++)
-      early[turn] = has(turn) ? make(turn, masses[2 * turn], masses[2 * turn + 1]) : 0;
+      early[turn] = make(turn, masses[2 * turn], masses[2 * turn + 1]);
     for (int turn = kEarlyTiles / 2; has(turn); turn++)
       make(turn, load_masses(s, place.sequence, tile(2 * turn), n_tiles),
            load_masses(s, place.sequence, tile(2 * turn + 1), n_tiles));
   }
 
-  /* visit(block, key) of the thread's own keys */
+  /* visit(block, key, where it lies in the cache) of the thread's own keys */
   template <class Visit>
   __device__ void visit(Visit&& visit) const {
 #pragma unroll
-    for (int turn = 0; turn < kEarlyTiles / 2; turn++) visit(block(turn), early[turn]);
+    for (int turn = 0; turn < kEarlyTiles / 2; turn++) visit(block(turn), early[turn], early_at[turn]);
     for (int turn = kEarlyTiles / 2; has(turn); turn++) {
-      if (block(turn) <= own) visit(block(turn), key[block(turn)]);
+      if (block(turn) <= own) visit(block(turn), key[block(turn)], table[block(turn)]);
     }
   }
 };
 
 /* best (shared) = the `top` best of the blocks that compete, the best first, top > 0. False where too many
  * stand together for it; then best holds nothing. All threads of the block call. */
-__device__ inline bool rank_few(const BlockKeys& keys, int32_t top, int32_t* best) {
+__device__ inline bool rank_few(const BlockKeys& keys, int32_t top, ChosenBlocks& best) {
   constexpr int kFew = kWarp, kCompared = kThreads / kFew;
   __shared__ uint4 most[kKeyGroups / 4];
   __shared__ uint64_t found[kFew];
+  __shared__ int32_t found_at[kFew];
   __shared__ int32_t n_found;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (threadIdx.x < kFew) found[threadIdx.x] = 0;
   if (threadIdx.x == 0) n_found = 0;
   /* Eight lanes of a warp are a group, which has every fourth block. */
   uint32_t own = 0;
-  keys.visit([&](int32_t, uint32_t key) { own = max(own, key); });
+  keys.visit([&](int32_t, uint32_t key, int32_t) { own = max(own, key); });
   for (int d = 4; d < kWarp; d *= 2) own = max(own, __shfl_xor_sync(0xffffffffu, own, d));
   if (lane < 4) reinterpret_cast<uint32_t*>(most)[warp * 4 + lane] = own;
   __syncthreads();
   const uint32_t least = least_of_groups(most, top);
-  keys.visit([&](int32_t block, uint32_t key) {
-    if (key == 0 || key < least) return;
-    const int32_t i = atomicAdd(&n_found, 1);
-    if (i < kFew) found[i] = ordered_key(key, block);
-  });
+  /* Few threads have one, and hardly one has two: so one place after the other is asked for at once. */
+  int32_t own_found = 0;
+  keys.visit([&](int32_t, uint32_t key, int32_t) { own_found += key != 0 && key >= least; });
+  if (own_found > 0) {
+    int32_t to = atomicAdd(&n_found, own_found);
+    keys.visit([&](int32_t block, uint32_t key, int32_t at) {
+      if (key == 0 || key < least) return;
+      if (to < kFew) found[to] = ordered_key(key, block), found_at[to] = at;
+      to++;
+    });
+  }
   __syncthreads();
   if (n_found > kFew) return false;
   const int i = threadIdx.x / kCompared;
@@ -209,7 +216,10 @@ __device__ inline bool rank_few(const BlockKeys& keys, int32_t top, int32_t* bes
 #pragma unroll
   for (int k = threadIdx.x % kCompared; k < kFew; k += kCompared) before += found[k] > mine;
   for (int d = 1; d < kCompared; d *= 2) before += __shfl_xor_sync(0xffffffffu, before, d);
-  if (threadIdx.x % kCompared == 0 && mine != 0 && before < top) best[before] = block_of_key(mine);
+  if (threadIdx.x % kCompared == 0 && mine != 0 && before < top) {
+    best.block[before] = block_of_key(mine);
+    best.at[before] = found_at[i];
+  }
   __syncthreads();
   return true;
 }
@@ -220,17 +230,23 @@ inline size_t choice_shared(int32_t most_blocks, int32_t most_tiles) {
          sizeof(uint32_t) * static_cast<size_t>(most_blocks);
 }
 
-/* best (kMostSelected, shared) = the blocks of a sequence that are selected but not forced, and returns how
- * many, the same in every block of the grid that calls. Each selects for itself: that is cheaper than another
- * launch. All threads of the block call. */
+/* best (shared) = the blocks of a sequence that are selected but not forced, and returns how many, the same
+ * in every block of the grid that calls. Each selects for itself: that is cheaper than another launch.
+ * memory: shared, of choice_shared bytes. All threads of the block call. */
 __device__ inline int32_t choose_blocks(const PooledScores& s, const NsaRule& rule, const Place& place,
-                                        uint4* memory, int32_t* best) {
+                                        uint4* memory, ChosenBlocks& best) {
   __shared__ int32_t list[kMostSelected];
   const int32_t own = place.t / 64, n = rule.n_selected(place.t), free = n - rule.initial - rule.local;
   if (free <= 0) return 0;
-  if (n == own + 1) {
-    for (int32_t i = threadIdx.x; i < free; i += kThreads) best[i] = rule.initial + i;
+  const auto take = [&](auto&& block_of) {
+    for (int32_t i = threadIdx.x; i < free; i += kThreads) {
+      best.block[i] = block_of(i);
+      best.at[i] = place.blocks[best.block[i]];
+    }
     __syncthreads();
+  };
+  if (n == own + 1) {
+    take([&](int32_t i) { return rule.initial + i; });
     return free;
   }
   float2* factor = reinterpret_cast<float2*>(memory);
@@ -238,13 +254,12 @@ __device__ inline int32_t choose_blocks(const PooledScores& s, const NsaRule& ru
   const BlockKeys keys(s, rule, place, key, factor);
   if (free <= kKeyGroups && rank_few(keys, free, best)) return free;
   list_best<kThreads>(rule, place.t, MassKeys{key}, list);
-  for (int32_t i = threadIdx.x; i < free; i += kThreads) best[i] = list[rule.initial + i];
-  __syncthreads();
+  take([&](int32_t i) { return list[rule.initial + i]; });
   return free;
 }
 
 /* list = all selected blocks in ascending order; best: as of choose_blocks. */
-__device__ inline void store_list(const NsaRule& rule, int32_t t, const int32_t* best, int32_t* list) {
+__device__ inline void store_list(const NsaRule& rule, int32_t t, const ChosenBlocks& best, int32_t* list) {
   const int32_t n = rule.n_selected(t), free = n - rule.initial - rule.local;
   for (int32_t i = threadIdx.x; i < n; i += kThreads) {
     if (i < rule.initial) list[i] = i;
@@ -252,8 +267,8 @@ __device__ inline void store_list(const NsaRule& rule, int32_t t, const int32_t*
   }
   for (int32_t i = threadIdx.x; i < free; i += kThreads) {
     int32_t before = 0;
-    for (int32_t k = 0; k < free; k++) before += best[k] < best[i];
-    list[rule.initial + before] = best[i];
+    for (int32_t k = 0; k < free; k++) before += best.block[k] < best.block[i];
+    list[rule.initial + before] = best.block[i];
   }
 }
 

@@ -65,33 +65,92 @@ __device__ inline void score_half(RowsShared& s, const uint32_t (&q)[kHalfSteps]
   store_part_scores<false>(s.score[part.half], c, part, lane);
 }
 
+/* The columns of the latents that a block sums and stores: one of Pieces even pieces. */
+template <int Pieces>
+struct LatentPiece {
+  static constexpr int kDims = kWarpDims / Pieces; /* of a warp */
+  int32_t piece;
+
+  __device__ int first() const {
+    return static_cast<int>(piece) * (kLatent / Pieces) + static_cast<int>(threadIdx.x) / kWarp * kDims;
+  }
+  /* out += weights times the tile, as add_rows. */
+  __device__ void add(const RowsShared& s, const __nv_bfloat16* tile, RowSums& sums) const {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+    const float upper = s.scale[g], lower = s.scale[g + 8];
+#pragma unroll
+    for (int n = 0; n < kDims / 8; n++) {
+      for (int i = 0; i < 4; i++) sums.out[n][i] *= i < 2 ? upper : lower;
+    }
+#pragma unroll
+    for (int k = 0; k < kTileTokens; k += 16) {
+      uint32_t a[4];
+      load_left<kWeightPitch>(a, s.weight, 0, k, lane);
+#pragma unroll
+      for (int n = 0; n < kDims / 8; n += 2) {
+        uint32_t b[4];
+        load_right_transposed<kPitch>(b, tile, first() + n * 8, k, lane);
+        mma_bf16(sums.out[n], a[0], a[1], a[2], a[3], b[0], b[1]);
+        mma_bf16(sums.out[n + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
+      }
+    }
+  }
+  /* part (heads, kLatent) = the weighted latents, as store_latents. */
+  __device__ void store(float* part, const RowSums& sums) const {
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    float* to = part + first();
+#pragma unroll
+    for (int n = 0; n < kDims / 8; n++) {
+      *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
+      *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
+    }
+  }
+};
+using AllLatents = LatentPiece<1>;
+
+/* Whether the queries are in shared memory behind ready(), which then ends with a barrier; or ready() has
+ * only stored them, or begun to copy them. */
+enum class Queries { kBefore, kBehindReady };
+
 /* Goes through tiles [begin, end) of the source, begin < end. memory: kRowsShared bytes and `stages` tiles, 1
- * or 2. The first tile but its newest row is read before ready(), behind which the rest is there; ready has
- * begun to copy the queries. What a tile needs of the block table is asked for a tile earlier, so that no
- * copy waits for it. All threads call scored(entry, v) with the scores of each tile, as of weigh_rows, and
- * added(entry) when it is summed. */
-template <class Source, class Ready, class Scored, class Added>
-__device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t end, const Source& source,
-                            RowSums& sums, Ready&& ready, Scored&& scored, Added&& added) {
+ * or 2. The first `known` tiles may be asked for before ready(): kBefore does so as far as there is room,
+ * kBehindReady for one, but for its newest row. Behind ready() the rest is there. What a later tile needs of
+ * the block table is asked for a tile earlier, so that no copy waits for it. All threads call scored(entry,
+ * v) with the scores of each tile, as of weigh_rows, and added(entry) when it is summed. */
+template <Queries Q, class Piece, class Source, class Ready, class Scored, class Added>
+__device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t end, int32_t known,
+                            const Piece& piece, const Source& source, RowSums& sums, Ready&& ready,
+                            Scored&& scored, Added&& added) {
   RowsShared& s = *reinterpret_cast<RowsShared*>(memory);
   __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory) + kRowsShared / sizeof(__nv_bfloat16);
   const auto tile_of = [&](int32_t entry) {
     return tiles + (entry - begin) % stages * (kTileTokens * kPitch);
   };
-  const NewestRow newest = source.newest(begin);
-  load_rows_of(tile_of(begin), source, begin, source.ask(begin), newest.row);
-  typename Source::Asked next = source.ask(min(begin + 1, end - 1));
+  const bool two_at_once = stages == 2 && begin + 1 < end;
+  typename Source::Asked next{};
   const auto load_next = [&](int32_t entry) {
     load_rows_of(tile_of(entry), source, entry, next);
     next = source.ask(min(entry + 1, end - 1));
   };
-  ready();
-  if (newest.row >= 0 && threadIdx.x < kRow / 8)
-    copy_async_16(tiles + newest.row * kPitch + threadIdx.x * 8, newest.from + threadIdx.x * 8, true);
-  copy_async_commit();
-  const bool two_at_once = stages == 2 && begin + 1 < end;
-  if (two_at_once) load_next(begin + 1);
+  if (Q == Queries::kBehindReady) {
+    const NewestRow newest = source.newest(begin);
+    load_rows_of(tile_of(begin), source, begin, source.ask(begin), newest.row);
+    next = source.ask(min(begin + 1, end - 1));
+    ready();
+    if (newest.row >= 0 && threadIdx.x < kRow / 8)
+      copy_async_16(tiles + newest.row * kPitch + threadIdx.x * 8, newest.from + threadIdx.x * 8, true);
+    copy_async_commit();
+    if (two_at_once) load_next(begin + 1);
+  } else {
+    if (known > 0) load_rows_of(tile_of(begin), source, begin, source.ask(begin));
+    if (known > 1 && two_at_once) load_rows_of(tile_of(begin + 1), source, begin + 1, source.ask(begin + 1));
+    ready();
+    if (known < 1) load_rows_of(tile_of(begin), source, begin, source.ask(begin));
+    if (known < 2 && two_at_once) load_rows_of(tile_of(begin + 1), source, begin + 1, source.ask(begin + 1));
+    next = source.ask(min(begin + stages, end - 1));
+  }
   uint32_t q[kHalfSteps][4];
+  if (Q == Queries::kBefore) load_query_half(q, s);
   for (int32_t entry = begin; entry < end; entry++) {
     if (entry == begin && two_at_once) {
       copy_async_wait<1>();
@@ -100,14 +159,14 @@ __device__ void attend_rows(uint4* memory, int stages, int32_t begin, int32_t en
     }
     __syncthreads(); /* the tile is here, and nobody needs the one before */
     if (stages == 2 && entry > begin && entry + 1 < end) load_next(entry + 1);
-    if (entry == begin) load_query_half(q, s);
+    if (Q == Queries::kBehindReady && entry == begin) load_query_half(q, s);
     score_half(s, q, tile_of(entry));
     __syncthreads();
     float v[4];
     weigh_rows(s, source.bounds(entry), sums, v);
     __syncthreads();
     scored(entry, v); /* behind the barrier, so that other warps multiply meanwhile */
-    add_rows(s, tile_of(entry), sums);
+    piece.add(s, tile_of(entry), sums);
     added(entry);
     if (stages == 2 || entry + 1 == end) continue;
     __syncthreads();
