@@ -301,7 +301,7 @@ export function formatRandomLite(report: RandomLiteReport): string {
   const head = [
     `tidepool ${version} bench ${bench}: DeepSeek-Coder-V2-Lite's shape, random ${types} weights, ${kvCache} cache`,
     `device  ${device}`,
-    `limits  copies ${limits.copyGbPerS.toFixed(0)} GB/s (read and written), ${limits.matrixTflopPerS.toFixed(0)} TFLOP/s of bf16 products (mma.sync)`,
+    `limits  copies ${limits.copyGbPerS.toFixed(0)} GB/s (read and written), ${limits.matrixTflopPerS.toFixed(0)} TFLOP/s of bf16 products`,
   ];
   return `${[...head, "", ...table].join("\n")}\n`;
 }

@@ -7,7 +7,7 @@
  * a layer, for comparison with other implementations of the same shape. Others decode one token of each of N
  * sequences, in absorbed form over cached rows of 576. Rates of dense attention count the operations and
  * bytes that it needs, those of sparse attention what its rule asks for; percent are of what the card itself
- * reached in this run: bytes read and written by a copy, and products by mma.sync. --kernels: microseconds of
+ * reached in this run: bytes read and written by a copy, and products of bf16. --kernels: microseconds of
  * each kernel, without overlap. */
 #include <cstring>
 
@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
     double gflop_per_s = 0;
     measure_limits(d, size_t{4} << 30, &limits.copy_gb, &gflop_per_s);
     if (!o.json)
-      std::printf("%s: copy %.0f GB/s, read and written; %.0f TFLOP/s of bf16 products with mma.sync\n",
+      std::printf("%s: copy %.0f GB/s, read and written; %.0f TFLOP/s of bf16 products\n",
                   d.properties.name, limits.copy_gb, limits.matrix_tflop);
     for (int32_t batch : o.batches) {
       for (int32_t tokens : o.tokens) bench(d, o, tokens, batch, limits);

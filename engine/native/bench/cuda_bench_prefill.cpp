@@ -148,9 +148,7 @@ int main(int argc, char** argv) {
     const Options o = parse(argc, argv);
     Device d(0);
     const double matrix_rate = measure_matrix_rate(d);
-    if (!o.json)
-      std::printf("%s: %.0f TFLOP/s of bf16 products with mma.sync from registers\n", d.properties.name,
-                  matrix_rate);
+    if (!o.json) std::printf("%s: %.0f TFLOP/s of bf16 products\n", d.properties.name, matrix_rate);
     for (const std::string& name : o.types) {
       if (o.fim) {
         bench_fim(d, o, name);

@@ -119,7 +119,8 @@ void argmax(Device& d, const float* logits, int32_t n_rows, int32_t vocab, int32
 
 /* Best of several rounds: bytes read plus written per second of a copy, and f32 multiply-adds (2 each). */
 void measure_limits(Device& d, size_t n_bytes, double* gb_per_s, double* gflop_per_s);
-/* TFLOP/s of bf16 products with f32 sums by mma.sync, operands in registers. */
+/* TFLOP/s of bf16 products with f32 sums, the better of those of warps (mma.sync, operands in registers) and,
+ * where the GPU has them, of groups of warps (wgmma, the right matrix in shared memory). */
 double measure_matrix_rate(Device& d);
 
 }  // namespace ek::cuda

@@ -204,20 +204,13 @@ __device__ void store_results(const GemmOp& op, const GemmPlace& place, const Gr
   }
 }
 
-/* grid as gemm_grid */
-template <ek_type F, bool Gated>
-__global__ void __launch_bounds__(kGroupedThreads, 1) gemm_groups_kernel(GemmOp op) {
-  const GemmPlace place = gemm_place(op, kGroupedRows);
-  if (place.first >= place.end) return;
-  __nv_bfloat16* activations = aligned_shared<__nv_bfloat16>();
-  __nv_bfloat16* weights = activations + 2 * kActivationStep;
-  /* The same in all lanes, as the compiler sees too: it must know that whole warps multiply. */
-  const int lane = threadIdx.x % kWarp, warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0);
-  const int first = warp / kGroupWarps * kGroupRows;
-  const bool multiplies = place.first + first < place.end;
-  const int32_t n_cols = op.w.n_cols, n_steps = (n_cols + kGroup - 1) / kGroup;
-  ActivationRows rows(op, place);
-  const UnpackedRows<F> unpacked = unpacked_rows<F, Gated>(op, place, warp);
+/* What a warp does of all steps. Multiplies: whether its group has rows; a type, not a condition in the loop,
+ * where the compiler would wait for products before a path that has none. activations: the first place. */
+template <bool Multiplies, ek_type F>
+__device__ void take_steps(GroupSums& sums, ActivationRows& rows, const UnpackedRows<F>& unpacked,
+                           __nv_bfloat16* activations, __nv_bfloat16* weights, int first, int32_t n_cols) {
+  const int lane = threadIdx.x % kWarp;
+  const int32_t n_steps = (n_cols + kGroup - 1) / kGroup;
   Fragment<F> next = unpacked.load(0, lane);
   rows.load(activations, n_cols);
   copy_async_commit();
@@ -225,11 +218,10 @@ __global__ void __launch_bounds__(kGroupedThreads, 1) gemm_groups_kernel(GemmOp 
   copy_async_wait<0>();
   publish_shared();
   if (n_steps > 1) next = unpacked.load(1, lane);
-  GroupSums sums = {};
   for (int32_t step = 0; step < n_steps; step++) {
     __syncthreads(); /* the step is complete, and nobody multiplies the last */
     const int own = step % 2, other = 1 - own;
-    if (multiplies)
+    if constexpr (Multiplies)
       multiply_step(sums, activations + own * kActivationStep + first * GroupActivations::kPitch,
                     weights + own * kWeightStep);
     if (step + 1 < n_steps) {
@@ -240,10 +232,27 @@ __global__ void __launch_bounds__(kGroupedThreads, 1) gemm_groups_kernel(GemmOp 
       publish_shared(); /* which waits for loads that are under way: the next ones begin behind it */
       if (step + 2 < n_steps) next = unpacked.load(step + 2, lane);
     }
-    if (multiplies) wait_for_group_products<0>();
+    if constexpr (Multiplies) wait_for_group_products<0>();
   }
   __syncthreads();
-  if (multiplies) store_results<Gated>(op, place, sums, activations);
+}
+
+/* grid as gemm_grid */
+template <ek_type F, bool Gated>
+__global__ void __launch_bounds__(kGroupedThreads, 1) gemm_groups_kernel(GemmOp op) {
+  const GemmPlace place = gemm_place(op, kGroupedRows);
+  if (place.first >= place.end) return;
+  __nv_bfloat16* activations = aligned_shared<__nv_bfloat16>();
+  __nv_bfloat16* weights = activations + 2 * kActivationStep;
+  /* The same in all lanes, as the compiler sees too: it must know that whole warps multiply. */
+  const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0), first = warp / kGroupWarps * kGroupRows;
+  ActivationRows rows(op, place);
+  const UnpackedRows<F> unpacked = unpacked_rows<F, Gated>(op, place, warp);
+  GroupSums sums = {};
+  if (place.first + first >= place.end)
+    return take_steps<false>(sums, rows, unpacked, activations, weights, first, op.w.n_cols);
+  take_steps<true>(sums, rows, unpacked, activations, weights, first, op.w.n_cols);
+  store_results<Gated>(op, place, sums, activations);
 }
 
 template <ek_type F, bool Gated>
