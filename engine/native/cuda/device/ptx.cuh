@@ -18,6 +18,14 @@ __device__ inline T* dynamic_shared() {
   return reinterpret_cast<T*>(ek_dynamic_shared);
 }
 
+/* threadIdx.x, asked for anew each time: what a loop makes of it takes no registers for longer than it is
+ * needed, where what the compiler keeps would go to local memory. */
+__device__ inline int thread_now() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+
 /* A load that stays out of L1: a weight is read once. */
 __device__ inline uint4 stream16(const void* p) {
   uint4 v;
@@ -100,6 +108,12 @@ __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* A barrier of some warps of the block, Threads threads; they have a number from 1 to 15 of their own. */
+template <int Threads>
+__device__ inline void sync_some(int number) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "n"(Threads) : "memory");
+}
+
 /* Counts in device memory: whoever has waited until a counter reached n sees all that its n callers of
  * count_up, and others of their blocks before a barrier, wrote before. */
 __device__ inline void count_up(uint32_t* counter) {
@@ -146,7 +160,14 @@ template <int N>
 __device__ void multiply_group(float (&)[N][4], SharedTile, SharedTile) {
   asm volatile("trap;");
 }
+__device__ inline void multiply_group_first(float (&)[8][4], SharedTile, SharedTile) {
+  asm volatile("trap;");
+}
 __device__ inline void multiply_group(float (&)[16][4], const uint32_t (&)[4], SharedTile) {
+  asm volatile("trap;");
+}
+template <bool Adds>
+__device__ inline void multiply_group_f16(uint32_t (&)[2][2], const uint32_t (&)[4], SharedTile) {
   asm volatile("trap;");
 }
 #else
@@ -164,20 +185,29 @@ __device__ void wait_for_group_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
-#define EK_SUMS_4(c, n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
-#define EK_SUMS_16(c, n) EK_SUMS_4(c, n), EK_SUMS_4(c, n + 1), EK_SUMS_4(c, n + 2), EK_SUMS_4(c, n + 3)
+#define EK_SUMS_4(how, c, n) how(c[n][0]), how(c[n][1]), how(c[n][2]), how(c[n][3])
+#define EK_SUMS_16(how, c, n) \
+  EK_SUMS_4(how, c, n), EK_SUMS_4(how, c, n + 1), EK_SUMS_4(how, c, n + 2), EK_SUMS_4(how, c, n + 3)
+
+#define EK_PRODUCT_64(adds)                                                                                 \
+  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "                                                   \
+  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27," \
+  "%28,%29,%30,%31}, %32, %33, " adds ", 1, 1, 0, 0;"
 
 /* c (64 x 64) += a (64 x 16) b (64 x 16) transposed. Warp w of the group has rows 16 w to 16 w + 15 of c, as
  * mma_bf16 for each 8 columns. */
 __device__ inline void multiply_group(float (&c)[8][4], SharedTile a, SharedTile b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
-      "27,"
-      "%28,%29,%30,%31}, %32, %33, 1, 1, 1, 0, 0;"
-      : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4)
-      : "l"(a.descriptor), "l"(b.descriptor));
+  asm volatile(EK_PRODUCT_64("1")
+               : EK_SUMS_16("+f", c, 0), EK_SUMS_16("+f", c, 4)
+               : "l"(a.descriptor), "l"(b.descriptor));
 }
+/* The same with = instead of +=, so that c needs no registers before. */
+__device__ inline void multiply_group_first(float (&c)[8][4], SharedTile a, SharedTile b) {
+  asm volatile(EK_PRODUCT_64("0")
+               : EK_SUMS_16("=f", c, 0), EK_SUMS_16("=f", c, 4)
+               : "l"(a.descriptor), "l"(b.descriptor));
+}
+#undef EK_PRODUCT_64
 
 /* c (64 x 128) += a (64 x 16) b (128 x 16) transposed. */
 __device__ inline void multiply_group(float (&c)[16][4], SharedTile a, SharedTile b) {
@@ -188,7 +218,7 @@ __device__ inline void multiply_group(float (&c)[16][4], SharedTile a, SharedTil
       "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
       "53,"
       "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, 1, 1, 1, 0, 0;"
-      : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4), EK_SUMS_16(c, 8), EK_SUMS_16(c, 12)
+      : EK_SUMS_16("+f", c, 0), EK_SUMS_16("+f", c, 4), EK_SUMS_16("+f", c, 8), EK_SUMS_16("+f", c, 12)
       : "l"(a.descriptor), "l"(b.descriptor));
 }
 
@@ -201,8 +231,27 @@ __device__ inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4],
       "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
       "53,"
       "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
-      : EK_SUMS_16(c, 0), EK_SUMS_16(c, 4), EK_SUMS_16(c, 8), EK_SUMS_16(c, 12)
+      : EK_SUMS_16("+f", c, 0), EK_SUMS_16("+f", c, 4), EK_SUMS_16("+f", c, 8), EK_SUMS_16("+f", c, 12)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
+}
+
+/* c (64 x 16) = or, where it adds, += a (64 x 16) b (16 x 16) transposed, all of f16; a: as above, c: pairs
+ * of columns for each 8, of rows g and g + 8. */
+template <bool Adds>
+__device__ inline void multiply_group_f16(uint32_t (&c)[2][2], const uint32_t (&a)[4], SharedTile b) {
+#define EK_PRODUCT(adds)                                \
+  "wgmma.mma_async.sync.aligned.m64n16k16.f16.f16.f16 " \
+  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, %8, " adds ", 1, 1, 0;"
+  if constexpr (Adds) {
+    asm volatile(EK_PRODUCT("1")
+                 : "+r"(c[0][0]), "+r"(c[0][1]), "+r"(c[1][0]), "+r"(c[1][1])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
+  } else {
+    asm volatile(EK_PRODUCT("0")
+                 : "=r"(c[0][0]), "=r"(c[0][1]), "=r"(c[1][0]), "=r"(c[1][1])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
+  }
+#undef EK_PRODUCT
 }
 #undef EK_SUMS_16
 #undef EK_SUMS_4

@@ -7,63 +7,87 @@ namespace ek::cuda {
 
 namespace {
 
-constexpr int kChooseThreads = 128;
+constexpr int kChooseThreads = 128, kHeadsAtOnce = 4;
 
-/* One query per block. Shared: a key per block up to its own, and a factor per head and pooled tile. */
-__global__ void __launch_bounds__(kChooseThreads)
-    select_queries_kernel(PooledMass mass, NsaRule rule, int32_t first, int32_t* lists) {
-  __shared__ int32_t list[kMostSelected];
-  uint32_t* key = dynamic_shared<uint32_t>();
-  const size_t query = blockIdx.x;
-  const int32_t t = first + static_cast<int32_t>(blockIdx.x);
-  const int32_t own = t / 64, n_tiles = (pooled_visible(t) + 63) / 64;
-  float* factor = reinterpret_cast<float*>(key + own + 1);
-  if (own + 1 > rule.selected) {
-    for (int h = threadIdx.x / kWarp; h < kHeads; h += kChooseThreads / kWarp) {
-      const size_t row = query * kHeads + h;
-      const float top = mass.top[row], scale = 1.0f / mass.total[row];
-      for (int32_t tile = threadIdx.x % kWarp; tile < n_tiles; tile += kWarp)
-        factor[h * mass.most_tiles + tile] = exp2f(mass.base[row * mass.most_tiles + tile] - top) * scale;
-    }
-    __syncthreads();
-    for (int32_t j = threadIdx.x; j <= own; j += kChooseThreads) {
-      const int32_t tile = j / 16, place = j % 8 / 2 * 4 + j % 16 / 8 * 2 + j % 2;
-      float sum = 0;
-      if (!rule.is_forced(j, own)) {
+/* The keys of eight blocks of a tile, two of each four: lanes 2 i and 2 i + 1, pairs 0 and 1, have those of a
+ * tile. Of a head, lane 2 i finds what a tile's masses are worth in the softmax over all pooled rows, and the
+ * other one that of the tile before, whose last row counts for the first block. All lanes of a warp call. */
+__device__ void find_keys(const PooledMass& mass, const NsaRule& rule, size_t query, int32_t own,
+                          int32_t tile, int32_t n_tiles, uint32_t* key) {
+  constexpr int kMasses = 8;
+  const int32_t pair = threadIdx.x % 2, of = tile - pair;
+  const bool exists = tile < n_tiles, has_base = of >= 0 && of < n_tiles;
+  float sum[kMasses] = {};
+#pragma unroll 1
+  for (int first = 0; first < kHeads; first += kHeadsAtOnce) {
+    uint4 masses[kHeadsAtOnce];
+    TileBase base[kHeadsAtOnce];
+    float top[kHeadsAtOnce], total[kHeadsAtOnce];
 #pragma unroll
-        for (int h = 0; h < kHeads; h++) {
-          const size_t at = (query * kHeads + h) * mass.most_tiles + tile;
-          sum += __half2float(mass.mass[at * 16 + place]) * factor[h * mass.most_tiles + tile];
-        }
-      }
-      key[j] = block_key(rule, j, own, sum);
+    for (int h = 0; h < kHeadsAtOnce; h++) {
+      const size_t row = query * kHeads + first + h;
+      const __half* from = mass.mass + (mass.place(first + h, tile) + query) * 16 + pair * kMasses;
+      masses[h] = exists ? *reinterpret_cast<const uint4*>(from) : uint4{};
+      base[h] = has_base ? mass.base[mass.place(first + h, of) + query] : TileBase{-INFINITY, 0};
+      top[h] = mass.top[row];
+      total[h] = mass.total[row];
+    }
+#pragma unroll
+    for (int h = 0; h < kHeadsAtOnce; h++) {
+      const float worth = exp2f(base[h].base - top[h]) * (1.0f / total[h]);
+      const float carry = __half2float(__ushort_as_half(static_cast<unsigned short>(base[h].last))) * worth;
+      const float other_worth = __shfl_xor_sync(0xffffffffu, worth, 1),
+                  other_carry = __shfl_xor_sync(0xffffffffu, carry, 1);
+      const float factor = pair == 0 ? worth : other_worth;
+      if (pair == 0) sum[0] += other_carry;
+      for (int i = 0; i < kMasses; i++)
+        sum[i] += __half2float(reinterpret_cast<const __half*>(&masses[h])[i]) * factor;
     }
   }
-  const int32_t n = list_best<kChooseThreads>(rule, t, MassKeys{key}, list);
-  for (int32_t i = threadIdx.x; i < n; i += kChooseThreads) lists[query * rule.selected + i] = list[i];
+#pragma unroll
+  for (int i = 0; i < kMasses; i++) {
+    const int32_t j = tile * 16 + i % 4 / 2 * 8 + pair * 4 + i / 4 * 2 + i % 2;
+    if (j <= own) key[j] = block_key(rule, j, own, sum[i]);
+  }
+}
+
+/* Counts the blocks of a list that compete, and gives each of its pairs a number among those of the block. */
+__device__ void count_pairs(const ChosenPairs& pairs, const NsaRule& rule, int32_t query, int32_t own,
+                            int32_t n, const int32_t* list) {
+  for (int32_t i = threadIdx.x; i < n; i += kChooseThreads) {
+    if (rule.is_forced(list[i], own)) continue;
+    pairs.number[query * rule.selected + i] = atomicAdd(pairs.count + list[i], 1);
+  }
+}
+
+/* `together` queries per block, whose masses lie beside each other: 1, 2 or 4. Shared: a key of each query
+ * per block up to the last one's own, n_keys. in_group: the first query's place in its group. */
+__global__ void __launch_bounds__(kChooseThreads)
+    select_queries_kernel(PooledMass mass, ChosenPairs pairs, NsaRule rule, int32_t first, int32_t end,
+                          int32_t in_group, int32_t together, int32_t n_keys, int32_t* lists) {
+  __shared__ int32_t list[kMostSelected];
+  uint32_t* key = dynamic_shared<uint32_t>();
+  const int32_t query = static_cast<int32_t>(blockIdx.x) * together, n = min(together, end - first - query);
+  const int32_t last_own = (first + query + n - 1) / 64;
+  if (last_own + 1 > rule.selected) {
+    const int32_t own_query = static_cast<int32_t>(threadIdx.x) / 2 % together;
+    const int32_t t = first + query + min(own_query, n - 1), step = kChooseThreads / 2 / together;
+    for (int32_t tile = 0; tile <= last_own / 16; tile += step)
+      find_keys(mass, rule, static_cast<size_t>(t - first), t / 64,
+                tile + static_cast<int32_t>(threadIdx.x) / 2 / together, (pooled_visible(t) + 63) / 64,
+                key + own_query * n_keys);
+  }
+  for (int32_t i = 0; i < n; i++) {
+    const int32_t t = first + query + i;
+    const int32_t n_selected = list_best<kChooseThreads>(rule, t, MassKeys{key + i * n_keys}, list);
+    count_pairs(pairs, rule, in_group + query + i, t / 64, n_selected, list);
+    for (int32_t k = threadIdx.x; k < n_selected; k += kChooseThreads)
+      lists[(query + i) * rule.selected + k] = list[k];
+    __syncthreads(); /* nobody needs the list */
+  }
 }
 
 constexpr int kPairThreads = 256;
-
-/* Entry i % selected of the list of query i / selected, where that is a block that competes. */
-struct Entry {
-  int32_t query, block;
-  bool competes;
-};
-
-__device__ Entry entry_of(const NsaRule& rule, const int32_t* lists, int32_t first, int32_t end) {
-  const int32_t i = static_cast<int32_t>(blockIdx.x * kPairThreads + threadIdx.x), query = i / rule.selected;
-  const int32_t t = first + query;
-  if (t >= end || i % rule.selected >= rule.n_selected(t)) return {query, 0, false};
-  const int32_t block = lists[i];
-  return {query, block, !rule.is_forced(block, t / 64)};
-}
-
-__global__ void __launch_bounds__(kPairThreads)
-    count_pairs_kernel(ChosenPairs pairs, NsaRule rule, const int32_t* lists, int32_t first, int32_t end) {
-  const Entry e = entry_of(rule, lists, first, end);
-  if (e.competes) atomicAdd(pairs.count + e.block, 1);
-}
 
 /* Exclusive sums of a number of every thread of the block, and the sum of all. */
 struct Places {
@@ -102,47 +126,50 @@ __global__ void __launch_bounds__(kSelectThreads) place_pairs_kernel(ChosenPairs
   int32_t tile = tiles.before;
   for (int32_t j = begin; j < end; j++) {
     const int32_t last = pair + pairs.count[j];
-    pairs.cursor[j] = pair;
+    pairs.first[j] = pair;
     for (; pair < last; tile++) {
-      pairs.tile_block[tile] = j;
-      pairs.tile_first[tile] = pair;
-      pair = min(last, pair + kPairTile);
-      pairs.tile_end[tile] = pair;
+      const int32_t tile_end = min(last, pair + kPairTile);
+      pairs.tile[tile] = {j, pair, tile_end};
+      pair = tile_end;
     }
   }
   if (threadIdx.x == 0) *pairs.n_tiles = tiles.total;
 }
 
-/* The order of a block's pairs is chance; every pair has a slot of its own, so that nothing depends on it. */
+/* A thread per entry of a list. The order of a block's pairs is chance; every pair has a slot of its own, so
+ * that nothing depends on it. */
 __global__ void __launch_bounds__(kPairThreads)
     scatter_pairs_kernel(ChosenPairs pairs, NsaRule rule, int32_t slots, const int32_t* lists, int32_t first,
                          int32_t end) {
-  const Entry e = entry_of(rule, lists, first, end);
-  if (!e.competes) return;
+  const int32_t i = static_cast<int32_t>(blockIdx.x * kPairThreads + threadIdx.x), query = i / rule.selected,
+                entry = i % rule.selected, t = first + query;
+  if (t >= end || entry >= rule.n_selected(t)) return;
+  const int32_t block = lists[i];
+  if (rule.is_forced(block, t / 64)) return;
   /* The initial blocks lead every list, and the other forced ones end it. */
-  const int32_t i = static_cast<int32_t>(blockIdx.x * kPairThreads + threadIdx.x);
-  const int32_t slot = kForcedSlots + i % rule.selected - rule.initial;
-  pairs.pair[atomicAdd(pairs.cursor + e.block, 1)] = e.query * slots + slot;
+  pairs.pair[pairs.first[block] + pairs.number[i]] = query * slots + kForcedSlots + entry - rule.initial;
 }
 
 }  // namespace
 
-void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
-                           int32_t end, int32_t* lists) {
-  const size_t shared = sizeof(uint32_t) * static_cast<size_t>((end - 1) / 64 + 1) +
-                        sizeof(float) * static_cast<size_t>(mass.most_tiles) * kHeads;
-  launch(stream, "select_queries", {end - first, kChooseThreads, shared}, select_queries_kernel, mass, rule,
-         first, lists);
+void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const ChosenPairs& pairs,
+                           const NsaRule& rule, int32_t group, int32_t first, int32_t end, int32_t* lists) {
+  const int32_t n_keys = (end - 1) / 64 + 1, together = n_keys <= 2048 ? 4 : 1;
+  launch(stream, "select_queries",
+         {ceil_div(end - first, together), kChooseThreads,
+          sizeof(uint32_t) * static_cast<size_t>(n_keys * together)},
+         select_queries_kernel, mass, pairs, rule, first, end, first - group, together, n_keys, lists);
+}
+
+void launch_clear_pairs(cudaStream_t stream, const ChosenPairs& pairs, int32_t end) {
+  check(cudaMemsetAsync(pairs.count, 0, static_cast<size_t>((end - 1) / 64 + 1) * sizeof(int32_t), stream),
+        "clearing counters");
 }
 
 void launch_pair_blocks(cudaStream_t stream, const ChosenPairs& pairs, const NsaRule& rule, int32_t slots,
                         const int32_t* lists, int32_t first, int32_t end) {
-  const int32_t n_blocks = (end - 1) / 64 + 1;
   const Grid entries(ceil_div(int64_t{end - first} * rule.selected, kPairThreads));
-  check(cudaMemsetAsync(pairs.count, 0, static_cast<size_t>(n_blocks) * sizeof(int32_t), stream),
-        "clearing counters");
-  launch(stream, "count_pairs", {entries, kPairThreads}, count_pairs_kernel, pairs, rule, lists, first, end);
-  launch(stream, "place_pairs", {1, kSelectThreads}, place_pairs_kernel, pairs, n_blocks);
+  launch(stream, "place_pairs", {1, kSelectThreads}, place_pairs_kernel, pairs, (end - 1) / 64 + 1);
   launch(stream, "scatter_pairs", {entries, kPairThreads}, scatter_pairs_kernel, pairs, rule, slots, lists,
          first, end);
 }

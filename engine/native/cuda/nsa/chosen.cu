@@ -2,8 +2,8 @@
  * and queries that chose it, wherever they are. Every query and block gives a part of its own, and the parts
  * of a query are put together at the end (docs/decisions/0009).
  *
- * Keys and values are loaded once. Then a warp goes by itself through queries by 32, in its own rows of
- * shared memory: the next ones arrive while the values of the last are summed. */
+ * Keys and values are loaded once. Then warps that multiply together go by themselves through queries, in
+ * their own rows of shared memory: the next ones arrive while the values of the last are summed. */
 #include "../prefill/expanded.cuh"
 #include "prefill_kernels.h"
 
@@ -11,30 +11,35 @@ namespace ek::cuda {
 
 namespace {
 
-using Way = WarpProducts;
-constexpr int kQueryThreads = QueryTile<Way>::kThreads, kWarpQueries = QueryTile<Way>::kWarpQueries;
+/* Heads whose sums of a pair are a sector of memory, which is written at about the same time. */
+constexpr int kHeadsTogether = 4;
+static_assert(kHeadsTogether * sizeof(float2) == 32 && kHeads % kHeadsTogether == 0, "a sector");
 
-/* Begins to copy the warp's 32 queries of a head, lane i's into row i; a negative slot: none, which becomes
- * zeros. */
-__device__ void load_warp_queries(__nv_bfloat16* to, const PrefillQueries& q, int head, int32_t slot,
+/* Begins to copy the warp's queries of a head to its rows, lane i's into row i; a negative slot: none, which
+ * becomes zeros. */
+template <class P>
+__device__ void load_warp_queries(const ExpandedShared& s, const PrefillQueries& q, int head, int32_t slot,
                                   int32_t n_slots) {
-  constexpr int kRowsAtOnce = kWarp / kQueryCopiers;
-  const int first = static_cast<int>(threadIdx.x) % kWarp / kQueryCopiers;
+  constexpr int kRowsAtOnce = kWarp / kQueryCopiers, kWarpQueries = QueryTile<P>::kWarpQueries;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            first = static_cast<int>(threadIdx.x) % kWarp / kQueryCopiers;
   const int32_t own = slot < 0 ? -1 : slot / n_slots;
 #pragma unroll
   for (int turn = 0; turn < kWarpQueries; turn += kRowsAtOnce) {
     const int32_t query = __shfl_sync(0xffffffffu, own, first + turn);
-    load_query<Way::Queries>(to, first + turn, q.query, query < 0 ? 0 : query, head, query >= 0);
+    load_query<typename P::Queries>(s.query, warp * kWarpQueries + first + turn, q.query,
+                                    query < 0 ? 0 : query, head, query >= 0);
   }
   copy_async_commit();
 }
 
 /* Stores the sums of the warp's queries, whose slots its lanes have. */
-__device__ void store_slots(const SelectedParts& parts, const QuerySums<Way>& sums, int head,
+template <class P>
+__device__ void store_slots(const SelectedParts& parts, const QuerySums<P>& sums, int head,
                             int32_t own_slot) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
+  for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const int32_t slot = __shfl_sync(0xffffffffu, own_slot, r * 8 + lane / 4);
     if (slot < 0) continue;
     const size_t row = static_cast<size_t>(slot) * kHeads + head;
@@ -43,54 +48,67 @@ __device__ void store_slots(const SelectedParts& parts, const QuerySums<Way>& su
   }
 }
 
-/* grid (tiles of pairs, heads) */
-__global__ void __launch_bounds__(kQueryThreads, 2)
+/* The pair of each lane's query where the warp's team has those from `first` on; -1: none. */
+template <class P>
+__device__ int32_t slot_at(const ChosenPairs& pairs, int32_t first, int32_t end) {
+  constexpr int kWarpQueries = QueryTile<P>::kWarpQueries;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp % P::kTeamWarps;
+  const int32_t own = first + warp * kWarpQueries + lane;
+  return lane < kWarpQueries && own < end ? pairs.pair[own] : -1;
+}
+
+/* grid (tiles of pairs times heads together, heads by so many): tiles of the same heads are neighbours, so
+ * that the queries of these stay in L2. */
+template <class P>
+__global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     attend_pairs_kernel(PrefillQueries q, ExpandedRows rows, ChosenPairs pairs, SelectedParts parts) {
-  const int32_t tile = blockIdx.x;
-  if (tile >= *pairs.n_tiles) return;
-  const ExpandedShared s = expanded_shared<Way>();
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, head = blockIdx.y;
-  const int32_t end = pairs.tile_end[tile], at = pairs.tile_block[tile] * kBlockRows;
-  __nv_bfloat16* queries = s.query + warp * kWarpQueries * Way::Queries::kPitch;
-  int32_t pair = pairs.tile_first[tile] + warp * kWarpQueries;
-  const auto slot_at = [&](int32_t first) { return first + lane < end ? pairs.pair[first + lane] : -1; };
-  int32_t slot = slot_at(pair);
-  load_keys<Way>(s, rows, {at, at}, kBlockRows, head);
-  load_warp_queries(queries, q, head, slot, parts.n);
-  load_values<Way>(s, rows, {at, at}, kBlockRows, head);
+  const int32_t index = blockIdx.x / kHeadsTogether;
+  if (index >= *pairs.n_tiles) return;
+  const ExpandedShared s = expanded_shared<P>();
+  const int head = blockIdx.y * kHeadsTogether + blockIdx.x % kHeadsTogether;
+  const PairTile tile = pairs.tile[index];
+  const int32_t at = tile.block * kBlockRows;
+  int32_t pair = tile.first + team_of_warp<P>() * QueryTile<P>::kTeamQueries; /* the team's first */
+  int32_t slot = slot_at<P>(pairs, pair, tile.end);
+  load_keys<P>(s, rows, {at, at}, kBlockRows, head);
+  load_warp_queries<P>(s, q, head, slot, parts.n);
+  load_values<P>(s, rows, {at, at}, kBlockRows, head);
   copy_async_wait<1>();
+  P::publish();
   __syncthreads();
-  for (bool is_first = true; is_first || pair < end; is_first = false) {
-    const bool counts = pair < end;
+  for (bool is_first = true; is_first || pair < tile.end; is_first = false) {
+    const bool counts = pair < tile.end;
     pair += kTileQueries;
-    const int32_t next = slot_at(pair);
-    PackedWeights<Way> weights;
-    QuerySums<Way> sums;
+    const int32_t next = slot_at<P>(pairs, pair, tile.end);
+    PackedWeights<P> weights;
+    QuerySums<P> sums;
     clear(sums);
     if (counts) {
-      BlockScores<Way> scores;
-      score_block<Way>(scores, s);
-      float scale[2][2];
-      weigh_block<Way>(scores, sums, scale);
+      BlockScores<P> scores;
+      P::score(scores, s);
+      float scale[P::kTiles][2];
+      weigh_block<P>(scores, sums, scale);
       join_totals(sums);
-      pack_weights<Way>(weights, scores);
+      pack_weights<P>(weights, scores);
     }
-    __syncwarp(); /* nobody needs the queries */
-    if (pair < end) {
-      load_warp_queries(queries, q, head, next, parts.n);
+    P::sync_team(); /* nobody needs the queries */
+    if (pair < tile.end) {
+      load_warp_queries<P>(s, q, head, next, parts.n);
     } else {
       copy_async_commit();
     }
     if (is_first) {
       copy_async_wait<1>();
+      P::publish();
       __syncthreads(); /* values are here */
     }
     if (!counts) break;
-    Way::add_values(sums.out, weights, s);
+    P::add_values(sums.out, weights, s, [] {});
     store_slots(parts, sums, head, slot);
     slot = next;
     copy_async_wait<0>();
-    __syncwarp();
+    P::publish();
+    P::sync_team();
   }
 }
 
@@ -98,8 +116,13 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 
 void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                          const ChosenPairs& pairs, const SelectedParts& parts) {
-  launch(stream, "attend_pairs", {{pairs.most_tiles, kHeads}, kQueryThreads, kExpandedShared<Way>},
-         attend_pairs_kernel, q, rows, pairs, parts);
+  with_products([&]<class P>(P) {
+    launch(stream, "attend_pairs",
+           {{pairs.most_tiles * kHeadsTogether, kHeads / kHeadsTogether},
+            QueryTile<P>::kThreads,
+            kExpandedShared<P>},
+           attend_pairs_kernel<P>, q, rows, pairs, parts);
+  });
 }
 
 }  // namespace ek::cuda

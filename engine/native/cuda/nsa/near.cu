@@ -1,28 +1,21 @@
 /* What every query attends to whatever it chose: the window, and the forced blocks. The window holds the last
  * blocks, which are forced as well: they are attended to once and first, what they leave is stored, and the
- * rest of the window adds to it. */
+ * rest of the window adds to it. So blocks come in descending order, each once for all queries of a tile,
+ * whose last blocks are not the same. */
 #include "queries.cuh"
 
 namespace ek::cuda {
 
 namespace {
 
-/* The local blocks of a tile's queries, and then all of their window, of which a warp leaves out what is
- * local for its queries. */
-struct LocalThenWindow {
-  int32_t n_local;            /* of a query */
-  int32_t local, window, own; /* first blocks, and the last of both */
+/* Blocks from the last one of a tile down. */
+struct BlocksBackwards {
+  int32_t last;
 
-  __device__ int32_t locals() const { return own - local + 1; }
-  __device__ int32_t count() const { return locals() + own - window + 1; }
-  __device__ int32_t block(int32_t entry) const {
-    return entry < locals() ? local + entry : window + entry - locals();
-  }
+  __device__ int32_t block(int32_t entry) const { return last - entry; }
   __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
   __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
-  __device__ bool counts(int32_t entry, int32_t of) const {
-    return (block(entry) > of - n_local) == (entry < locals());
-  }
+  __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
 /* The first blocks, of which a warp leaves out what is local for its queries. */
@@ -58,13 +51,13 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
   const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
   load_queries(s, q.query, tile);
   const int32_t last = tile.last(), own = last / kBlockRows, since = max(tile.at, q.first);
-  const LocalThenWindow near{rule.local, max(0, since / kBlockRows - rule.local + 1),
-                             rule.window_begin(since) / kBlockRows, own};
+  const BlocksBackwards near{own};
+  const int32_t first_local = max(0, tile.team_at() / kBlockRows - rule.local + 1);
   QuerySums<P> sums;
   clear(sums);
-  attend_blocks(s, rows, near, near.count(), last + 1, tile, WindowBefore{rule}, sums, IgnoreWeights{},
-                [&](int32_t entry) {
-                  if (entry + 1 == near.locals()) store_forced(parts, tile, sums, 0);
+  attend_blocks(s, rows, near, own - rule.window_begin(since) / kBlockRows + 1, last + 1, tile,
+                WindowBefore{rule}, sums, IgnoreWeights{}, [&](int32_t entry) {
+                  if (near.block(entry) == first_local) store_forced(parts, tile, sums, 0);
                 });
   join_totals(sums);
   store_branch(window, q, tile, sums, 2);

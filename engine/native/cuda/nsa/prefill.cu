@@ -23,78 +23,60 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
  * bf16 would be too coarse for blocks that are nearly equal. */
 constexpr int kMassWeightLog2 = 12;
 
-/* A pair of f16 factors that two pooled rows, 2 t and 2 t + 1, have in the mass of a block, `ahead` blocks of
- * four rows behind theirs. A block has twice its rows 0 to 2, its row 3, and the row before it. */
-__device__ uint32_t mass_factors(int t, int ahead) {
-  if (ahead == 0) return t % 2 == 0 ? 0x40004000u : 0x3c004000u;
-  return ahead == 1 && t % 2 == 1 ? 0x3c000000u : 0;
-}
-
-/* mass += of 16 rows, those of step k of a tile, in the blocks 8 n to 8 n + 7. */
-__device__ void add_mass(float (&mass)[4], const uint32_t (&p)[4], int k, int n) {
-  const int lane = threadIdx.x % kWarp, t = lane % 4, ahead = 8 * n + lane / 4 - 4 * k - t / 2;
-  mma_f16(mass, p[0], p[1], p[2], p[3], mass_factors(t, ahead), mass_factors(t, ahead - 2));
-}
-
-/* Mass of the 16 blocks that begin with a tile's pooled rows 0, 4, 8, … for the lane's queries: the weights
- * times a matrix of factors, most of which are 0 and left out. carry: the row before the tile. */
+/* Factors (16, 64) of a tile's pooled rows in the masses of the blocks that begin with rows 0, 4, 8, …: a
+ * block has twice its rows 0 to 2, its row 3, and the row before it. */
 template <class P>
-__device__ void sum_masses(float (&mass)[P::kTiles][2][4], const BlockScores<P>& p,
-                           const float (&scale)[P::kTiles][2], float (&carry)[2 * P::kTiles]) {
-  const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (int r = 0; r < 2 * P::kTiles; r++) {
-    if (lane % 4 == 0) mass[r / 2][0][r % 2 * 2] = carry[r] * scale[r / 2][r % 2];
-    carry[r] = __shfl_sync(0xffffffffu, p[r / 2][7][r % 2 * 2 + 1], lane | 3);
-  }
-#pragma unroll
-  for (int k = 0; k < kBlockRows / 16; k++) {
-#pragma unroll
-    for (int m = 0; m < P::kTiles; m++) {
-      uint32_t pair[4];
-      for (int i = 0; i < 4; i++) {
-        const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
-        pair[i] = pack_f16(from[0], from[1]);
-      }
-      if (k < 2) add_mass(mass[m][0], pair, k, 0);
-      if (k > 0) add_mass(mass[m][1], pair, k, 1);
-    }
+__device__ void write_factors(__half* to) {
+  for (int i = threadIdx.x; i < 16 * kBlockRows; i += QueryTile<P>::kThreads) {
+    const int block = i / kBlockRows, row = i % kBlockRows, ahead = row - 4 * block;
+    const float factor = ahead >= 0 && ahead < 3 ? 2.0f : ahead == 3 || ahead == -1 ? 1.0f : 0.0f;
+    to[P::Groups::at(block, row / 8) + row % 8] = __float2half_rn(factor);
   }
 }
-
 template <class P>
-__device__ void store_mass(const PooledMass& to, const QueryTile<P>& tile, int32_t entry,
-                           const BlockScores<P>& p, const QuerySums<P>& sums,
-                           const float (&scale)[P::kTiles][2], float (&carry)[2 * P::kTiles]) {
-  const int lane = threadIdx.x % kWarp;
-  float mass[P::kTiles][2][4] = {};
-  sum_masses<P>(mass, p, scale, carry);
-  const int32_t step = 8 * kHeads * to.most_tiles; /* to the lane's next query */
-  const int32_t first = ((tile.position(0) - tile.first) * kHeads + tile.head) * to.most_tiles + entry;
-#pragma unroll
-  for (int r = 0; r < QueryTile<P>::kRows; r++) {
-    if (!tile.is_new(tile.position(r))) continue;
-    const int m = r / 2, i = r % 2;
-    const ptrdiff_t row = first + r * step;
-    if (lane % 4 == 0) to.base[row] = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
-    *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {
-        pack_f16(mass[m][0][2 * i], mass[m][0][2 * i + 1]),
-        pack_f16(mass[m][1][2 * i], mass[m][1][2 * i + 1])};
-  }
-}
+constexpr size_t kFactorBytes = sizeof(__half) * 16 * P::Groups::kPitch;
 
-/* Stores the masses of each block of pooled rows, for attend_blocks. carry: as of store_mass. */
+/* Stores the masses of each block of pooled rows, for attend_blocks. */
 template <class P>
 struct StoreMasses {
   static constexpr int kWeightLog2 = kMassWeightLog2;
+  /* Weights of a tile in f16, and masses of the 16 blocks of its rows. */
+  struct Kept {
+    PackedWeights<P> weights;
+    GroupSums<P> mass;
+  };
   const PooledMass& to;
   const QueryTile<P>& tile;
   const QuerySums<P>& sums;
-  float (&carry)[2 * P::kTiles];
+  const __half* factors; /* shared, of write_factors */
 
-  __device__ void operator()(int32_t entry, const BlockScores<P>& p,
-                             const float (&scale)[P::kTiles][2]) const {
-    store_mass<P>(to, tile, entry, p, sums, scale, carry);
+  __device__ void keep(Kept& kept, const BlockScores<P>& p) const {
+#pragma unroll
+    for (int k = 0; k < kBlockRows / 16; k++) {
+      for (int m = 0; m < P::kTiles; m++) {
+        for (int i = 0; i < 4; i++) {
+          const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
+          kept.weights[k][m][i] = pack_f16(from[0], from[1]);
+        }
+      }
+    }
+  }
+
+  __device__ void sum(Kept& kept) const { P::sum_groups(kept.mass, kept.weights, factors); }
+
+  __device__ void store(int32_t entry, const Kept& kept) const {
+    const int thread = thread_now(), lane = thread % kWarp;
+    const int32_t position = tile.at + thread / kWarp * QueryTile<P>::kWarpQueries + lane / 4;
+    const size_t first = to.place(tile.head, entry) + static_cast<size_t>(position - tile.first);
+#pragma unroll
+    for (int r = 0; r < QueryTile<P>::kRows; r++) {
+      if (!tile.is_new(position + 8 * r)) continue;
+      const int m = r / 2, i = r % 2;
+      const size_t row = first + 8 * r;
+      const float base = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
+      if (lane % 4 == 3) to.base[row] = {base, kept.weights[3][m][2 + i] >> 16};
+      *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {kept.mass[m][0][i], kept.mass[m][1][i]};
+    }
   }
 };
 
@@ -105,13 +87,14 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
   const ExpandedShared s = expanded_shared<P>();
   const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
+  __half* factors = reinterpret_cast<__half*>(reinterpret_cast<uint8_t*>(s.query) + kExpandedShared<P>);
+  write_factors<P>(factors); /* complete behind the barriers of attend_blocks */
   const int32_t n_rows = pooled_visible(tile.last());
   if (n_rows > 0) load_queries(s, q.query, tile);
   QuerySums<P> sums;
   clear(sums);
-  float carry[2 * P::kTiles] = {};
   attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, tile,
-                PooledBefore{}, sums, StoreMasses<P>{mass, tile, sums, carry});
+                PooledBefore{}, sums, StoreMasses<P>{mass, tile, sums, factors});
   join_totals(sums);
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (threadIdx.x % 4 != 0 || !tile.is_new(tile.position(r))) continue;
@@ -154,14 +137,16 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   const size_t n_blocks = static_cast<size_t>(ceil_div(most_tokens, 64));
   const size_t chosen = selected - static_cast<size_t>(rule.initial + rule.local),
                slots = chosen + kForcedSlots;
-  const size_t tiles = in_group * chosen / kPairTile + n_blocks + 1;
+  /* A multiple of 8, so that what lies behind them begins with a line of memory. */
+  const size_t tiles = round_up(in_group * chosen / kPairTile + n_blocks + 1, 8);
   b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
+  b_->mass.most_queries = std::min(part, most_queries);
   b_->parts.n = static_cast<int32_t>(slots);
   b_->pairs.most_tiles = static_cast<int32_t>(tiles);
   constexpr size_t kWord = sizeof(float);
   const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + (n + in_group) * kHeads * kValue / 2 +
-                       in_part * (pooled_tiles * 9 + 2) + n * selected + in_group * chosen + 2 * n_blocks +
-                       3 * tiles + 1;
+                       in_part * (pooled_tiles * 10 + 2) + (n + in_group) * selected + in_group * chosen +
+                       2 * n_blocks + 4 * tiles + 1;
   b_->memory = DeviceMemory(words * kWord);
   float* at = b_->memory.as<float>();
   const auto take = [&](size_t count) { return std::exchange(at, at + count); };
@@ -169,21 +154,20 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   const auto values = [&](size_t rows) {
     return reinterpret_cast<__nv_bfloat16*>(take(rows * kHeads * kValue / 2));
   };
+  b_->pairs.tile = reinterpret_cast<PairTile*>(take(tiles * 4));
   b_->parts.values = values(in_group * slots);
   b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
   b_->pooled = values(n);
   b_->window = values(in_group);
   b_->mass.mass = reinterpret_cast<__half*>(take(in_part * pooled_tiles * 8));
-  b_->mass.base = take(in_part * pooled_tiles);
+  b_->mass.base = reinterpret_cast<TileBase*>(take(in_part * pooled_tiles * 2));
   b_->mass.top = take(in_part);
   b_->mass.total = take(in_part);
   b_->lists = integers(n * selected);
   b_->pairs.pair = integers(in_group * chosen);
   b_->pairs.count = integers(n_blocks);
-  b_->pairs.cursor = integers(n_blocks);
-  b_->pairs.tile_block = integers(tiles);
-  b_->pairs.tile_first = integers(tiles);
-  b_->pairs.tile_end = integers(tiles);
+  b_->pairs.first = integers(n_blocks);
+  b_->pairs.number = integers(in_group * selected);
   b_->pairs.n_tiles = integers(1);
 }
 
@@ -207,17 +191,20 @@ void PrefillAttention::dense(const PrefillQueries& q, const ExpandedRows& rows) 
 
 void PrefillAttention::select_group(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& pooled,
                                     int32_t first, int32_t end) const {
-  while (first < end) {
+  launch_clear_pairs(stream, b_->pairs, end);
+  for (const int32_t group = first; first < end;) {
     const int32_t part_end = std::min(end, first - first % kTileQueries + part_);
     const PrefillQueries part = part_of(q, first, part_end);
     const size_t skipped = static_cast<size_t>(first - q.first);
     with_products([&]<class P>(P) {
       launch(stream, "pooled_prefill",
-             {{n_tiles_of(first, part_end), kHeads}, QueryTile<P>::kThreads, kExpandedShared<P>},
+             {{n_tiles_of(first, part_end), kHeads},
+              QueryTile<P>::kThreads,
+              kExpandedShared<P> + kFactorBytes<P>},
              pooled_prefill_kernel<P>, part, pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
     });
     mark("pooled");
-    launch_select_queries(stream, b_->mass, rule_, first, part_end,
+    launch_select_queries(stream, b_->mass, b_->pairs, rule_, group, first, part_end,
                           b_->lists + skipped * static_cast<size_t>(rule_.selected));
     mark("select");
     first = part_end;

@@ -8,28 +8,46 @@
 
 namespace ek::cuda {
 
-/* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile. */
+/* Of a tile of 64 pooled rows: log2 of what its masses are relative to, and the weight in f16 of its last
+ * row, which counts for the first block of the next tile as well. */
+struct TileBase {
+  float base;
+  uint32_t last;
+};
+
+/* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile.
+ * Queries of a tile are neighbours: they are written together. */
 struct PooledMass {
-  /* (n, heads, tiles, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the tile's base
-   */
+  /* (heads, tiles, most_queries, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the
+   * tile's base */
   __half* mass;
-  float* base;  /* (n, heads, tiles) log2 of what the tile's masses are relative to */
-  float* top;   /* (n, heads) the same of all rows */
-  float* total; /* (n, heads) sum of the weights of all rows */
-  int32_t most_tiles;
+  TileBase* base; /* (heads, tiles, most_queries) */
+  float* top;     /* (n, heads) log2 of what total is relative to */
+  float* total;   /* (n, heads) sum of the weights of all rows */
+  int32_t most_tiles, most_queries;
+
+  /* Of the first query in a head's tile. */
+  __device__ size_t place(int head, int32_t tile) const {
+    return static_cast<size_t>(head * most_tiles + tile) * static_cast<size_t>(most_queries);
+  }
 };
 
 /* Pairs of one block that a block of the grid has at most: its warps go through them by 32. */
 constexpr int kPairTile = 512;
 
+/* At most kPairTile pairs of one block. */
+struct alignas(16) PairTile {
+  int32_t block, first, end;
+};
+
 /* Of the queries of a group, which ones chose each block: those blocks that compete, so that all of a block's
  * rows count for all of its queries. A pair is the slot of a query and block in SelectedParts. */
 struct ChosenPairs {
   int32_t* count;  /* (blocks) pairs */
-  int32_t* cursor; /* (blocks) place of the next pair */
+  int32_t* first;  /* (blocks) pair of each */
+  int32_t* number; /* (n, selected) of an entry's pair among those of its block */
   int32_t* pair;   /* (n * chosen) by block */
-  /* Tiles of at most kPairTile pairs of one block. */
-  int32_t *tile_block, *tile_first, *tile_end; /* (most_tiles) */
+  PairTile* tile;  /* (most_tiles) */
   int32_t* n_tiles;
   int32_t most_tiles;
 };
@@ -57,10 +75,14 @@ struct PrefillBuffers {
   StreamEvent begun, chosen, combined;
 };
 
-/* lists (n, selected) of queries [first, end), the first of them the first of mass. */
-void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const NsaRule& rule, int32_t first,
-                           int32_t end, int32_t* lists);
-/* pairs of queries [first, end), whose lists begin with the first. slots: of a query, as of SelectedParts. */
+/* Before the first queries of a group that ends with `end` are selected for. */
+void launch_clear_pairs(cudaStream_t stream, const ChosenPairs& pairs, int32_t end);
+/* lists (n, selected) of queries [first, end), the first of them the first of mass, and counts and numbers of
+ * pairs. group: its first query. */
+void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const ChosenPairs& pairs,
+                           const NsaRule& rule, int32_t group, int32_t first, int32_t end, int32_t* lists);
+/* pairs of queries [first, end), all of a group, whose lists begin with the first. slots: of a query, as of
+ * SelectedParts. */
 void launch_pair_blocks(cudaStream_t stream, const ChosenPairs& pairs, const NsaRule& rule, int32_t slots,
                         const int32_t* lists, int32_t first, int32_t end);
 /* The slots of all pairs. q: the group. */

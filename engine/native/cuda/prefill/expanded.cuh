@@ -73,7 +73,7 @@ __device__ void load_block(__nv_bfloat16* to, int first, const __nv_bfloat16* fr
                            int32_t end) {
   constexpr int kRowsAtOnce = Threads / Pieces;
   static_assert(kRowsAtOnce % 8 == 0, "a thread's rows have the same place among eight");
-  const int own = static_cast<int>(threadIdx.x) / Pieces, piece = static_cast<int>(threadIdx.x) % Pieces;
+  const int thread = thread_now(), own = thread / Pieces, piece = thread % Pieces;
   const __nv_bfloat16* source = from + static_cast<size_t>(at + own) * stride + piece * 8;
   __nv_bfloat16* place = to + Rows::at(own, first + piece);
 #pragma unroll
@@ -86,7 +86,7 @@ struct BlockPlace {
   int32_t expanded, rotary;
 };
 
-/* The first n rows of a block; the others become zeros. */
+/* Begins to copy the first n rows of a block; the others become zeros. */
 template <class P>
 __device__ void load_keys(const ExpandedShared& s, const ExpandedRows& rows, const BlockPlace& place,
                           int32_t n, int head) {
@@ -106,21 +106,10 @@ __device__ void load_values(const ExpandedShared& s, const ExpandedRows& rows, c
   copy_async_commit();
 }
 
-template <class P>
-__device__ void score_block(BlockScores<P>& scores, const ExpandedShared& s) {
-#pragma unroll
-  for (int m = 0; m < P::kTiles; m++) {
-    for (int n = 0; n < kBlockRows / 8; n++) {
-      for (int i = 0; i < 4; i++) scores[m][n][i] = 0;
-    }
-  }
-  P::score(scores, s);
-}
-
 /* Removes scores of rows that do not count. */
 template <class P, class Range>
 __device__ void hide_rows(BlockScores<P>& scores, const Range& range, const QueryTile<P>& tile, int32_t at) {
-  const int lane = threadIdx.x % kWarp;
+  const int lane = thread_now() % kWarp;
 #pragma unroll
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const int32_t position = tile.position(r);
@@ -266,46 +255,54 @@ struct BlocksInOrder {
 /* What attend_blocks calls where nobody asks for the weights, or when a block's values are added. */
 struct IgnoreWeights {
   static constexpr int kWeightLog2 = 0;
-  template <class Scores, class Scale>
-  __device__ void operator()(int32_t, const Scores&, const Scale&) const {}
+  struct Kept {};
+  template <class Scores>
+  __device__ void keep(Kept&, const Scores&) const {}
+  __device__ void sum(Kept&) const {}
+  __device__ void store(int32_t, const Kept&) const {}
 };
 struct IgnoreEntry {
   __device__ void operator()(int32_t) const {}
 };
 
 /* Goes through n entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
- * The queries are under way or there. weighed(entry, weights, scale): called for each block that
- * is not left out, before the values are added; the largest weight is 2^Weighed::kWeightLog2.
+ * The queries are under way or there. weighed.keep(kept, weights), weighed.sum(kept) and
+ * weighed.store(entry, kept): called for each block that is not left out, while its values are added, and
+ * behind that; the largest weight is 2^Weighed::kWeightLog2.
  * added(entry): called behind each block. */
 template <class P, class Blocks, class Range, class Weighed = IgnoreWeights, class Added = IgnoreEntry>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
                               int32_t n, int32_t end, const QueryTile<P>& tile, const Range& range,
                               QuerySums<P>& sums, const Weighed& weighed = {}, const Added& added = {}) {
   const TeamSeen seen = team_seen(range, tile);
+  const int32_t own = tile.team_at() / kBlockRows;
   if (n > 0) load_keys<P>(s, rows, blocks.place(0), end - blocks.at(0), tile.head);
   for (int32_t entry = 0; entry < n; entry++) {
     const int32_t at = blocks.at(entry);
-    const bool counts =
-        blocks.counts(entry, tile.team_at() / kBlockRows) && at < seen.last && at + kBlockRows > seen.first;
+    const bool counts = blocks.counts(entry, own) && at < seen.last && at + kBlockRows > seen.first;
     copy_async_wait<0>();
     P::publish();
     __syncthreads(); /* keys are here, and nobody needs the values before */
     load_values<P>(s, rows, blocks.place(entry), end - at, tile.head);
     PackedWeights<P> weights;
+    typename Weighed::Kept kept;
     if (counts) {
       BlockScores<P> scores;
-      score_block<P>(scores, s);
+      P::score(scores, s);
       if (at < seen.from || at + kBlockRows > seen.to) hide_rows<P>(scores, range, tile, at);
       float scale[P::kTiles][2];
       rescale(sums, weigh_block<P, Weighed::kWeightLog2>(scores, sums, scale), scale);
-      weighed(entry, scores, scale);
+      weighed.keep(kept, scores);
       pack_weights<P>(weights, scores);
     }
     copy_async_wait<0>();
     P::publish();
     __syncthreads(); /* values are here, and nobody needs the keys */
     if (entry + 1 < n) load_keys<P>(s, rows, blocks.place(entry + 1), end - blocks.at(entry + 1), tile.head);
-    if (counts) P::add_values(sums.out, weights, s);
+    if (counts) {
+      P::add_values(sums.out, weights, s, [&] { weighed.sum(kept); });
+      weighed.store(entry, kept);
+    }
     added(entry);
   }
 }

@@ -12,6 +12,7 @@ constexpr int kKeyWidth = kNope + kRope, kBlockRows = 64;
 
 struct ExpandedShared {
   __nv_bfloat16 *query, *key, *value;
+  const __nv_bfloat16* team_query; /* the first of the team's */
 };
 
 /* Scores of 64 rows, then their weights: [tensor-core tile of queries][8 rows][as mma_bf16]. */
@@ -23,30 +24,46 @@ using BlockScores = float[P::kTiles][kBlockRows / 8][4];
 template <class P>
 using PackedWeights = uint32_t[kBlockRows / 16][P::kTiles][4];
 
+/* Sums over 16 groups of rows in pairs of f16: [tensor-core tile][8 groups][row g or g + 8]. */
+template <class P>
+using GroupSums = uint32_t[P::kTiles][2][2];
+
 /* Weighted values of a lane's queries, as mma_bf16. */
 template <class P>
 using WeightedValues = float[P::kTiles][kValue / 8][4];
 
-/* A warp has 32 queries, so that what it loads of keys and values from shared memory serves two tensor-core
+/* score makes scores of a team's queries with a block of keys, add_values adds weighted values; beside():
+ * called while the tensor cores do so, where these work by themselves. sum_groups sums weights in f16 over
+ * groups of rows: times a matrix of factors (16, 64) in f16, in shared memory as Groups.
+ *
+ * A warp has 32 queries, so that what it loads of keys and values from shared memory serves two tensor-core
  * tiles: with 16 the loads take longer than the products. */
 struct WarpProducts {
   static constexpr int kWarps = 4, kTeamWarps = 1, kTiles = 2;
   using Keys = PaddedRows<kKeyWidth>;
   using Queries = Keys;
   using Values = PaddedRows<kValue>;
+  using Groups = PaddedRows<kBlockRows>;
   static constexpr int kQuerySize = Keys::size(kTileQueries), kKeySize = Keys::size(kBlockRows),
                        kValueSize = Values::size(kBlockRows);
 
   __device__ static __nv_bfloat16* shared() { return dynamic_shared<__nv_bfloat16>(); }
   __device__ static void publish() {}
+  __device__ static void sync_team() { __syncwarp(); }
 
   __device__ static void score(BlockScores<WarpProducts>& scores, const ExpandedShared& s) {
-    const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * QueryTile<WarpProducts>::kWarpQueries;
+#pragma unroll
+    for (int m = 0; m < kTiles; m++) {
+      for (int n = 0; n < kBlockRows / 8; n++) {
+        for (int i = 0; i < 4; i++) scores[m][n][i] = 0;
+      }
+    }
+    const int lane = threadIdx.x % kWarp;
 #pragma unroll 2
     for (int k = 0; k < kKeyWidth; k += 16) {
       uint32_t a[2][4];
-      load_left<Queries::kPitch>(a[0], s.query, first, k, lane);
-      load_left<Queries::kPitch>(a[1], s.query, first + 16, k, lane);
+      load_left<Queries::kPitch>(a[0], s.team_query, 0, k, lane);
+      load_left<Queries::kPitch>(a[1], s.team_query, 16, k, lane);
 #pragma unroll
       for (int n = 0; n < kBlockRows / 8; n += 2) {
         uint32_t b[4];
@@ -59,8 +76,10 @@ struct WarpProducts {
     }
   }
 
+  template <class Beside>
   __device__ static void add_values(WeightedValues<WarpProducts>& sums, const PackedWeights<WarpProducts>& p,
-                                    const ExpandedShared& s) {
+                                    const ExpandedShared& s, const Beside& beside) {
+    beside();
     const int lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int k = 0; k < kBlockRows / 16; k++) {
@@ -75,6 +94,26 @@ struct WarpProducts {
       }
     }
   }
+
+  __device__ static void sum_groups(GroupSums<WarpProducts>& sums, const PackedWeights<WarpProducts>& p,
+                                    const void* groups) {
+    const int lane = threadIdx.x % kWarp;
+    float sum[kTiles][2][4] = {};
+#pragma unroll
+    for (int k = 0; k < kBlockRows / 16; k++) {
+      uint32_t b[4];
+      load_right<Groups::kPitch>(b, static_cast<const __nv_bfloat16*>(groups), 0, k * 16, lane);
+      for (int m = 0; m < kTiles; m++) {
+        mma_f16(sum[m][0], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[0], b[1]);
+        mma_f16(sum[m][1], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[2], b[3]);
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kTiles; m++) {
+      for (int i = 0; i < 4; i++)
+        sums[m][i / 2][i % 2] = pack_f16(sum[m][i / 2][i % 2 * 2], sum[m][i / 2][i % 2 * 2 + 1]);
+    }
+  }
 };
 
 /* A group has 64 queries: nothing passes through registers on its way to the tensor cores but weights. */
@@ -83,18 +122,20 @@ struct GroupProducts {
   using Queries = PermutedRows<kTileQueries>;
   using Keys = PermutedRows<kBlockRows>;
   using Values = Keys;
+  using Groups = PermutedRows<16>;
   static constexpr int kQuerySize = kTileQueries * kKeyWidth, kKeySize = kBlockRows * kKeyWidth,
                        kValueSize = kBlockRows * kValue;
 
   __device__ static __nv_bfloat16* shared() { return aligned_shared<__nv_bfloat16>(); }
   __device__ static void publish() { publish_shared(); }
+  __device__ static void sync_team() { sync_some<kTeamWarps * kWarp>(1 + team_of_warp<GroupProducts>()); }
 
   __device__ static void score(BlockScores<GroupProducts>& scores, const ExpandedShared& s) {
-    const int first = threadIdx.x / (kTeamWarps * kWarp) * QueryTile<GroupProducts>::kTeamQueries;
-    const SharedTile queries = shared_tile(s.query + first * Queries::kPitch), keys = shared_tile(s.key);
+    const SharedTile queries = shared_tile(s.team_query), keys = shared_tile(s.key);
     begin_group_products();
+    multiply_group_first(scores[0], queries, keys);
 #pragma unroll
-    for (int k = 0; k < kKeyWidth; k += 16) {
+    for (int k = 16; k < kKeyWidth; k += 16) {
       const int columns = k / 64, rest = k % 64 * 2;
       multiply_group(scores[0], queries.behind(columns * Queries::kColumns * 2 + rest),
                      keys.behind(columns * Keys::kColumns * 2 + rest));
@@ -103,15 +144,27 @@ struct GroupProducts {
     wait_for_group_products<0>();
   }
 
+  template <class Beside>
   __device__ static void add_values(WeightedValues<GroupProducts>& sums,
-                                    const PackedWeights<GroupProducts>& p, const ExpandedShared& s) {
+                                    const PackedWeights<GroupProducts>& p, const ExpandedShared& s,
+                                    const Beside& beside) {
     const SharedTile values = shared_tile(s.value, Values::kColumns * 2);
     begin_group_products();
 #pragma unroll
     for (int k = 0; k < kBlockRows / 16; k++)
       multiply_group(sums[0], p[k][0], values.behind(k * 16 * Values::kPitch * 2));
+    beside();
     commit_group_products();
     wait_for_group_products<0>();
+  }
+
+  /* Within beside of add_values; there when that returns. */
+  __device__ static void sum_groups(GroupSums<GroupProducts>& sums, const PackedWeights<GroupProducts>& p,
+                                    const void* groups) {
+    const SharedTile of = shared_tile(groups);
+    multiply_group_f16<false>(sums[0], p[0][0], of);
+#pragma unroll
+    for (int k = 1; k < kBlockRows / 16; k++) multiply_group_f16<true>(sums[0], p[k][0], of.behind(k * 32));
   }
 };
 
@@ -122,7 +175,8 @@ constexpr size_t kExpandedShared = sizeof(__nv_bfloat16) * (P::kQuerySize + P::k
 template <class P>
 __device__ ExpandedShared expanded_shared() {
   __nv_bfloat16* at = P::shared();
-  return {at, at + P::kQuerySize, at + P::kQuerySize + P::kKeySize};
+  return {at, at + P::kQuerySize, at + P::kQuerySize + P::kKeySize,
+          at + team_of_warp<P>() * QueryTile<P>::kTeamQueries * P::Queries::kPitch};
 }
 
 /* Calls launch(P) with the way that is fastest on the current GPU. */

@@ -7,6 +7,13 @@
 
 namespace ek::cuda {
 
+/* Which of the teams, warps that multiply together, the thread's is. That it is the same for a warp shows
+ * only by the shuffle: without it what depends on it takes registers of every lane. */
+template <class P>
+__device__ int team_of_warp() {
+  return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / (P::kTeamWarps * kWarp), 0);
+}
+
 /* The tile of a block: positions from `at` on, of which those of the run [first, end) are there. Each of
  * P::kWarps warps has as many of them. */
 template <class P>
@@ -17,13 +24,11 @@ struct QueryTile {
   int32_t at, head, first, end;
 
   /* Of the warps that multiply together. */
-  __device__ int32_t team_at() const {
-    return at + static_cast<int32_t>(threadIdx.x) / (P::kTeamWarps * kWarp) * kTeamQueries;
-  }
-  __device__ int32_t warp_at() const { return at + static_cast<int32_t>(threadIdx.x) / kWarp * kWarpQueries; }
+  __device__ int32_t team_at() const { return at + team_of_warp<P>() * kTeamQueries; }
   /* Position of row r of the lane: rows 2 m and 2 m + 1 are of tensor-core tile m. */
   __device__ int32_t position(int r) const {
-    return warp_at() + r * 8 + static_cast<int32_t>(threadIdx.x) % kWarp / 4;
+    const int thread = thread_now();
+    return at + thread / kWarp * kWarpQueries + r * 8 + thread % kWarp / 4;
   }
   __device__ bool is_new(int32_t position) const { return position >= first && position < end; }
   /* The last query of the run in the tile. */

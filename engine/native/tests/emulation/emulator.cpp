@@ -1,5 +1,3 @@
-#include "emulator.h"
-
 #include <execinfo.h>
 #include <signal.h>
 #include <unistd.h>
@@ -14,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "emulator.h"
 #include "worker.h"
 
 namespace emulation {
@@ -135,6 +134,7 @@ void run_grid(const GridShape& shape, const std::function<void()>& body) {
 
 void* dynamic_shared() { return worker->dynamic_shared(); }
 void sync_block(const Site& site) { worker->sync_block(site); }
+void sync_some(const Site& site, int number, int n) { worker->sync_some(site, number, n); }
 const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&)) {
   return worker->exchange(site, words, n, finish);
 }

@@ -57,6 +57,8 @@ void run_grid(const GridShape& shape, const std::function<void()>& body);
 
 void* dynamic_shared();
 void sync_block(const Site& site);
+/* A barrier of n threads of the block. */
+void sync_some(const Site& site, int number, int n);
 /* Gives n words and waits for the other lanes; the last to come calls `finish` before all go on. The result
  * holds until the lane's next operation but one. */
 const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&) = nullptr);

@@ -1,16 +1,16 @@
-#include "worker.h"
-
 #include <dlfcn.h>
 #include <link.h>
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <string>
 
 #include "fiber.h"
+#include "worker.h"
 
 __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -145,6 +145,25 @@ void Worker::sync_block(const Site& site) {
   }
 }
 
+void Worker::sync_some(const Site& site, int number, int n) {
+  if (number < 1 || number >= kOwnBarriers || n % kLanes != 0)
+    fail("barrier %d of %d threads is not possible", number, n);
+  shared_used_ = true;
+  current().site = site;
+  current().barrier = number;
+  make_waiting(State::kAtOwnBarrier);
+  if (++at_own_barrier_[number] < n) return switch_out();
+  for (int i = 0; i < n_threads_; i++) {
+    Fiber& f = fibers_[static_cast<size_t>(i)];
+    if (f.state != State::kAtOwnBarrier || f.barrier != number) continue;
+    if (!same_site(f.site, site))
+      fail("threads of one barrier wait at %s:%d and at %s:%d", site.file, site.line, f.site.file,
+           f.site.line);
+    make_ready(i);
+  }
+  at_own_barrier_[number] = 0;
+}
+
 const Exchange& Worker::exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&)) {
   shared_used_ = true;
   Fiber& f = current();
@@ -235,6 +254,7 @@ void Worker::begin_block() {
   }
   alive_ = n_threads_;
   at_barrier_ = 0;
+  std::fill(at_own_barrier_, at_own_barrier_ + kOwnBarriers, 0);
 }
 
 void Worker::run_block(const GridShape& shape, uint3 block, const std::function<void()>& body,

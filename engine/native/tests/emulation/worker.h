@@ -8,10 +8,10 @@
 
 namespace emulation {
 
-constexpr int kMostThreads = 1024;
+constexpr int kMostThreads = 1024, kOwnBarriers = 16;
 constexpr size_t kStackBytes = 128 * 1024, kMostShared = 232448;
 
-enum class State : uint8_t { kReady, kAtBarrier, kInWarp, kDone };
+enum class State : uint8_t { kReady, kAtBarrier, kAtOwnBarrier, kInWarp, kDone };
 
 struct Copy {
   void* to;
@@ -24,6 +24,7 @@ struct Fiber {
   void* stack;
   State state;
   Site site;
+  int barrier;         /* where it waits, of some threads */
   uint32_t operations; /* of the warp, so far */
   int group;           /* of copies, so far */
   std::vector<Copy> copies;
@@ -51,6 +52,7 @@ class Worker {
   void run_block(const GridShape& shape, uint3 block, const std::function<void()>& body, unsigned turn);
 
   void sync_block(const Site& site);
+  void sync_some(const Site& site, int number, int n);
   const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&));
   Fiber& current() { return fibers_[static_cast<size_t>(current_)]; }
   int current_index() const { return current_; }
@@ -81,6 +83,7 @@ class Worker {
   uint8_t *stacks_ = nullptr, *shared_memory_ = nullptr, *shared_end_ = nullptr;
   void* scheduler_ = nullptr; /* its saved stack */
   int n_threads_ = 0, n_warps_ = 0, current_ = 0, alive_ = 0, at_barrier_ = 0;
+  int at_own_barrier_[kOwnBarriers] = {};
   bool backwards_ = false;  /* lanes */
   bool shared_used_ = true; /* static shared memory, by a block since it was last filled */
 };

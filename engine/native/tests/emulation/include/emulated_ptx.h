@@ -35,6 +35,8 @@ T* dynamic_shared() {
   return static_cast<T*>(::emulation::dynamic_shared());
 }
 
+inline int thread_now() { return static_cast<int>(threadIdx.x); }
+
 inline uint4 stream16(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) ::emulation::fail("a load of 16 bytes is not aligned");
   return *static_cast<const uint4*>(p);
@@ -106,6 +108,11 @@ inline void copy_async_commit() { ::emulation::end_copy_group(); }
 template <int N>
 void copy_async_wait() {
   ::emulation::wait_for_copies(N);
+}
+
+template <int Threads>
+void sync_some(int number, EK_SITE_PARAMETERS) {
+  ::emulation::sync_some(EK_SITE, number, Threads);
 }
 
 inline void count_up(uint32_t* counter) { std::atomic_ref<uint32_t>(*counter).fetch_add(1); }
@@ -180,6 +187,26 @@ void multiply_group(float (&c)[N][4], const uint32_t (&a)[4], SharedTile b, EK_S
 inline void add_pair(float* to, float2 v) {
   to[0] += v.x;
   to[1] += v.y;
+}
+
+inline void multiply_group_first(float (&c)[8][4], SharedTile a, SharedTile b, EK_SITE_PARAMETERS) {
+  for (auto& columns : c) {
+    for (float& sum : columns) sum = 0;
+  }
+  multiply_group(c, a, b, file, line);
+}
+
+template <bool Adds>
+void multiply_group_f16(uint32_t (&c)[2][2], const uint32_t (&a)[4], SharedTile b, EK_SITE_PARAMETERS) {
+  const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2;
+  for (int n = 0; n < 2; n++) {
+    const auto right = [&](int i) { return b.element(n * 8 + g, i) | b.element(n * 8 + g, i + 1) << 16; };
+    float sum[4] = {};
+    for (int i = 0; i < 4; i++)
+      if (Adds) sum[i] = ek::f16_to_f32(static_cast<uint16_t>(c[n][i / 2] >> 16 * (i % 2)));
+    mma_f16(sum, a[0], a[1], a[2], a[3], right(k), right(k + 8), file, line);
+    for (int i = 0; i < 2; i++) c[n][i] = pack_f16(sum[2 * i], sum[2 * i + 1]);
+  }
 }
 
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
