@@ -21,7 +21,7 @@ constexpr int kHalf = 64, kActivationStep = 2 * GroupActivations::kColumns,
               kWeightStep = 2 * GroupWeights::kColumns; /* of 128 columns */
 constexpr size_t kGroupShared = sizeof(__nv_bfloat16) * 2 * (kActivationStep + kWeightStep);
 /* Of a warp's 16 rows: [8 rows of the weight][as mma_bf16]. */
-using GroupSums = float[kWeightRows / 8][4];
+using ProductSums = float[kWeightRows / 8][4];
 
 /* The rows of activations that a thread copies, twice 16 bytes of each a step. */
 constexpr int kCopiers = kHalf / 8, kRowsAtOnce = kGroupedThreads / kCopiers,
@@ -104,7 +104,7 @@ __device__ UnpackedRows<F> unpacked_rows(const GemmOp& op, const GemmPlace& plac
 }
 
 /* Begins to multiply a group's rows in a step. */
-__device__ inline void multiply_step(GroupSums& sums, const __nv_bfloat16* activations,
+__device__ inline void multiply_step(ProductSums& sums, const __nv_bfloat16* activations,
                                      const __nv_bfloat16* weights) {
   const SharedTile a = shared_tile(activations), b = shared_tile(weights);
   begin_group_products();
@@ -120,7 +120,7 @@ __device__ inline void multiply_step(GroupSums& sums, const __nv_bfloat16* activ
 
 /* Of a row of the weight's tile, the lane's pair of results in eight columns. */
 template <bool Gated>
-__device__ float2 result_of(const GroupSums& sums, int r, int n) {
+__device__ float2 result_of(const ProductSums& sums, int r, int n) {
   float2 v{sums[n][2 * r], sums[n][2 * r + 1]};
   if constexpr (Gated) {
     constexpr int kUp = kWeightRows / 16;
@@ -138,7 +138,7 @@ struct GroupResults {
 /* f32: a quad stores whole sectors. */
 template <bool Gated, bool Adds>
 __device__ void store_floats(const GemmOp& op, const GemmPlace& place, const GroupResults& to,
-                             const GroupSums& sums) {
+                             const ProductSums& sums) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, column = lane % 4 * 2;
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -161,7 +161,7 @@ __device__ void store_floats(const GemmOp& op, const GemmPlace& place, const Gro
  */
 template <bool Gated>
 __device__ void store_halves(const GemmOp& op, const GemmPlace& place, const GroupResults& to,
-                             const GroupSums& sums, __nv_bfloat16* shared) {
+                             const ProductSums& sums, __nv_bfloat16* shared) {
   constexpr int kColumns = Gated ? kWeightRows / 2 : kWeightRows, kPitch = kColumns + 8,
                 kPieces = kColumns / 8;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -189,7 +189,7 @@ __device__ void store_halves(const GemmOp& op, const GemmPlace& place, const Gro
 
 /* shared: nobody needs it any more. */
 template <bool Gated>
-__device__ void store_results(const GemmOp& op, const GemmPlace& place, const GroupSums& sums,
+__device__ void store_results(const GemmOp& op, const GemmPlace& place, const ProductSums& sums,
                               __nv_bfloat16* shared) {
   constexpr int kColumns = Gated ? kWeightRows / 2 : kWeightRows;
   const int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns;
@@ -207,7 +207,7 @@ __device__ void store_results(const GemmOp& op, const GemmPlace& place, const Gr
 /* What a warp does of all steps. Multiplies: whether its group has rows; a type, not a condition in the loop,
  * where the compiler would wait for products before a path that has none. activations: the first place. */
 template <bool Multiplies, ek_type F>
-__device__ void take_steps(GroupSums& sums, ActivationRows& rows, const UnpackedRows<F>& unpacked,
+__device__ void take_steps(ProductSums& sums, ActivationRows& rows, const UnpackedRows<F>& unpacked,
                            __nv_bfloat16* activations, __nv_bfloat16* weights, int first, int32_t n_cols) {
   const int lane = threadIdx.x % kWarp;
   const int32_t n_steps = (n_cols + kGroup - 1) / kGroup;
@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(kGroupedThreads, 1) gemm_groups_kernel(GemmOp 
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0), first = warp / kGroupWarps * kGroupRows;
   ActivationRows rows(op, place);
   const UnpackedRows<F> unpacked = unpacked_rows<F, Gated>(op, place, warp);
-  GroupSums sums = {};
+  ProductSums sums = {};
   if (place.first + first >= place.end)
     return take_steps<false>(sums, rows, unpacked, activations, weights, first, op.w.n_cols);
   take_steps<true>(sums, rows, unpacked, activations, weights, first, op.w.n_cols);
