@@ -109,8 +109,8 @@ int main(int argc, char** argv) {
     double gflop_per_s = 0;
     measure_limits(d, size_t{4} << 30, &limits.copy_gb, &gflop_per_s);
     if (!o.json)
-      std::printf("%s: copy %.0f GB/s, read and written; %.0f TFLOP/s of bf16 products\n",
-                  d.properties.name, limits.copy_gb, limits.matrix_tflop);
+      std::printf("%s: copy %.0f GB/s, read and written; %.0f TFLOP/s of bf16 products\n", d.properties.name,
+                  limits.copy_gb, limits.matrix_tflop);
     for (int32_t batch : o.batches) {
       for (int32_t tokens : o.tokens) bench(d, o, tokens, batch, limits);
     }

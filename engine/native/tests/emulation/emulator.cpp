@@ -1,3 +1,5 @@
+#include "emulator.h"
+
 #include <execinfo.h>
 #include <signal.h>
 #include <unistd.h>
@@ -12,7 +14,6 @@
 #include <mutex>
 #include <thread>
 
-#include "emulator.h"
 #include "worker.h"
 
 namespace emulation {

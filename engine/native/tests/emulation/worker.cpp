@@ -1,3 +1,5 @@
+#include "worker.h"
+
 #include <dlfcn.h>
 #include <link.h>
 #include <signal.h>
@@ -10,7 +12,6 @@
 #include <string>
 
 #include "fiber.h"
-#include "worker.h"
 
 __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
 
