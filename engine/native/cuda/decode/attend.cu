@@ -106,7 +106,7 @@ __device__ void score_rows(Shared& s, const TileLoad<R>& load) {
 }
 
 __device__ void store_sums(const TokenBuffers& b, const RowSums& sums) {
-  store_latents(b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent, sums);
+  store_latents(b.part + static_cast<size_t>(blockIdx.x) * kHeads * kLatent, own_latents(), sums);
   if (threadIdx.x % 16 != 0) return;
   b.part_max[threadIdx.x / 16 * kSplits + blockIdx.x] = sums.top;
   b.part_sum[threadIdx.x / 16 * kSplits + blockIdx.x] = sums.sum;
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     float v[4];
     weigh_rows(s, {0, load.n_rows}, sums, v);
     __syncthreads();
-    add_rows(s, load.tile, sums);
+    add_rows(s, load.tile, own_latents(), sums);
     __syncthreads(); /* nobody needs the tile */
   }
   store_sums(b, sums);

@@ -113,12 +113,14 @@ __device__ void weigh_rows(AttendShared<ScoreBuffers>& s, const Bounds& bounds, 
   if (i == 0) s.scale[h] = scale;
 }
 
-/* out += weights times the first kLatent columns of the tile. */
-template <int ScoreBuffers>
-__device__ void add_rows(const AttendShared<ScoreBuffers>& s, const __nv_bfloat16* tile, RowSums& sums) {
-  const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kWarpDims, g = lane / 4;
+/* out += weights times the tile's columns [first, first + Dims). */
+template <int Dims = kWarpDims, int ScoreBuffers>
+__device__ void add_rows(const AttendShared<ScoreBuffers>& s, const __nv_bfloat16* tile, int first,
+                         RowSums& sums) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4;
   const float upper = s.scale[g], lower = s.scale[g + 8];
-  for (int n = 0; n < kWarpDims / 8; n++) {
+#pragma unroll
+  for (int n = 0; n < Dims / 8; n++) {
     for (int i = 0; i < 4; i++) sums.out[n][i] *= i < 2 ? upper : lower;
   }
 #pragma unroll
@@ -126,7 +128,7 @@ __device__ void add_rows(const AttendShared<ScoreBuffers>& s, const __nv_bfloat1
     uint32_t a[4];
     load_left<kWeightPitch>(a, s.weight, 0, k, lane);
 #pragma unroll
-    for (int n = 0; n < kWarpDims / 8; n += 2) {
+    for (int n = 0; n < Dims / 8; n += 2) {
       uint32_t b[4];
       load_right_transposed<kPitch>(b, tile, first + n * 8, k, lane);
       mma_bf16(sums.out[n], a[0], a[1], a[2], a[3], b[0], b[1]);
@@ -135,15 +137,20 @@ __device__ void add_rows(const AttendShared<ScoreBuffers>& s, const __nv_bfloat1
   }
 }
 
-/* part (heads, kLatent) = the weighted latents. */
-__device__ inline void store_latents(float* part, const RowSums& sums) {
+/* Columns [first, first + Dims) of part (heads, kLatent) = the weighted latents. */
+template <int Dims = kWarpDims>
+__device__ void store_latents(float* part, int first, const RowSums& sums) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  float* to = part + threadIdx.x / kWarp * kWarpDims;
-  for (int n = 0; n < kWarpDims / 8; n++) {
+  float* to = part + first;
+#pragma unroll
+  for (int n = 0; n < Dims / 8; n++) {
     *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
     *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
   }
 }
+
+/* The first of the latents that a warp sums, where a block sums all. */
+__device__ inline int own_latents() { return threadIdx.x / kWarp * kWarpDims; }
 
 }  // namespace ek::cuda
 #endif

@@ -209,31 +209,29 @@ __device__ inline void multiply_group_first(float (&c)[8][4], SharedTile a, Shar
 }
 #undef EK_PRODUCT_64
 
+#define EK_PRODUCT_128(operands)                                                                             \
+  "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "                                                   \
+  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,"  \
+  "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53," \
+  "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, " operands ";"
+#define EK_ALL_SUMS(c) \
+  EK_SUMS_16("+f", c, 0), EK_SUMS_16("+f", c, 4), EK_SUMS_16("+f", c, 8), EK_SUMS_16("+f", c, 12)
+
 /* c (64 x 128) += a (64 x 16) b (128 x 16) transposed. */
 __device__ inline void multiply_group(float (&c)[16][4], SharedTile a, SharedTile b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
-      "27,"
-      "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
-      "53,"
-      "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, 1, 1, 1, 0, 0;"
-      : EK_SUMS_16("+f", c, 0), EK_SUMS_16("+f", c, 4), EK_SUMS_16("+f", c, 8), EK_SUMS_16("+f", c, 12)
-      : "l"(a.descriptor), "l"(b.descriptor));
+  asm volatile(EK_PRODUCT_128("%64, %65, 1, 1, 1, 0, 0")
+               : EK_ALL_SUMS(c)
+               : "l"(a.descriptor), "l"(b.descriptor));
 }
 
 /* c (64 x 128) += a (64 x 16) b (16 x 128); a: of each warp's rows as mma_bf16. */
 __device__ inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4], SharedTile b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
-      "27,"
-      "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
-      "53,"
-      "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
-      : EK_SUMS_16("+f", c, 0), EK_SUMS_16("+f", c, 4), EK_SUMS_16("+f", c, 8), EK_SUMS_16("+f", c, 12)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
+  asm volatile(EK_PRODUCT_128("{%64,%65,%66,%67}, %68, 1, 1, 1, 1")
+               : EK_ALL_SUMS(c)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
 }
+#undef EK_ALL_SUMS
+#undef EK_PRODUCT_128
 
 /* c (64 x 16) = or, where it adds, += a (64 x 16) b (16 x 16) transposed, all of f16; a: as above, c: pairs
  * of columns for each 8, of rows g and g + 8. */

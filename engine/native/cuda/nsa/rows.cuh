@@ -74,37 +74,10 @@ struct LatentPiece {
   __device__ int first() const {
     return static_cast<int>(piece) * (kLatent / Pieces) + static_cast<int>(threadIdx.x) / kWarp * kDims;
   }
-  /* out += weights times the tile, as add_rows. */
   __device__ void add(const RowsShared& s, const __nv_bfloat16* tile, RowSums& sums) const {
-    const int lane = threadIdx.x % kWarp, g = lane / 4;
-    const float upper = s.scale[g], lower = s.scale[g + 8];
-#pragma unroll
-    for (int n = 0; n < kDims / 8; n++) {
-      for (int i = 0; i < 4; i++) sums.out[n][i] *= i < 2 ? upper : lower;
-    }
-#pragma unroll
-    for (int k = 0; k < kTileTokens; k += 16) {
-      uint32_t a[4];
-      load_left<kWeightPitch>(a, s.weight, 0, k, lane);
-#pragma unroll
-      for (int n = 0; n < kDims / 8; n += 2) {
-        uint32_t b[4];
-        load_right_transposed<kPitch>(b, tile, first() + n * 8, k, lane);
-        mma_bf16(sums.out[n], a[0], a[1], a[2], a[3], b[0], b[1]);
-        mma_bf16(sums.out[n + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
-      }
-    }
+    add_rows<kDims>(s, tile, first(), sums);
   }
-  /* part (heads, kLatent) = the weighted latents, as store_latents. */
-  __device__ void store(float* part, const RowSums& sums) const {
-    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-    float* to = part + first();
-#pragma unroll
-    for (int n = 0; n < kDims / 8; n++) {
-      *reinterpret_cast<float2*>(to + g * kLatent + n * 8 + 2 * t) = {sums.out[n][0], sums.out[n][1]};
-      *reinterpret_cast<float2*>(to + (g + 8) * kLatent + n * 8 + 2 * t) = {sums.out[n][2], sums.out[n][3]};
-    }
-  }
+  __device__ void store(float* part, const RowSums& sums) const { store_latents<kDims>(part, first(), sums); }
 };
 using AllLatents = LatentPiece<1>;
 
