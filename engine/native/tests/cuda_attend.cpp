@@ -245,6 +245,8 @@ int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
     ek::cuda::Device d(0);
+    check(ek::cuda::multiplies_in_groups() == (d.capability() == 90),
+          "groups of warps multiply where the GPU can, and only there");
     /* Chunks that begin and end inside of a warp's 32 queries, within one warp, and of one token; a segment
      * of one block ends for the first two warps of a tile before the last block of the others. */
     const std::vector<Cut> cuts{{0, 45, 1},    {45, 46, 1},   {37, 219, 2},  {70, 90, 1},  {127, 129, 1},
