@@ -47,16 +47,6 @@ __device__ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/* The same of f16. */
-__device__ inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                               uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
 /* Two numbers rounded to f16, the first in the lower half. */
 __device__ inline uint32_t pack_f16(float low, float high) {
   uint32_t pair;
@@ -166,8 +156,7 @@ __device__ inline void multiply_group_first(float (&)[8][4], SharedTile, SharedT
 __device__ inline void multiply_group(float (&)[16][4], const uint32_t (&)[4], SharedTile) {
   asm volatile("trap;");
 }
-template <bool Adds>
-__device__ inline void multiply_group_f16(uint32_t (&)[2][2], const uint32_t (&)[4], SharedTile) {
+__device__ inline void multiply_group(float (&)[16][4], float (&)[2][4], const uint32_t (&)[4], SharedTile) {
   asm volatile("trap;");
 }
 #else
@@ -230,27 +219,24 @@ __device__ inline void multiply_group(float (&c)[16][4], const uint32_t (&a)[4],
                : EK_ALL_SUMS(c)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
 }
+
+/* The same with 16 columns more, whose sums are d: b (16 x 144). */
+__device__ inline void multiply_group(float (&c)[16][4], float (&d)[2][4], const uint32_t (&a)[4],
+                                      SharedTile b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n144k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
+      "27,"
+      "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%"
+      "53,"
+      "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71}, {%72,%73,%74,%75}, %76, 1, "
+      "1, "
+      "1, 1;"
+      : EK_ALL_SUMS(c), EK_SUMS_4("+f", d, 0), EK_SUMS_4("+f", d, 1)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
+}
 #undef EK_ALL_SUMS
 #undef EK_PRODUCT_128
-
-/* c (64 x 16) = or, where it adds, += a (64 x 16) b (16 x 16) transposed, all of f16; a: as above, c: pairs
- * of columns for each 8, of rows g and g + 8. */
-template <bool Adds>
-__device__ inline void multiply_group_f16(uint32_t (&c)[2][2], const uint32_t (&a)[4], SharedTile b) {
-#define EK_PRODUCT(adds)                                \
-  "wgmma.mma_async.sync.aligned.m64n16k16.f16.f16.f16 " \
-  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, %8, " adds ", 1, 1, 0;"
-  if constexpr (Adds) {
-    asm volatile(EK_PRODUCT("1")
-                 : "+r"(c[0][0]), "+r"(c[0][1]), "+r"(c[1][0]), "+r"(c[1][1])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
-  } else {
-    asm volatile(EK_PRODUCT("0")
-                 : "=r"(c[0][0]), "=r"(c[0][1]), "=r"(c[1][0]), "=r"(c[1][1])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
-  }
-#undef EK_PRODUCT
-}
 #undef EK_SUMS_16
 #undef EK_SUMS_4
 #endif

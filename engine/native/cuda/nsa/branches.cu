@@ -1,55 +1,66 @@
 /* The branches of queries put together. Nothing but memory is busy here, so that many small blocks do it:
  * within a kernel that multiplies, too few threads would ask for too little at a time. */
+#include <algorithm>
+
 #include "../prefill/tile.cuh"
+#include "part_values.cuh"
 #include "prefill_kernels.h"
 
 namespace ek::cuda {
 
 namespace {
 
-constexpr int kChunk = 8, kHeadThreads = kValue / kChunk, kQueryRowThreads = kHeads * kHeadThreads;
+constexpr int kQueries = 4, kThreads = kQueries * kHeads * 4, kPartsAtOnce = 3;
 
-/* sum += w times the 8 numbers of a chunk. */
-__device__ void add_chunk(float (&sum)[kChunk], float w, const uint4& v) {
-  const uint32_t word[4] = {v.x, v.y, v.z, v.w};
+/* sum += the lane's values of a row that store_by_lanes stored. */
+__device__ void add_row(float (&sum)[kLaneValues], const __nv_bfloat16* row) {
+  const uint4* from = reinterpret_cast<const uint4*>(row) + threadIdx.x % 4;
 #pragma unroll
-  for (int n = 0; n < 4; n++) {
-    sum[2 * n] = fmaf(w, bf16_value(word[n] & 0xffff), sum[2 * n]);
-    sum[2 * n + 1] = fmaf(w, bf16_value(word[n] >> 16), sum[2 * n + 1]);
+  for (int i = 0; i < 4; i++) {
+    const uint4 v = from[i * 4];
+    const uint32_t word[4] = {v.x, v.y, v.z, v.w};
+    for (int n = 0; n < 4; n++) {
+      sum[8 * i + 2 * n] += bf16_value(word[n] & 0xffff);
+      sum[8 * i + 2 * n + 1] += bf16_value(word[n] >> 16);
+    }
   }
 }
 
-/* A query per block, 16 threads per head. */
-__global__ void __launch_bounds__(kQueryRowThreads)
+/* kQueries queries per block, four lanes per head: what these have of a part is one after the other in their
+ * rows. */
+__global__ void __launch_bounds__(kThreads)
     combine_branches_kernel(PrefillQueries q, NsaRule rule, SelectedParts parts, const __nv_bfloat16* pooled,
                             const __nv_bfloat16* window) {
-  const int head = threadIdx.x / kHeadThreads, chunk = threadIdx.x % kHeadThreads;
-  const int32_t position = q.first + static_cast<int32_t>(blockIdx.x), own = position / 64;
+  const int head = threadIdx.x / 4 % kHeads, t = threadIdx.x % 4;
+  const int32_t query = static_cast<int32_t>(blockIdx.x * kQueries + threadIdx.x / (4 * kHeads)),
+                position = q.first + query, own = position / 64;
+  if (position >= q.end) return;
   const int32_t n = kForcedSlots + rule.n_selected(position) - min(own + 1, rule.initial + rule.local);
-  const size_t own_row = static_cast<size_t>(blockIdx.x) * kHeads + head;
-  const size_t first = static_cast<size_t>(blockIdx.x) * parts.n * kHeads + head;
-  const float2* part = parts.sums + first;
-  const auto chunk_of = [&](const __nv_bfloat16* rows, size_t row) {
-    return *(reinterpret_cast<const uint4*>(rows + row * kValue) + chunk);
-  };
-  const uint4 from_pooled = chunk_of(pooled, own_row), from_window = chunk_of(window, own_row);
+  const size_t own_row = static_cast<size_t>(query) * kHeads + head,
+               first = static_cast<size_t>(query) * parts.n;
+  const PartSums* part = parts.sums_of(first, head);
   const float gate = 1.0f / (1.0f + expf(-q.gates[own_row * 3 + 1]));
-  float top = -INFINITY, total = 0, sum[kChunk] = {};
-#pragma unroll 7
-  for (int32_t i = 0; i < n; i++) top = fmaxf(top, part[i * kHeads].x);
-#pragma unroll 7
+  float top = -INFINITY, total = 0, weights = 0, sum[kLaneValues] = {};
+#pragma unroll 4
+  for (int32_t i = t; i < n; i += 4) top = fmaxf(top, part[i].top);
+  for (int lanes = 1; lanes < 4; lanes *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, lanes));
+#pragma unroll kPartsAtOnce
   for (int32_t i = 0; i < n; i++) {
-    const float2 p = part[i * kHeads];
-    const float w = exp2_approx(p.x - top);
-    total = fmaf(w, p.y, total);
-    add_chunk(sum, w, chunk_of(parts.values, first + static_cast<size_t>(i) * kHeads));
+    uint32_t word[kLaneWords];
+    load_part(word, parts.words_of(first + static_cast<size_t>(i), head));
+    const PartSums p = part[i];
+    const float weight = exp2_approx(p.top - top);
+    total = fmaf(weight, p.total, total);
+    weights += weight;
+    add_values(sum, word, weight);
   }
   const float factor = gate / total;
-  for (float& x : sum) x *= factor;
-  add_chunk(sum, 1, from_pooled);
-  add_chunk(sum, 1, from_window);
-  __nv_bfloat16* to = q.out + own_row * kValue + chunk / 4 * 32 + chunk % 4 * 2;
-  for (int i = 0; i < 4; i++)
+  for (float& x : sum) x = factor * fmaf(-1.5f, weights, x);
+  add_row(sum, pooled + own_row * kValue);
+  add_row(sum, window + own_row * kValue);
+  __nv_bfloat16* to = q.out + own_row * kValue + t * 2;
+#pragma unroll
+  for (int i = 0; i < kLaneValues / 2; i++)
     *reinterpret_cast<uint32_t*>(to + i * 8) = pack_bf16(sum[2 * i], sum[2 * i + 1]);
 }
 
@@ -58,8 +69,8 @@ __global__ void __launch_bounds__(kQueryRowThreads)
 void launch_combine_branches(cudaStream_t stream, const PrefillQueries& q, const NsaRule& rule,
                              const SelectedParts& parts, const __nv_bfloat16* pooled,
                              const __nv_bfloat16* window) {
-  launch(stream, "combine_branches", {q.end - q.first, kQueryRowThreads}, combine_branches_kernel, q, rule,
-         parts, pooled, window);
+  launch(stream, "combine_branches", {ceil_div(q.end - q.first, kQueries), kThreads}, combine_branches_kernel,
+         q, rule, parts, pooled, window);
 }
 
 }  // namespace ek::cuda

@@ -22,20 +22,17 @@ __device__ void find_keys(const PooledMass& mass, const NsaRule& rule, size_t qu
   for (int first = 0; first < kHeads; first += kHeadsAtOnce) {
     uint4 masses[kHeadsAtOnce];
     TileBase base[kHeadsAtOnce];
-    float top[kHeadsAtOnce], total[kHeadsAtOnce];
+    float total[kHeadsAtOnce];
 #pragma unroll
     for (int h = 0; h < kHeadsAtOnce; h++) {
-      const size_t row = query * kHeads + first + h;
       const __half* from = mass.mass + (mass.place(first + h, tile) + query) * 16 + pair * kMasses;
       masses[h] = exists ? *reinterpret_cast<const uint4*>(from) : uint4{};
       base[h] = has_base ? mass.base[mass.place(first + h, of) + query] : TileBase{-INFINITY, 0};
-      top[h] = mass.top[row];
-      total[h] = mass.total[row];
+      total[h] = mass.total[query * kHeads + first + h];
     }
 #pragma unroll
     for (int h = 0; h < kHeadsAtOnce; h++) {
-      const float worth = exp2f(base[h].base - top[h]) * (1.0f / total[h]);
-      const float carry = __half2float(__ushort_as_half(static_cast<unsigned short>(base[h].last))) * worth;
+      const float worth = exp2_approx(base[h].base - total[h]), carry = base[h].last * worth;
       const float other_worth = __shfl_xor_sync(0xffffffffu, worth, 1),
                   other_carry = __shfl_xor_sync(0xffffffffu, carry, 1);
       const float factor = pair == 0 ? worth : other_worth;

@@ -11,10 +11,6 @@ namespace ek::cuda {
 
 namespace {
 
-/* Heads whose sums of a pair are a sector of memory, which is written at about the same time. */
-constexpr int kHeadsTogether = 4;
-static_assert(kHeadsTogether * sizeof(float2) == 32 && kHeads % kHeadsTogether == 0, "a sector");
-
 /* Begins to copy the warp's queries of a head to its rows, lane i's into row i; a negative slot: none, which
  * becomes zeros. */
 template <class P>
@@ -41,10 +37,12 @@ __device__ void store_slots(const SelectedParts& parts, const QuerySums<P>& sums
 #pragma unroll
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const int32_t slot = __shfl_sync(0xffffffffu, own_slot, r * 8 + lane / 4);
-    if (slot < 0) continue;
-    const size_t row = static_cast<size_t>(slot) * kHeads + head;
-    if (lane % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], sums.total[r / 2][r % 2]};
-    store_by_lanes(parts.values + row * kValue, sums, r, 1);
+    float v[kLaneValues];
+#pragma unroll
+    for (int i = 0; i < kLaneValues; i++) v[i] = sums.out[r / 2][i / 2][r % 2 * 2 + i % 2];
+    const size_t to = static_cast<size_t>(max(slot, 0));
+    store_part(parts.sums_of(to, head), parts.words_of(to, head), v, sums.top[r / 2][r % 2],
+               sums.total[r / 2][r % 2], slot >= 0);
   }
 }
 
@@ -57,16 +55,15 @@ __device__ int32_t slot_at(const ChosenPairs& pairs, int32_t first, int32_t end)
   return lane < kWarpQueries && own < end ? pairs.pair[own] : -1;
 }
 
-/* grid (tiles of pairs times heads together, heads by so many): tiles of the same heads are neighbours, so
- * that the queries of these stay in L2. */
+/* grid (tiles of pairs, heads): tiles of a head are neighbours, so that its queries stay in L2. */
 template <class P>
 __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     attend_pairs_kernel(PrefillQueries q, ExpandedRows rows, ChosenPairs pairs, SelectedParts parts) {
-  const int32_t index = blockIdx.x / kHeadsTogether;
-  if (index >= *pairs.n_tiles) return;
+  const int32_t n_tiles = *pairs.n_tiles;
+  const PairTile tile = pairs.tile[blockIdx.x]; /* loads beside their number */
+  if (static_cast<int32_t>(blockIdx.x) >= n_tiles) return;
   const ExpandedShared s = expanded_shared<P>();
-  const int head = blockIdx.y * kHeadsTogether + blockIdx.x % kHeadsTogether;
-  const PairTile tile = pairs.tile[index];
+  const int head = blockIdx.y;
   const int32_t at = tile.block * kBlockRows;
   int32_t pair = tile.first + team_of_warp<P>() * QueryTile<P>::kTeamQueries; /* the team's first */
   int32_t slot = slot_at<P>(pairs, pair, tile.end);
@@ -103,7 +100,7 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
       __syncthreads(); /* values are here */
     }
     if (!counts) break;
-    P::add_values(sums.out, weights, s, [] {});
+    P::add_values(sums.out, weights, s);
     store_slots(parts, sums, head, slot);
     slot = next;
     copy_async_wait<0>();
@@ -117,10 +114,7 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
 void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                          const ChosenPairs& pairs, const SelectedParts& parts) {
   with_products([&]<class P>(P) {
-    launch(stream, "attend_pairs",
-           {{pairs.most_tiles * kHeadsTogether, kHeads / kHeadsTogether},
-            QueryTile<P>::kThreads,
-            kExpandedShared<P>},
+    launch(stream, "attend_pairs", {{pairs.most_tiles, kHeads}, QueryTile<P>::kThreads, kExpandedShared<P>},
            attend_pairs_kernel<P>, q, rows, pairs, parts);
   });
 }

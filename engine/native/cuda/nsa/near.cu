@@ -2,29 +2,24 @@
  * blocks, which are forced as well: they are attended to once and first, what they leave is stored, and the
  * rest of the window adds to it. So blocks come in descending order, each once for all queries of a tile,
  * whose last blocks are not the same. */
+#include "part_values.cuh"
 #include "queries.cuh"
 
 namespace ek::cuda {
 
 namespace {
 
-/* Blocks from the last one of a tile down. */
-struct BlocksBackwards {
-  int32_t last;
+/* Blocks from the last one of a tile down, n_near of them, and then the first ones, of which a team leaves
+ * out what is local for its queries. */
+struct NearBlocks {
+  int32_t last, n_near, n_local;
 
-  __device__ int32_t block(int32_t entry) const { return last - entry; }
+  __device__ int32_t block(int32_t entry) const { return entry < n_near ? last - entry : entry - n_near; }
   __device__ int32_t at(int32_t entry) const { return block(entry) * kBlockRows; }
   __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
-  __device__ bool counts(int32_t, int32_t) const { return true; }
-};
-
-/* The first blocks, of which a warp leaves out what is local for its queries. */
-struct InitialBlocks {
-  int32_t n_local;
-
-  __device__ int32_t at(int32_t entry) const { return entry * kBlockRows; }
-  __device__ BlockPlace place(int32_t entry) const { return {at(entry), at(entry)}; }
-  __device__ bool counts(int32_t entry, int32_t of) const { return entry <= of - n_local; }
+  __device__ bool counts(int32_t entry, int32_t of) const {
+    return entry < n_near || entry - n_near <= of - n_local;
+  }
 };
 
 /* Stores what the tile's queries have of forced blocks. */
@@ -34,11 +29,13 @@ __device__ void store_forced(const SelectedParts& parts, const QueryTile<P>& til
 #pragma unroll
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const float total = joined_total(sums.total[r / 2][r % 2]);
-    if (!tile.is_new(tile.position(r))) continue;
-    const size_t row =
-        (static_cast<size_t>(tile.position(r) - tile.first) * parts.n + slot) * kHeads + tile.head;
-    if (threadIdx.x % 4 == 0) parts.sums[row] = {sums.top[r / 2][r % 2], total};
-    store_by_lanes(parts.values + row * kValue, sums, r, 1);
+    const bool exists = tile.is_new(tile.position(r));
+    const size_t at = static_cast<size_t>(exists ? tile.position(r) - tile.first : 0) * parts.n + slot;
+    float v[kLaneValues];
+#pragma unroll
+    for (int i = 0; i < kLaneValues; i++) v[i] = sums.out[r / 2][i / 2][r % 2 * 2 + i % 2];
+    store_part(parts.sums_of(at, tile.head), parts.words_of(at, tile.head), v, sums.top[r / 2][r % 2], total,
+               exists);
   }
 }
 
@@ -51,19 +48,19 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
   const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
   load_queries(s, q.query, tile);
   const int32_t last = tile.last(), own = last / kBlockRows, since = max(tile.at, q.first);
-  const BlocksBackwards near{own};
+  const NearBlocks near{own, own - rule.window_begin(since) / kBlockRows + 1, rule.local};
+  const int32_t n_all = near.n_near + min(rule.initial, own + 1);
   const int32_t first_local = max(0, tile.team_at() / kBlockRows - rule.local + 1);
   QuerySums<P> sums;
   clear(sums);
-  attend_blocks(s, rows, near, own - rule.window_begin(since) / kBlockRows + 1, last + 1, tile,
-                WindowBefore{rule}, sums, IgnoreWeights{}, [&](int32_t entry) {
+  attend_blocks(s, rows, near, {0, near.n_near, n_all}, last + 1, tile, WindowBefore{rule}, sums,
+                IgnoreWeights{}, [&](int32_t entry) {
                   if (near.block(entry) == first_local) store_forced(parts, tile, sums, 0);
                 });
   join_totals(sums);
   store_branch(window, q, tile, sums, 2);
   clear(sums);
-  attend_blocks(s, rows, InitialBlocks{rule.local}, min(rule.initial, own + 1), last + 1, tile, RowsBefore{},
-                sums);
+  attend_blocks(s, rows, near, {near.n_near, n_all, n_all}, last + 1, tile, RowsBefore{}, sums);
   store_forced(parts, tile, sums, 1);
 }
 

@@ -19,52 +19,34 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
   store_values(q.out, sums, tile);
 }
 
-/* With weights of at most 2^12 masses are at most 2^15: so both fit into f16, and small ones keep their bits.
+/* With weights of at most 2^12 masses are at most 2^15: so they fit into f16, and small ones keep their bits.
  * bf16 would be too coarse for blocks that are nearly equal. */
 constexpr int kMassWeightLog2 = 12;
 
-/* Factors (16, 64) of a tile's pooled rows in the masses of the blocks that begin with rows 0, 4, 8, …: a
- * block has twice its rows 0 to 2, its row 3, and the row before it. */
+/* Columns behind the values: what a tile's pooled rows count for in the masses of the blocks that begin with
+ * rows 0, 4, 8, …: a block has twice its rows 0 to 2, its row 3, and the row before it. */
 template <class P>
-__device__ void write_factors(__half* to) {
+__device__ void write_factors(__nv_bfloat16* to) {
   for (int i = threadIdx.x; i < 16 * kBlockRows; i += QueryTile<P>::kThreads) {
-    const int block = i / kBlockRows, row = i % kBlockRows, ahead = row - 4 * block;
+    const int row = i / 16, block = i % 16, ahead = row - 4 * block;
     const float factor = ahead >= 0 && ahead < 3 ? 2.0f : ahead == 3 || ahead == -1 ? 1.0f : 0.0f;
-    to[P::Groups::at(block, row / 8) + row % 8] = __float2half_rn(factor);
+    to[P::More::at(row, block / 8) + block % 8] = __float2bfloat16_rn(factor);
   }
 }
-template <class P>
-constexpr size_t kFactorBytes = sizeof(__half) * 16 * P::Groups::kPitch;
 
-/* Stores the masses of each block of pooled rows, for attend_blocks. */
+/* Stores the masses of each block of pooled rows, for attend_blocks. They are sums of the weights that values
+ * meet, in bf16. */
 template <class P>
 struct StoreMasses {
   static constexpr int kWeightLog2 = kMassWeightLog2;
-  /* Weights of a tile in f16, and masses of the 16 blocks of its rows. */
-  struct Kept {
-    PackedWeights<P> weights;
-    GroupSums<P> mass;
-  };
   const PooledMass& to;
   const QueryTile<P>& tile;
-  const QuerySums<P>& sums;
-  const __half* factors; /* shared, of write_factors */
 
-  __device__ void keep(Kept& kept, const BlockScores<P>& p) const {
-#pragma unroll
-    for (int k = 0; k < kBlockRows / 16; k++) {
-      for (int m = 0; m < P::kTiles; m++) {
-        for (int i = 0; i < 4; i++) {
-          const float* from = p[m][2 * k + i / 2] + i % 2 * 2;
-          kept.weights[k][m][i] = pack_f16(from[0], from[1]);
-        }
-      }
-    }
-  }
-
-  __device__ void sum(Kept& kept) const { P::sum_groups(kept.mass, kept.weights, factors); }
-
-  __device__ void store(int32_t entry, const Kept& kept) const {
+  template <class>
+  __device__ void add_values(int32_t entry, QuerySums<P>& sums, const PackedWeights<P>& weights,
+                             const ExpandedShared& s) const {
+    MoreSums<P> mass = {};
+    P::add_all_values(sums.out, mass, weights, s);
     const int thread = thread_now(), lane = thread % kWarp;
     const int32_t position = tile.at + thread / kWarp * QueryTile<P>::kWarpQueries + lane / 4;
     const size_t first = to.place(tile.head, entry) + static_cast<size_t>(position - tile.first);
@@ -74,8 +56,9 @@ struct StoreMasses {
       const int m = r / 2, i = r % 2;
       const size_t row = first + 8 * r;
       const float base = sums.top[m][i] == -INFINITY ? 0.0f : sums.top[m][i];
-      if (lane % 4 == 3) to.base[row] = {base, kept.weights[3][m][2 + i] >> 16};
-      *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {kept.mass[m][0][i], kept.mass[m][1][i]};
+      if (lane % 4 == 3) to.base[row] = {base, bf16_value(weights[3][m][2 + i] >> 16)};
+      const auto pair = [&](int n) { return pack_f16(mass[m][n][2 * i], mass[m][n][2 * i + 1]); };
+      *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {pair(0), pair(1)};
     }
   }
 };
@@ -87,20 +70,18 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
   const ExpandedShared s = expanded_shared<P>();
   const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
-  __half* factors = reinterpret_cast<__half*>(reinterpret_cast<uint8_t*>(s.query) + kExpandedShared<P>);
-  write_factors<P>(factors); /* complete behind the barriers of attend_blocks */
+  write_factors<P>(s.value + P::kValueSize); /* complete behind the barriers of attend_blocks */
   const int32_t n_rows = pooled_visible(tile.last());
   if (n_rows > 0) load_queries(s, q.query, tile);
   QuerySums<P> sums;
   clear(sums);
   attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, tile,
-                PooledBefore{}, sums, StoreMasses<P>{mass, tile, sums, factors});
+                PooledBefore{}, sums, StoreMasses<P>{mass, tile});
   join_totals(sums);
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     if (threadIdx.x % 4 != 0 || !tile.is_new(tile.position(r))) continue;
     const size_t row = tile.row(r);
-    mass.top[row] = sums.top[r / 2][r % 2];
-    mass.total[row] = sums.total[r / 2][r % 2];
+    mass.total[row] = sums.top[r / 2][r % 2] + log2f(sums.total[r / 2][r % 2]);
   }
   store_branch(branch, q, tile, sums, 0);
 }
@@ -142,10 +123,11 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
   b_->mass.most_tiles = static_cast<int32_t>(pooled_tiles);
   b_->mass.most_queries = std::min(part, most_queries);
   b_->parts.n = static_cast<int32_t>(slots);
+  b_->parts.most_queries = static_cast<int32_t>(in_group);
   b_->pairs.most_tiles = static_cast<int32_t>(tiles);
   constexpr size_t kWord = sizeof(float);
-  const size_t words = in_group * slots * kHeads * (kValue / 2 + 2) + (n + in_group) * kHeads * kValue / 2 +
-                       in_part * (pooled_tiles * 10 + 2) + (n + in_group) * selected + in_group * chosen +
+  const size_t words = in_group * slots * kHeads * (kPartWords + 2) + (n + in_group) * kHeads * kValue / 2 +
+                       in_part * (pooled_tiles * 10 + 1) + (n + in_group) * selected + in_group * chosen +
                        2 * n_blocks + 4 * tiles + 1;
   b_->memory = DeviceMemory(words * kWord);
   float* at = b_->memory.as<float>();
@@ -155,13 +137,12 @@ PrefillAttention::PrefillAttention(Device& d, int32_t most_queries, int32_t most
     return reinterpret_cast<__nv_bfloat16*>(take(rows * kHeads * kValue / 2));
   };
   b_->pairs.tile = reinterpret_cast<PairTile*>(take(tiles * 4));
-  b_->parts.values = values(in_group * slots);
-  b_->parts.sums = reinterpret_cast<float2*>(take(in_group * slots * kHeads * 2));
+  b_->parts.words = reinterpret_cast<uint32_t*>(take(in_group * slots * kHeads * kPartWords));
+  b_->parts.sums = reinterpret_cast<PartSums*>(take(in_group * slots * kHeads * 2));
   b_->pooled = values(n);
   b_->window = values(in_group);
   b_->mass.mass = reinterpret_cast<__half*>(take(in_part * pooled_tiles * 8));
   b_->mass.base = reinterpret_cast<TileBase*>(take(in_part * pooled_tiles * 2));
-  b_->mass.top = take(in_part);
   b_->mass.total = take(in_part);
   b_->lists = integers(n * selected);
   b_->pairs.pair = integers(in_group * chosen);
@@ -200,7 +181,7 @@ void PrefillAttention::select_group(cudaStream_t stream, const PrefillQueries& q
       launch(stream, "pooled_prefill",
              {{n_tiles_of(first, part_end), kHeads},
               QueryTile<P>::kThreads,
-              kExpandedShared<P> + kFactorBytes<P>},
+              kExpandedShared<P> + sizeof(__nv_bfloat16) * P::kMoreSize},
              pooled_prefill_kernel<P>, part, pooled, b_->mass, b_->pooled + skipped * kHeads * kValue);
     });
     mark("pooled");

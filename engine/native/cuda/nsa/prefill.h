@@ -28,7 +28,7 @@ class PrefillAttention {
    * the tokens of each block. Both are multiples of kTileQueries, and nothing but memory and speed depends on
    * them. */
   PrefillAttention(Device& d, int32_t most_queries, int32_t most_tokens, const NsaRule& rule = {},
-                   int32_t part = 8192, int32_t group = 16384);
+                   int32_t part = 8192, int32_t group = 32768);
   ~PrefillAttention();
   PrefillAttention(const PrefillAttention&) = delete;
   PrefillAttention& operator=(const PrefillAttention&) = delete;

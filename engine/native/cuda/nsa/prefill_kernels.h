@@ -4,15 +4,15 @@
 #include <cuda_fp16.h>
 
 #include "../device/streams.h"
+#include "part_values.cuh"
 #include "prefill.h"
 
 namespace ek::cuda {
 
-/* Of a tile of 64 pooled rows: log2 of what its masses are relative to, and the weight in f16 of its last
- * row, which counts for the first block of the next tile as well. */
+/* Of a tile of 64 pooled rows: log2 of what its masses are relative to, and the weight of its last row, which
+ * counts for the first block of the next tile as well. */
 struct TileBase {
-  float base;
-  uint32_t last;
+  float base, last;
 };
 
 /* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile.
@@ -22,8 +22,7 @@ struct PooledMass {
    * tile's base */
   __half* mass;
   TileBase* base; /* (heads, tiles, most_queries) */
-  float* top;     /* (n, heads) log2 of what total is relative to */
-  float* total;   /* (n, heads) sum of the weights of all rows */
+  float* total;   /* (n, heads) log2 of the sum of the weights of all rows */
   int32_t most_tiles, most_queries;
 
   /* Of the first query in a head's tile. */
@@ -55,12 +54,22 @@ struct ChosenPairs {
 /* Slots of a query's forced blocks: the last ones, and the first ones but those that are among them. */
 constexpr int kForcedSlots = 2;
 
-/* What a query has of its forced blocks, and of each block that it chose, in a slot of its own behind them.
- * Values are in the order of store_by_lanes. */
+/* What a query has of its forced blocks, and of each block that it chose, in a slot of its own behind them. A
+ * slot's number is that of the query times n and its own. */
 struct SelectedParts {
-  __nv_bfloat16* values; /* (n, slots, heads, value) weighted sums */
-  float2* sums;          /* (n, slots, heads) log2 of what they are relative to, and the sum of weights */
-  int32_t n;             /* slots of a query */
+  uint32_t* words; /* (n, slots, heads, kPartWords) */
+  PartSums* sums; /* (heads, most_queries, slots): of a head, so that neighbours are written at about the same
+                     time */
+  int32_t n;      /* slots of a query */
+  int32_t most_queries;
+
+  __device__ uint32_t* words_of(size_t slot, int head) const {
+    return words + (slot * kHeads + static_cast<size_t>(head)) * kPartWords;
+  }
+  __device__ PartSums* sums_of(size_t slot, int head) const {
+    return sums + static_cast<size_t>(head) * static_cast<size_t>(most_queries) * static_cast<size_t>(n) +
+           slot;
+  }
 };
 
 struct PrefillBuffers {

@@ -252,32 +252,42 @@ struct BlocksInOrder {
   __device__ bool counts(int32_t, int32_t) const { return true; }
 };
 
-/* What attend_blocks calls where nobody asks for the weights, or when a block's values are added. */
+/* How attend_blocks adds values, and what it calls behind that, where nobody asks for the weights. */
 struct IgnoreWeights {
   static constexpr int kWeightLog2 = 0;
-  struct Kept {};
-  template <class Scores>
-  __device__ void keep(Kept&, const Scores&) const {}
-  __device__ void sum(Kept&) const {}
-  __device__ void store(int32_t, const Kept&) const {}
+  template <class P>
+  __device__ void add_values(int32_t, QuerySums<P>& sums, const PackedWeights<P>& weights,
+                             const ExpandedShared& s) const {
+    P::add_values(sums.out, weights, s);
+  }
 };
 struct IgnoreEntry {
   __device__ void operator()(int32_t) const {}
 };
 
-/* Goes through n entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
- * The queries are under way or there. weighed.keep(kept, weights), weighed.sum(kept) and
- * weighed.store(entry, kept): called for each block that is not left out, while its values are added, and
- * behind that; the largest weight is 2^Weighed::kWeightLog2.
- * added(entry): called behind each block. */
+/* Entries [begin, end) of the n of a tile's blocks. The last one asks for the keys of the entry behind it, if
+ * there is one, with which another call goes on. */
+struct Entries {
+  int32_t begin, end, n;
+
+  __device__ Entries(int32_t all) : Entries(0, all, all) {}
+  __device__ Entries(int32_t from, int32_t to, int32_t all) : begin(from), end(to), n(all) {}
+};
+
+/* Goes through entries of the tile's blocks, of rows before `end`, which adds to what `sums` has of others.
+ * The queries are under way or there. weighed.add_values(entry, sums, weights, s) adds the values of a block
+ * that is not left out; the largest weight is 2^Weighed::kWeightLog2. added(entry): called behind each block.
+ */
 template <class P, class Blocks, class Range, class Weighed = IgnoreWeights, class Added = IgnoreEntry>
 __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows, const Blocks& blocks,
-                              int32_t n, int32_t end, const QueryTile<P>& tile, const Range& range,
-                              QuerySums<P>& sums, const Weighed& weighed = {}, const Added& added = {}) {
+                              const Entries& entries, int32_t end, const QueryTile<P>& tile,
+                              const Range& range, QuerySums<P>& sums, const Weighed& weighed = {},
+                              const Added& added = {}) {
   const TeamSeen seen = team_seen(range, tile);
   const int32_t own = tile.team_at() / kBlockRows;
-  if (n > 0) load_keys<P>(s, rows, blocks.place(0), end - blocks.at(0), tile.head);
-  for (int32_t entry = 0; entry < n; entry++) {
+  if (entries.begin == 0 && entries.n > 0)
+    load_keys<P>(s, rows, blocks.place(0), end - blocks.at(0), tile.head);
+  for (int32_t entry = entries.begin; entry < entries.end; entry++) {
     const int32_t at = blocks.at(entry);
     const bool counts = blocks.counts(entry, own) && at < seen.last && at + kBlockRows > seen.first;
     copy_async_wait<0>();
@@ -285,24 +295,20 @@ __device__ void attend_blocks(const ExpandedShared& s, const ExpandedRows& rows,
     __syncthreads(); /* keys are here, and nobody needs the values before */
     load_values<P>(s, rows, blocks.place(entry), end - at, tile.head);
     PackedWeights<P> weights;
-    typename Weighed::Kept kept;
     if (counts) {
       BlockScores<P> scores;
       P::score(scores, s);
       if (at < seen.from || at + kBlockRows > seen.to) hide_rows<P>(scores, range, tile, at);
       float scale[P::kTiles][2];
       rescale(sums, weigh_block<P, Weighed::kWeightLog2>(scores, sums, scale), scale);
-      weighed.keep(kept, scores);
       pack_weights<P>(weights, scores);
     }
     copy_async_wait<0>();
     P::publish();
     __syncthreads(); /* values are here, and nobody needs the keys */
-    if (entry + 1 < n) load_keys<P>(s, rows, blocks.place(entry + 1), end - blocks.at(entry + 1), tile.head);
-    if (counts) {
-      P::add_values(sums.out, weights, s, [&] { weighed.sum(kept); });
-      weighed.store(entry, kept);
-    }
+    if (entry + 1 < entries.n)
+      load_keys<P>(s, rows, blocks.place(entry + 1), end - blocks.at(entry + 1), tile.head);
+    if (counts) weighed.template add_values<P>(entry, sums, weights, s);
     added(entry);
   }
 }

@@ -24,17 +24,16 @@ using BlockScores = float[P::kTiles][kBlockRows / 8][4];
 template <class P>
 using PackedWeights = uint32_t[kBlockRows / 16][P::kTiles][4];
 
-/* Sums over 16 groups of rows in pairs of f16: [tensor-core tile][8 groups][row g or g + 8]. */
+/* Weighted sums of 16 more columns, beside values: [tensor-core tile][8 columns][as mma_bf16]. */
 template <class P>
-using GroupSums = uint32_t[P::kTiles][2][2];
+using MoreSums = float[P::kTiles][2][4];
 
 /* Weighted values of a lane's queries, as mma_bf16. */
 template <class P>
 using WeightedValues = float[P::kTiles][kValue / 8][4];
 
-/* score makes scores of a team's queries with a block of keys, add_values adds weighted values; beside():
- * called while the tensor cores do so, where these work by themselves. sum_groups sums weights in f16 over
- * groups of rows: times a matrix of factors (16, 64) in f16, in shared memory as Groups.
+/* score makes scores of a team's queries with a block of keys, add_values adds weighted values. Behind the
+ * values of a block may lie 16 columns more of its rows, as More: add_all_values adds these as well.
  *
  * A warp has 32 queries, so that what it loads of keys and values from shared memory serves two tensor-core
  * tiles: with 16 the loads take longer than the products. */
@@ -43,9 +42,9 @@ struct WarpProducts {
   using Keys = PaddedRows<kKeyWidth>;
   using Queries = Keys;
   using Values = PaddedRows<kValue>;
-  using Groups = PaddedRows<kBlockRows>;
+  using More = PaddedRows<16>;
   static constexpr int kQuerySize = Keys::size(kTileQueries), kKeySize = Keys::size(kBlockRows),
-                       kValueSize = Values::size(kBlockRows);
+                       kValueSize = Values::size(kBlockRows), kMoreSize = More::size(kBlockRows);
 
   __device__ static __nv_bfloat16* shared() { return dynamic_shared<__nv_bfloat16>(); }
   __device__ static void publish() {}
@@ -76,42 +75,34 @@ struct WarpProducts {
     }
   }
 
-  template <class Beside>
   __device__ static void add_values(WeightedValues<WarpProducts>& sums, const PackedWeights<WarpProducts>& p,
-                                    const ExpandedShared& s, const Beside& beside) {
-    beside();
-    const int lane = threadIdx.x % kWarp;
+                                    const ExpandedShared& s) {
 #pragma unroll
     for (int k = 0; k < kBlockRows / 16; k++) {
 #pragma unroll
-      for (int n = 0; n < kValue / 8; n += 2) {
-        uint32_t b[4];
-        load_right_transposed<Values::kPitch>(b, s.value, n * 8, k * 16, lane);
-        for (int m = 0; m < 2; m++) {
-          mma_bf16(sums[m][n], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[0], b[1]);
-          mma_bf16(sums[m][n + 1], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[2], b[3]);
-        }
-      }
+      for (int n = 0; n < kValue / 8; n += 2)
+        add_columns<Values>(&sums[0][n], &sums[1][n], p[k], s.value, n * 8, k * 16);
     }
   }
 
-  __device__ static void sum_groups(GroupSums<WarpProducts>& sums, const PackedWeights<WarpProducts>& p,
-                                    const void* groups) {
-    const int lane = threadIdx.x % kWarp;
-    float sum[kTiles][2][4] = {};
+  __device__ static void add_all_values(WeightedValues<WarpProducts>& sums, MoreSums<WarpProducts>& more,
+                                        const PackedWeights<WarpProducts>& p, const ExpandedShared& s) {
+    add_values(sums, p, s);
 #pragma unroll
-    for (int k = 0; k < kBlockRows / 16; k++) {
-      uint32_t b[4];
-      load_right<Groups::kPitch>(b, static_cast<const __nv_bfloat16*>(groups), 0, k * 16, lane);
-      for (int m = 0; m < kTiles; m++) {
-        mma_f16(sum[m][0], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[0], b[1]);
-        mma_f16(sum[m][1], p[k][m][0], p[k][m][1], p[k][m][2], p[k][m][3], b[2], b[3]);
-      }
-    }
-#pragma unroll
-    for (int m = 0; m < kTiles; m++) {
-      for (int i = 0; i < 4; i++)
-        sums[m][i / 2][i % 2] = pack_f16(sum[m][i / 2][i % 2 * 2], sum[m][i / 2][i % 2 * 2 + 1]);
+    for (int k = 0; k < kBlockRows / 16; k++)
+      add_columns<More>(more[0], more[1], p[k], s.value + kValueSize, 0, k * 16);
+  }
+
+ private:
+  /* sums (two tiles) += weights of 16 rows times 16 columns. */
+  template <class Rows>
+  __device__ static void add_columns(float (*first)[4], float (*second)[4], const uint32_t (&p)[kTiles][4],
+                                     const __nv_bfloat16* tile, int column, int row) {
+    uint32_t b[4];
+    load_right_transposed<Rows::kPitch>(b, tile, column, row, threadIdx.x % kWarp);
+    for (int n = 0; n < 2; n++) {
+      mma_bf16(first[n], p[0][0], p[0][1], p[0][2], p[0][3], b[2 * n], b[2 * n + 1]);
+      mma_bf16(second[n], p[1][0], p[1][1], p[1][2], p[1][3], b[2 * n], b[2 * n + 1]);
     }
   }
 };
@@ -122,9 +113,9 @@ struct GroupProducts {
   using Queries = PermutedRows<kTileQueries>;
   using Keys = PermutedRows<kBlockRows>;
   using Values = Keys;
-  using Groups = PermutedRows<16>;
+  using More = Keys;
   static constexpr int kQuerySize = kTileQueries * kKeyWidth, kKeySize = kBlockRows * kKeyWidth,
-                       kValueSize = kBlockRows * kValue;
+                       kValueSize = kBlockRows * kValue, kMoreSize = More::kColumns;
 
   __device__ static __nv_bfloat16* shared() { return aligned_shared<__nv_bfloat16>(); }
   __device__ static void publish() { publish_shared(); }
@@ -144,27 +135,28 @@ struct GroupProducts {
     wait_for_group_products<0>();
   }
 
-  template <class Beside>
   __device__ static void add_values(WeightedValues<GroupProducts>& sums,
-                                    const PackedWeights<GroupProducts>& p, const ExpandedShared& s,
-                                    const Beside& beside) {
+                                    const PackedWeights<GroupProducts>& p, const ExpandedShared& s) {
     const SharedTile values = shared_tile(s.value, Values::kColumns * 2);
     begin_group_products();
 #pragma unroll
     for (int k = 0; k < kBlockRows / 16; k++)
       multiply_group(sums[0], p[k][0], values.behind(k * 16 * Values::kPitch * 2));
-    beside();
     commit_group_products();
     wait_for_group_products<0>();
   }
 
-  /* Within beside of add_values; there when that returns. */
-  __device__ static void sum_groups(GroupSums<GroupProducts>& sums, const PackedWeights<GroupProducts>& p,
-                                    const void* groups) {
-    const SharedTile of = shared_tile(groups);
-    multiply_group_f16<false>(sums[0], p[0][0], of);
+  /* The 16 columns are a third piece of the values: they cost an eighth more, and no products of their own.
+   */
+  __device__ static void add_all_values(WeightedValues<GroupProducts>& sums, MoreSums<GroupProducts>& more,
+                                        const PackedWeights<GroupProducts>& p, const ExpandedShared& s) {
+    const SharedTile values = shared_tile(s.value, Values::kColumns * 2);
+    begin_group_products();
 #pragma unroll
-    for (int k = 1; k < kBlockRows / 16; k++) multiply_group_f16<true>(sums[0], p[k][0], of.behind(k * 32));
+    for (int k = 0; k < kBlockRows / 16; k++)
+      multiply_group(sums[0], more[0], p[k][0], values.behind(k * 16 * Values::kPitch * 2));
+    commit_group_products();
+    wait_for_group_products<0>();
   }
 };
 

@@ -94,6 +94,7 @@ void multiply_by_tile(Exchange& e) {
   }
   multiply_rows<N>(a, b, e);
 }
+template void multiply_by_tile<2>(Exchange& e);
 template void multiply_by_tile<16>(Exchange& e);
 
 /* Sums of bytes are below 2^24, so floats hold them. */
@@ -107,12 +108,6 @@ void multiply_tile(Exchange& e) {
   multiply_words<2>(e, [](uint32_t word, float* out) {
     out[0] = __uint_as_float(word << 16);
     out[1] = __uint_as_float(word & 0xffff0000u);
-  });
-}
-
-void multiply_f16(Exchange& e) {
-  multiply_words<2>(e, [](uint32_t word, float* out) {
-    for (int i = 0; i < 2; i++) out[i] = ek::f16_to_f32(static_cast<uint16_t>(word >> 16 * i));
   });
 }
 

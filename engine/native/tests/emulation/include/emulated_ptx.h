@@ -12,7 +12,6 @@ namespace emulation {
 /* Words 0 to 3 of a lane are its part of a, 4 and 5 of b. */
 void multiply_tile(Exchange& e);
 /* The same of f16. */
-void multiply_f16(Exchange& e);
 /* The same of bytes. */
 void multiply_bytes(Exchange& e);
 /* Words 0 and 1 of a lane are the address of 16 bytes, which go into e.product. */
@@ -46,17 +45,6 @@ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint3
                      uint32_t b1, EK_SITE_PARAMETERS) {
   const uint32_t words[6] = {a0, a1, a2, a3, b0, b1};
   const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, words, 6, ::emulation::multiply_tile);
-  const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
-  c[0] += e.product[g][2 * t];
-  c[1] += e.product[g][2 * t + 1];
-  c[2] += e.product[g + 8][2 * t];
-  c[3] += e.product[g + 8][2 * t + 1];
-}
-
-inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                    uint32_t b1, EK_SITE_PARAMETERS) {
-  const uint32_t words[6] = {a0, a1, a2, a3, b0, b1};
-  const ::emulation::Exchange& e = ::emulation::exchange(EK_SITE, words, 6, ::emulation::multiply_f16);
   const int g = ::emulation::lane() / 4, t = ::emulation::lane() % 4;
   c[0] += e.product[g][2 * t];
   c[1] += e.product[g][2 * t + 1];
@@ -196,17 +184,10 @@ inline void multiply_group_first(float (&c)[8][4], SharedTile a, SharedTile b, E
   multiply_group(c, a, b, file, line);
 }
 
-template <bool Adds>
-void multiply_group_f16(uint32_t (&c)[2][2], const uint32_t (&a)[4], SharedTile b, EK_SITE_PARAMETERS) {
-  const int g = ::emulation::lane() / 4, k = ::emulation::lane() % 4 * 2;
-  for (int n = 0; n < 2; n++) {
-    const auto right = [&](int i) { return b.element(n * 8 + g, i) | b.element(n * 8 + g, i + 1) << 16; };
-    float sum[4] = {};
-    for (int i = 0; i < 4; i++)
-      if (Adds) sum[i] = ek::f16_to_f32(static_cast<uint16_t>(c[n][i / 2] >> 16 * (i % 2)));
-    mma_f16(sum, a[0], a[1], a[2], a[3], right(k), right(k + 8), file, line);
-    for (int i = 0; i < 2; i++) c[n][i] = pack_f16(sum[2 * i], sum[2 * i + 1]);
-  }
+inline void multiply_group(float (&c)[16][4], float (&d)[2][4], const uint32_t (&a)[4], SharedTile b,
+                           EK_SITE_PARAMETERS) {
+  multiply_group(c, a, b, file, line);
+  multiply_group(d, a, b.behind(2 * b.stride), file, line);
 }
 
 inline float exp2_approx(float x) { return x < -126 ? 0.0f : std::exp2(x); }
