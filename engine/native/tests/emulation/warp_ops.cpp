@@ -5,13 +5,14 @@ namespace emulation {
 
 namespace {
 
-/* (16 x 8) = a (16 x K) times b (K x 8), four rows at a time, whose sums do not wait for each other. Most of
- * the time of large products goes into this; the compiler alone takes seven times as long. */
-template <int K>
-void multiply(const float (&a)[16][K], const float (&b)[K][8], float (&product)[16][8]) {
+/* Of rows of Pitch numbers, the first Columns of 16: a (16 x K) times b (K x Columns), four rows at a time,
+ * whose sums do not wait for each other. Most of the time of large products goes into this; the compiler
+ * alone takes seven times as long. */
+template <int K, int Columns, int Pitch>
+void multiply(const float (&a)[16][K], const float (&b)[K][Columns], float (&product)[16][Pitch]) {
   typedef float Four __attribute__((vector_size(16), aligned(4)));
   for (int row = 0; row < 16; row += 4) {
-    for (int n = 0; n < 8; n += 4) {
+    for (int n = 0; n < Columns; n += 4) {
       Four s0 = {}, s1 = {}, s2 = {}, s3 = {};
       for (int k = 0; k < K; k++) {
         const Four right = *reinterpret_cast<const Four*>(b[k] + n);
@@ -42,21 +43,10 @@ void multiply_words(Exchange& e, Split&& split) {
       for (int i = 0; i < N; i++) b[k + i + part * kHalf][g] = numbers[i];
     }
   }
-  multiply<2 * kHalf>(a, b, e.product);
+  multiply(a, b, e.product);
 }
 
 float bf16_number(uint32_t bits) { return __uint_as_float(bits << 16); }
-
-template <int N>
-void multiply_rows(const float (&a)[16][16], const float (&b)[16][8 * N], Exchange& e) {
-  for (int row = 0; row < 16; row++) {
-    float sums[8 * N] = {};
-    for (int k = 0; k < 16; k++) {
-      for (int n = 0; n < 8 * N; n++) sums[n] += a[row][k] * b[k][n];
-    }
-    std::memcpy(e.group_product[row], sums, sizeof sums);
-  }
-}
 
 ek::cuda::SharedTile tile_of(const uint32_t* words, int stride) {
   const uintptr_t address = static_cast<uintptr_t>(words[1]) << 32 | words[0];
@@ -69,11 +59,15 @@ template <int N>
 void multiply_tiles(Exchange& e) {
   const ek::cuda::SharedTile left = tile_of(e.word[0], 0), right = tile_of(e.word[0] + 2, 0);
   float a[16][16], b[16][8 * N];
-  for (int k = 0; k < 16; k++) {
-    for (int row = 0; row < 16; row++) a[row][k] = bf16_number(left.element(row, k));
-    for (int n = 0; n < 8 * N; n++) b[k][n] = bf16_number(right.element(n, k));
+  for (int k = 0; k < 16; k += 8) {
+    for (int row = 0; row < 16; row++) left.eight(row, k, a[row] + k);
+    for (int n = 0; n < 8 * N; n++) {
+      float column[8];
+      right.eight(n, k, column);
+      for (int i = 0; i < 8; i++) b[k + i][n] = column[i];
+    }
   }
-  multiply_rows<N>(a, b, e);
+  multiply(a, b, e.group_product);
 }
 template void multiply_tiles<8>(Exchange& e);
 template void multiply_tiles<16>(Exchange& e);
@@ -90,9 +84,9 @@ void multiply_by_tile(Exchange& e) {
     }
   }
   for (int k = 0; k < 16; k++) {
-    for (int n = 0; n < 8 * N; n++) b[k][n] = bf16_number(right.element(k, n));
+    for (int n = 0; n < 8 * N; n += 8) right.eight(k, n, b[k] + n);
   }
-  multiply_rows<N>(a, b, e);
+  multiply(a, b, e.group_product);
 }
 template void multiply_by_tile<2>(Exchange& e);
 template void multiply_by_tile<16>(Exchange& e);

@@ -116,12 +116,12 @@ struct SharedTile {
 
   SharedTile behind(int bytes) const { return {at + bytes, stride}; }
 
-  /* Row r and column c: of 64 columns, or with a stride of more. */
-  uint32_t element(int r, int c) const {
+  /* Row r, eight columns from c on, a multiple of 8: of 64 columns, or with a stride of more. */
+  void eight(int r, int c, float* out) const {
     const uintptr_t plain = reinterpret_cast<uintptr_t>(at) + r * 128 + c / 64 * stride + c % 64 * 2;
-    uint16_t bits;
-    std::memcpy(&bits, reinterpret_cast<const void*>(plain ^ (plain >> 3 & 0x70)), 2);
-    return bits;
+    uint16_t bits[8];
+    std::memcpy(bits, reinterpret_cast<const void*>(plain ^ (plain >> 3 & 0x70)), sizeof bits);
+    for (int i = 0; i < 8; i++) out[i] = __uint_as_float(static_cast<uint32_t>(bits[i]) << 16);
   }
 };
 
