@@ -1,7 +1,5 @@
 /* The branches of queries put together. Nothing but memory is busy here, so that many small blocks do it:
  * within a kernel that multiplies, too few threads would ask for too little at a time. */
-#include <algorithm>
-
 #include "../prefill/tile.cuh"
 #include "part_values.cuh"
 #include "prefill_kernels.h"

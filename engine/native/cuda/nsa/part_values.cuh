@@ -3,7 +3,8 @@
  * prompt.
  *
  * A number v is stored as 512 + round(v u), u = 511 / m for the largest m of the part: on average as far off
- * as in bf16. Weights of the part become relative to 2^top / u as well, so that u need not be stored. */
+ * as in bf16. Weights of the part become relative to 2^top / u as well, so that u need not be stored.
+ * Infinities and what is no number are not kept: values of a part are finite. */
 #ifndef EK_CUDA_NSA_PART_VALUES_CUH
 #define EK_CUDA_NSA_PART_VALUES_CUH
 #include "../decode/shape.h"
