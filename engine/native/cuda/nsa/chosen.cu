@@ -4,8 +4,7 @@
  *
  * Keys and values are loaded once. Then warps that multiply together go by themselves through queries, in
  * their own rows of shared memory: the next ones arrive while the values of the last are summed. */
-#include "../prefill/expanded.cuh"
-#include "prefill_kernels.h"
+#include "queries.cuh"
 
 namespace ek::cuda {
 
@@ -37,12 +36,8 @@ __device__ void store_slots(const SelectedParts& parts, const QuerySums<P>& sums
 #pragma unroll
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const int32_t slot = __shfl_sync(0xffffffffu, own_slot, r * 8 + lane / 4);
-    float v[kLaneValues];
-#pragma unroll
-    for (int i = 0; i < kLaneValues; i++) v[i] = sums.out[r / 2][i / 2][r % 2 * 2 + i % 2];
-    const size_t to = static_cast<size_t>(max(slot, 0));
-    store_part(parts.sums_of(to, head), parts.words_of(to, head), v, sums.top[r / 2][r % 2],
-               sums.total[r / 2][r % 2], slot >= 0);
+    store_query_part(parts, static_cast<size_t>(max(slot, 0)), head, sums, r, sums.total[r / 2][r % 2],
+                     slot >= 0);
   }
 }
 

@@ -2,7 +2,6 @@
  * blocks, which are forced as well: they are attended to once and first, what they leave is stored, and the
  * rest of the window adds to it. So blocks come in descending order, each once for all queries of a tile,
  * whose last blocks are not the same. */
-#include "part_values.cuh"
 #include "queries.cuh"
 
 namespace ek::cuda {
@@ -31,11 +30,7 @@ __device__ void store_forced(const SelectedParts& parts, const QueryTile<P>& til
     const float total = joined_total(sums.total[r / 2][r % 2]);
     const bool exists = tile.is_new(tile.position(r));
     const size_t at = static_cast<size_t>(exists ? tile.position(r) - tile.first : 0) * parts.n + slot;
-    float v[kLaneValues];
-#pragma unroll
-    for (int i = 0; i < kLaneValues; i++) v[i] = sums.out[r / 2][i / 2][r % 2 * 2 + i % 2];
-    store_part(parts.sums_of(at, tile.head), parts.words_of(at, tile.head), v, sums.top[r / 2][r % 2], total,
-               exists);
+    store_query_part(parts, at, tile.head, sums, r, total, exists);
   }
 }
 

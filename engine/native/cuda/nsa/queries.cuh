@@ -39,5 +39,16 @@ __device__ void store_branch(__nv_bfloat16* to, const PrefillQueries& q, const Q
   }
 }
 
+/* Stores what the lane's query r has as a part of a head. exists: the same in the four lanes of a query;
+ * total: joined. All lanes of a warp call. */
+template <class P>
+__device__ void store_query_part(const SelectedParts& parts, size_t slot, int head, const QuerySums<P>& sums,
+                                 int r, float total, bool exists) {
+  float v[kLaneValues];
+#pragma unroll
+  for (int i = 0; i < kLaneValues; i++) v[i] = sums.out[r / 2][i / 2][r % 2 * 2 + i % 2];
+  store_part(parts.sums_of(slot, head), parts.words_of(slot, head), v, sums.top[r / 2][r % 2], total, exists);
+}
+
 }  // namespace ek::cuda
 #endif

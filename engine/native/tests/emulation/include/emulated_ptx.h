@@ -11,7 +11,6 @@ namespace emulation {
 
 /* Words 0 to 3 of a lane are its part of a, 4 and 5 of b. */
 void multiply_tile(Exchange& e);
-/* The same of f16. */
 /* The same of bytes. */
 void multiply_bytes(Exchange& e);
 /* Words 0 and 1 of a lane are the address of 16 bytes, which go into e.product. */
