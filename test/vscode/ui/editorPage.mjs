@@ -6,12 +6,18 @@ import { inRoot } from "../../../scripts/lib/paths.mjs";
 const shots = inRoot("test", "vscode", "shots");
 const GHOST = "[class*='ghost-text']";
 const VISIBLE_MS = 20_000;
+/**
+ * VS Code makes the part of an editor that asks for suggestions when the window is idle, at the latest 5 s after the editor
+ * (EditorContributionInstantiation.Eventually). Keys typed before that are heard by no provider of any extension.
+ */
+const EDITOR_WHOLE_MS = 6_000;
 
 /** Editors draw blanks as no-break spaces. */
 const plain = (text) => text.replaceAll("\u00a0", " ");
 
 export class EditorPage {
   #page;
+  #editorIsWhole = false;
 
   constructor(page) {
     this.#page = page;
@@ -57,11 +63,14 @@ export class EditorPage {
     await this.#page.locator(".tab", { hasText: name }).first().waitFor();
   }
 
+  /** Opens a file of the workspace; the first time, when the editor is made, waits until all parts of it are there. */
   async openFile(name) {
     const row = this.#page.locator(".explorer-folders-view .monaco-list-row", { hasText: name });
     await row.first().dblclick();
     await this.#page.locator(".tab.active", { hasText: name }).waitFor();
     await this.#page.locator(".editor-instance .monaco-editor .view-lines").first().click();
+    if (!this.#editorIsWhole) await this.pause(EDITOR_WHOLE_MS);
+    this.#editorIsWhole = true;
   }
 
   /** Runs a command of the palette by its title. */
