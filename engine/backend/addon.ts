@@ -11,10 +11,12 @@ interface Handle<K extends string> {
 export interface AttentionTimes {
   denseUs: number;
   sparseUs: number;
+  sharedUs: number;
   denseBytes: number;
   sparseBytes: number;
   denseFlops: number;
   sparseFlops: number;
+  sharedFlops: number;
 }
 
 export type ContextHandle = Handle<"context">;

@@ -38,6 +38,8 @@ export interface AttentionRow {
   phase: "prefill" | "decode";
   tokens: number;
   batch: number;
+  /** Who selects blocks: every token, or in a prompt the first of 128 for all of them. */
+  choice: "token" | "tile";
   dense: AttentionKind;
   sparse: AttentionKind;
   /** How many times as fast sparse attention is. */
@@ -65,8 +67,8 @@ export function attentionBench(options: AttentionOptions): AttentionReport {
   try {
     const limits = limitsOf(backend);
     const rows = sizes.batches.flatMap((batch) =>
-      sizes.tokens.map((tokens) =>
-        rowOf(tokens, batch, backend.measureAttention(tokens, batch, sizes.rounds), limits),
+      sizes.tokens.flatMap((tokens) =>
+        rowsOf(tokens, batch, backend.measureAttention(tokens, batch, sizes.rounds), limits),
       ),
     );
     return { bench: "attention", version, device: backend.describe(), limits, rows };
@@ -75,18 +77,23 @@ export function attentionBench(options: AttentionOptions): AttentionReport {
   }
 }
 
-function rowOf(
+function rowsOf(
   tokens: number,
   batch: number,
   times: AttentionTimes,
   limits: CardLimits,
-): AttentionRow {
-  return {
-    ...{ phase: batch === 0 ? "prefill" : "decode", tokens, batch },
-    dense: kindOf(times.denseUs, times.denseBytes, times.denseFlops, limits),
-    sparse: kindOf(times.sparseUs, times.sparseBytes, times.sparseFlops, limits),
-    ratio: times.denseUs / times.sparseUs,
-  };
+): AttentionRow[] {
+  const { denseUs, sparseUs, sharedUs } = times;
+  const dense = kindOf(denseUs, times.denseBytes, times.denseFlops, limits);
+  const sparse = kindOf(sparseUs, times.sparseBytes, times.sparseFlops, limits);
+  const ratio = denseUs / sparseUs;
+  if (batch > 0) return [{ phase: "decode", tokens, batch, choice: "token", dense, sparse, ratio }];
+  const shared = kindOf(sharedUs, 0, times.sharedFlops, limits);
+  const prompt = { phase: "prefill", tokens, batch, dense } as const;
+  return [
+    { ...prompt, choice: "token", sparse, ratio },
+    { ...prompt, choice: "tile", sparse: shared, ratio: denseUs / sharedUs },
+  ];
 }
 
 function kindOf(us: number, bytes: number, flops: number, limits: CardLimits): AttentionKind {
@@ -116,9 +123,7 @@ export function formatAttention({ version, device, limits, rows }: AttentionRepo
   const rates = `${limits.copyGbPerS.toFixed(0)} GB/s copied, ${limits.matrixTflopPerS.toFixed(0)} TFLOP/s of products`;
   const head = ["one layer", "dense us", "rate", "sparse us", "rate", "times as fast"];
   const cells = rows.map((row) => [
-    row.batch === 0
-      ? `a prompt of ${row.tokens}`
-      : `a token of each of ${row.batch} sequences of ${row.tokens}`,
+    whatIsRead(row),
     row.dense.us.toFixed(1),
     rateOf(row, row.dense),
     row.sparse.us.toFixed(1),
@@ -132,6 +137,11 @@ export function formatAttention({ version, device, limits, rows }: AttentionRepo
     "",
   ];
   return `${[...lines, ...formatTable(head, cells)].join("\n")}\n`;
+}
+
+function whatIsRead({ tokens, batch, choice }: AttentionRow): string {
+  if (batch > 0) return `a token of each of ${batch} sequences of ${tokens}`;
+  return `a prompt of ${tokens}${choice === "tile" ? ", 128 tokens share a choice" : ""}`;
 }
 
 /** By what bounds it: products of a prompt, bytes of a token. */

@@ -17,9 +17,12 @@ const options = {
 
 test("measures both kinds of attention, of a prompt and of a batch", () => {
   const report = attentionBench(options);
-  expect(report.rows.map(({ phase, batch, tokens }) => [phase, batch, tokens])).toEqual([
-    ["prefill", 0, 96],
-    ["decode", 2, 96],
+  expect(
+    report.rows.map(({ phase, batch, tokens, choice }) => [phase, batch, tokens, choice]),
+  ).toEqual([
+    ["prefill", 0, 96, "token"],
+    ["prefill", 0, 96, "tile"],
+    ["decode", 2, 96, "token"],
   ]);
   for (const { dense, sparse, ratio } of report.rows) {
     expect(dense.us).toBeGreaterThan(0);
@@ -30,9 +33,9 @@ test("measures both kinds of attention, of a prompt and of a batch", () => {
   const bytes = report.rows.map(
     ({ dense, sparse }) => sparse.gbPerS * sparse.us - dense.gbPerS * dense.us,
   );
-  expect((bytes[1] ?? 0) * 1e3).toBeCloseTo(2 * 5 * 576 * 2, 3);
+  expect((bytes[2] ?? 0) * 1e3).toBeCloseTo(2 * 5 * 576 * 2, 3);
   expect(formatAttention(report)).toMatch(
-    /^a prompt of 96 .*TFLOP\/s.*\na token of each of 2 sequences of 96 .*GB\/s/m,
+    /^a prompt of 96 .*TFLOP\/s.*\na prompt of 96, 128 tokens share a choice .*TFLOP\/s.*\na token of each of 2 sequences of 96 .*GB\/s/m,
   );
 });
 

@@ -1,5 +1,6 @@
 /* Attention alone of the shape of DeepSeek-Coder-V2-Lite, one layer: our dense kernels, and native sparse
- * attention of 16 selected blocks of 64 tokens, pooled rows of 32 every 16, and a window of 512.
+ * attention of 16 selected blocks of 64 tokens, pooled rows of 32 every 16, and a window of 512. In prefill
+ * every token selects for itself ("sparse"), or 128 share what the first of them selects ("shared").
  *
  *   cuda_bench_attention [--tokens N]… [--batch N]… [--kernels] [--json]
  *
@@ -71,6 +72,19 @@ void print_row(const Options& o, const AttentionMeasure& m, const char* kind, do
   }
 }
 
+void print_prefill_ratios(const Options& o, int32_t tokens, const AttentionTimes& t) {
+  const double dense = std::min(t.dense_us, t.chunk_us);
+  std::printf(
+      o.json
+          ? "{\"phase\":\"prefill\",\"tokens\":%d,\"batch\":0,\"ratio\":%.2f,\"ratioOfOperations\":%.2f,"
+            "\"overlap\":%.3f,\"sharedRatio\":%.2f,\"sharedRatioOfOperations\":%.2f}\n"
+          : "         %6d tokens  sparse is %.2f times as fast as the better dense kernel, operations allow "
+            "%.2f; neighbours share %.3f of the blocks that they choose; shared is %.2f times as fast, "
+            "operations allow %.2f\n",
+      tokens, dense / t.sparse_us, t.dense_operations / t.sparse_operations, t.overlap, dense / t.shared_us,
+      t.dense_operations / t.shared_operations);
+}
+
 void bench(Device& d, const Options& o, int32_t tokens, int32_t batch, const Limits& limits) {
   AttentionMeasure m{tokens, batch};
   m.print_kernels = o.kernels && !o.json;
@@ -78,24 +92,17 @@ void bench(Device& d, const Options& o, int32_t tokens, int32_t batch, const Lim
   print_row(o, m, "dense", t.dense_us, t.dense_operations, t.dense_bytes, limits);
   if (batch == 0) print_row(o, m, "model", t.chunk_us, t.dense_operations, 0, limits);
   print_row(o, m, "sparse", t.sparse_us, t.sparse_operations, t.sparse_bytes, limits);
-  const double dense = batch == 0 ? std::min(t.dense_us, t.chunk_us) : t.dense_us;
-  const double ratio = dense / t.sparse_us;
-  if (batch > 0) {
+  if (batch == 0) {
+    print_row(o, m, "shared", t.shared_us, t.shared_operations, 0, limits);
+    print_prefill_ratios(o, tokens, t);
+  } else {
+    const double ratio = t.dense_us / t.sparse_us;
     const double most = t.dense_bytes / t.sparse_bytes;
     std::printf(
         o.json ? "{\"phase\":\"decode\",\"tokens\":%d,\"batch\":%d,\"ratio\":%.2f,\"ratioOfBytes\":%.2f}\n"
                : "         %6d tokens x %-2d  sparse is %.2f times as fast, bytes allow %.2f\n",
         tokens, batch, ratio, most);
-    return;
   }
-  const double most = t.dense_operations / t.sparse_operations;
-  std::printf(
-      o.json
-          ? "{\"phase\":\"prefill\",\"tokens\":%d,\"batch\":0,\"ratio\":%.2f,\"ratioOfOperations\":%.2f,"
-            "\"overlap\":%.3f}\n"
-          : "         %6d tokens  sparse is %.2f times as fast as the better dense kernel, operations allow "
-            "%.2f; neighbours share %.3f of the blocks that they choose\n",
-      tokens, ratio, most, t.overlap);
 }
 
 }  // namespace

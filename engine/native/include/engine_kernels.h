@@ -305,12 +305,13 @@ ek_status ek_measure_limits(ek_context* ctx, size_t n_bytes, double* gb_per_s, d
 ek_status ek_measure_matrix_rate(ek_context* ctx, double* tflop_per_s);
 
 /* Attention alone, one layer of the shape of DeepSeek-Coder-V2-Lite on random data: our best dense kernel,
- * and native sparse attention. Bytes are those of cached rows (0 when reading a prompt, which products
- * bound), operations those that the rule asks for. */
+ * and native sparse attention where every token selects for itself. Bytes are those of cached rows (0 when
+ * reading a prompt, which products bound), operations those that the rule asks for. shared: reading a prompt
+ * where 128 tokens share what the first of them selects, otherwise 0. */
 typedef struct {
-  double dense_us, sparse_us;
+  double dense_us, sparse_us, shared_us;
   double dense_bytes, sparse_bytes;
-  double dense_flops, sparse_flops;
+  double dense_flops, sparse_flops, shared_flops;
 } ek_attention_times;
 /* n_tokens of each sequence, 1 to 2^20; batch: sequences that decode a token each, at most 64, or 0 for one
  * that reads all its tokens. rounds: the best of so many, 1 to see that it works. EK_ERR_ARG where there are

@@ -181,9 +181,10 @@ napi_value measure_attention(const Arguments& a) {
   napi_value out = nullptr;
   check(napi_create_object(a.env(), &out), "object");
   const std::pair<const char*, double> numbers[] = {
-      {"denseUs", times.dense_us},       {"sparseUs", times.sparse_us},
-      {"denseBytes", times.dense_bytes}, {"sparseBytes", times.sparse_bytes},
-      {"denseFlops", times.dense_flops}, {"sparseFlops", times.sparse_flops}};
+      {"denseUs", times.dense_us},         {"sparseUs", times.sparse_us},
+      {"sharedUs", times.shared_us},       {"denseBytes", times.dense_bytes},
+      {"sparseBytes", times.sparse_bytes}, {"denseFlops", times.dense_flops},
+      {"sparseFlops", times.sparse_flops}, {"sharedFlops", times.shared_flops}};
   for (const auto& [name, value] : numbers) set_property(a.env(), out, name, make_number(a.env(), value));
   return out;
 }

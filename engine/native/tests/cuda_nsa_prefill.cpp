@@ -17,6 +17,7 @@ using ek::cuda::kHeads;
 using ek::cuda::kNope;
 using ek::cuda::kRope;
 using ek::cuda::kRow;
+using ek::cuda::kTileQueries;
 using ek::cuda::kValue;
 using ek::cuda::NsaRule;
 using ek::cuda::PrefillAttention;
@@ -100,11 +101,11 @@ class Prompt {
     }
   }
 
-  /* Compares the token at t with the reference; a is the answer of a run from `first` on. */
+  /* Compares the token at t with the reference; a is the answer of a run from `first` on, which has the
+   * token's chooser. */
   void check_token(const NsaReference& reference, const Answer& a, int32_t first, int32_t t) {
-    const size_t i = static_cast<size_t>(t - first), width = kHeads * kWidth;
-    const auto from = query_.host.begin() + static_cast<ptrdiff_t>(t * width);
-    const std::vector<float> query(from, from + width);
+    const size_t i = static_cast<size_t>(t - first);
+    const std::vector<float> query = query_of(t);
     const auto out = a.out.begin() + static_cast<ptrdiff_t>(i * kHeads * kValue);
     const std::vector<float> actual(out, out + kHeads * kValue);
     const std::string name = "token " + std::to_string(t) + " of a run from " + std::to_string(first) + ": ";
@@ -114,7 +115,13 @@ class Prompt {
       worst[0] = std::max(worst[0], error);
       return;
     }
-    const double excess = reference.excess(reference.masses(query, t), a.lists[i], t);
+    const int32_t chooser = reference.rule.chooser(t);
+    std::vector<int32_t> chosen = a.lists[i];
+    for (int32_t block = t / 64; block > chooser / 64 && !chosen.empty(); block--) {
+      check(chosen.back() == block, name + "a block behind the chooser's is missing");
+      chosen.pop_back();
+    }
+    const double excess = reference.excess(reference.masses(query_of(chooser), chooser), chosen, chooser);
     check(excess <= kMostExcess, name + "a block that is better was left out, by " + std::to_string(excess));
     const auto gate = gates_.begin() + static_cast<ptrdiff_t>(t) * kHeads * 3;
     const double error =
@@ -132,6 +139,11 @@ class Prompt {
   double worst[3] = {}; /* error of dense, of sparse, of choices */
 
  private:
+  std::vector<float> query_of(int32_t t) const {
+    constexpr ptrdiff_t kNumbers = kHeads * kWidth;
+    return {query_.host.begin() + t * kNumbers, query_.host.begin() + (t + 1) * kNumbers};
+  }
+
   /* Weights and what is written are rounded to bf16. */
   static constexpr double kMostError = 0.004, kMostExcess = 1e-3;
 
@@ -156,8 +168,8 @@ void test_against_reference(ek::cuda::Device& d, const NsaRule& rule, int32_t n,
     prompt.check_token(reference, dense, first, t);
     prompt.check_token(reference, sparse, first, t);
   }
-  std::printf("     tokens %d to %d, %d blocks: error dense %.2g, sparse %.2g, choice %.2g\n", first, n - 1,
-              rule.selected, prompt.worst[0], prompt.worst[1], prompt.worst[2]);
+  std::printf("     tokens %d to %d, %d blocks for %d: error dense %.2g, sparse %.2g, choice %.2g\n", first,
+              n - 1, rule.selected, rule.sharing, prompt.worst[0], prompt.worst[1], prompt.worst[2]);
 }
 
 /* However a prompt is cut into runs and runs into parts, and whenever it runs, the bits are the same. */
@@ -236,8 +248,19 @@ int main() {
     test_cuts(d, small,
               kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
     test_recorded(d, small, 200);
+
+    const NsaRule shared_small{5, 1, 2, 200, kTileQueries}, shared{16, 1, 2, 512, kTileQueries};
+    test_against_reference(d, shared_small, 450, 0, 29);
+    test_against_reference(d, shared, 1240, 1152, 11);
+    test_against_reference(d, {3, 1, 2, 192, kTileQueries}, 230, 128, 17); /* nothing but forced blocks */
+    if (!kEmulated) test_against_reference(d, shared, 6000, 3968, 41);
+    test_cuts(d, shared_small,
+              kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
+    test_recorded(d, shared_small, 200);
     check_refused(d, {}, 100, "a part inside of a tile");
     check_refused(d, {5, 1, 2, 127}, 128, "a window without all local blocks");
+    check_refused(d, {5, 1, 2, 191, kTileQueries}, 128, "a window without all local blocks of a tile");
+    check_refused(d, {5, 1, 2, 512, 64}, 128, "a choice shared by half of a tile");
   } catch (const std::exception& e) {
     check(false, e.what());
   }

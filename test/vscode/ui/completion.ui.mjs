@@ -27,6 +27,8 @@ describe("the packaged extension in a real VS Code", () => {
   before(async () => {
     session = await openSession();
     editor = session.editor;
+    // All parts of the editor are made while the engine starts.
+    await editor.openFile("cart.ts");
     await editor.waitUntilReady();
   });
   after(async () => {

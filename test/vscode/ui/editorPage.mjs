@@ -17,7 +17,7 @@ const plain = (text) => text.replaceAll("\u00a0", " ");
 
 export class EditorPage {
   #page;
-  #editorIsWhole = false;
+  #firstFileAt;
 
   constructor(page) {
     this.#page = page;
@@ -63,14 +63,12 @@ export class EditorPage {
     await this.#page.locator(".tab", { hasText: name }).first().waitFor();
   }
 
-  /** Opens a file of the workspace; the first time, when the editor is made, waits until all parts of it are there. */
   async openFile(name) {
     const row = this.#page.locator(".explorer-folders-view .monaco-list-row", { hasText: name });
     await row.first().dblclick();
     await this.#page.locator(".tab.active", { hasText: name }).waitFor();
     await this.#page.locator(".editor-instance .monaco-editor .view-lines").first().click();
-    if (!this.#editorIsWhole) await this.pause(EDITOR_WHOLE_MS);
-    this.#editorIsWhole = true;
+    this.#firstFileAt ??= Date.now();
   }
 
   /** Runs a command of the palette by its title. */
@@ -95,7 +93,11 @@ export class EditorPage {
     await box.waitFor({ state: "hidden" });
   }
 
+  /** Types at the cursor, at the earliest when every part of the editor is there. */
   async type(text) {
+    if (this.#firstFileAt === undefined) throw new Error("type: no file is open");
+    const wait = this.#firstFileAt + EDITOR_WHOLE_MS - Date.now();
+    if (wait > 0) await this.pause(wait);
     await this.#page.keyboard.type(text, { delay: 15 });
   }
 

@@ -15,6 +15,8 @@ describe("a workspace that is not trusted, in a real VS Code", () => {
     session = await openSession({ asksForTrust: true });
     editor = session.editor;
     await editor.refuseTrust();
+    // All parts of the editor are made while the engine starts.
+    await editor.openFile("cart.ts");
     await editor.waitUntilReady();
   });
   after(async () => {

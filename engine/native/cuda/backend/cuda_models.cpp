@@ -76,7 +76,8 @@ ek_attention_times CudaBackend::measure_attention(int32_t n_tokens, int32_t batc
   require_alive();
   const AttentionTimes t = cuda::measure_attention(device_, {n_tokens, batch, rounds});
   const double dense_us = batch == 0 ? std::min(t.dense_us, t.chunk_us) : t.dense_us;
-  return {dense_us, t.sparse_us, t.dense_bytes, t.sparse_bytes, t.dense_operations, t.sparse_operations};
+  return {dense_us,       t.sparse_us,        t.shared_us,         t.dense_bytes,
+          t.sparse_bytes, t.dense_operations, t.sparse_operations, t.shared_operations};
 }
 
 }  // namespace ek::cuda

@@ -57,27 +57,29 @@ __device__ void count_pairs(const ChosenPairs& pairs, const NsaRule& rule, int32
   }
 }
 
-/* `together` queries per block, whose masses lie beside each other: 1, 2 or 4. Shared: a key of each query
- * per block up to the last one's own, n_keys. in_group: the first query's place in its group. */
+/* `together` of the n choosers per block, whose masses lie beside each other: 1, 2 or 4. Shared: a key of
+ * each per block up to the last one's own, n_keys. in_group: the first one's place in its group; without
+ * pairs nothing is counted. */
 __global__ void __launch_bounds__(kChooseThreads)
-    select_queries_kernel(PooledMass mass, ChosenPairs pairs, NsaRule rule, int32_t first, int32_t end,
-                          int32_t in_group, int32_t together, int32_t n_keys, int32_t* lists) {
+    select_blocks_kernel(PooledMass mass, ChosenPairs pairs, NsaRule rule, int32_t first, int32_t all,
+                         int32_t in_group, int32_t together, int32_t n_keys, int32_t* lists) {
   __shared__ int32_t list[kMostSelected];
   uint32_t* key = dynamic_shared<uint32_t>();
-  const int32_t query = static_cast<int32_t>(blockIdx.x) * together, n = min(together, end - first - query);
-  const int32_t last_own = (first + query + n - 1) / 64;
+  const int32_t query = static_cast<int32_t>(blockIdx.x) * together, n = min(together, all - query);
+  const int32_t last_own = (first + (query + n - 1) * rule.sharing) / 64;
   if (last_own + 1 > rule.selected) {
     const int32_t own_query = static_cast<int32_t>(threadIdx.x) / 2 % together;
-    const int32_t t = first + query + min(own_query, n - 1), step = kChooseThreads / 2 / together;
+    const int32_t chooser = query + min(own_query, n - 1), t = first + chooser * rule.sharing,
+                  step = kChooseThreads / 2 / together;
     for (int32_t tile = 0; tile <= last_own / 16; tile += step)
-      find_keys(mass, rule, static_cast<size_t>(t - first), t / 64,
+      find_keys(mass, rule, static_cast<size_t>(chooser), t / 64,
                 tile + static_cast<int32_t>(threadIdx.x) / 2 / together, (pooled_visible(t) + 63) / 64,
                 key + own_query * n_keys);
   }
   for (int32_t i = 0; i < n; i++) {
-    const int32_t t = first + query + i;
+    const int32_t t = first + (query + i) * rule.sharing;
     const int32_t n_selected = list_best<kChooseThreads>(rule, t, MassKeys{key + i * n_keys}, list);
-    count_pairs(pairs, rule, in_group + query + i, t / 64, n_selected, list);
+    if (pairs.count != nullptr) count_pairs(pairs, rule, in_group + query + i, t / 64, n_selected, list);
     for (int32_t k = threadIdx.x; k < n_selected; k += kChooseThreads)
       lists[(query + i) * rule.selected + k] = list[k];
     __syncthreads(); /* nobody needs the list */
@@ -149,13 +151,13 @@ __global__ void __launch_bounds__(kPairThreads)
 
 }  // namespace
 
-void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const ChosenPairs& pairs,
-                           const NsaRule& rule, int32_t group, int32_t first, int32_t end, int32_t* lists) {
-  const int32_t n_keys = (end - 1) / 64 + 1, together = n_keys <= 2048 ? 4 : 1;
-  launch(stream, "select_queries",
-         {ceil_div(end - first, together), kChooseThreads,
-          sizeof(uint32_t) * static_cast<size_t>(n_keys * together)},
-         select_queries_kernel, mass, pairs, rule, first, end, first - group, together, n_keys, lists);
+void launch_select_blocks(cudaStream_t stream, const PooledMass& mass, const ChosenPairs& pairs,
+                          const NsaRule& rule, int32_t group, int32_t first, int32_t end, int32_t* lists) {
+  const int32_t n = ceil_div(end - first, rule.sharing), n_keys = (end - 1) / 64 + 1,
+                together = n_keys <= 2048 ? 4 : 1;
+  launch(stream, "select_blocks",
+         {ceil_div(n, together), kChooseThreads, sizeof(uint32_t) * static_cast<size_t>(n_keys * together)},
+         select_blocks_kernel, mass, pairs, rule, first, n, first - group, together, n_keys, lists);
 }
 
 void launch_clear_pairs(cudaStream_t stream, const ChosenPairs& pairs, int32_t end) {

@@ -44,8 +44,9 @@ double PrefillAttention::dense_operations(int32_t first, int32_t end) {
 double PrefillAttention::sparse_operations(int32_t first, int32_t end) const {
   double pairs = 0;
   for (int32_t t = first; t < end; t++) {
-    const int32_t own = t % 64 + 1; /* of its own block */
-    pairs += pooled_visible(t) + 64.0 * (rule_.n_selected(t) - 1) + own + (t + 1 - rule_.window_begin(t));
+    const int32_t own = t % 64 + 1, chooser = rule_.chooser(t); /* own: of its own block */
+    const int32_t others = rule_.n_selected(chooser) + t / 64 - chooser / 64 - 1;
+    pairs += pooled_visible(t) + 64.0 * others + own + (t + 1 - rule_.window_begin(t));
   }
   return operations_of(pairs);
 }

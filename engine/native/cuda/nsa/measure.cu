@@ -224,10 +224,9 @@ double overlap_of(const std::vector<std::vector<int32_t>>& lists, const NsaRule&
   return all == 0 ? 1 : same / all;
 }
 
-AttentionTimes measure_prefill(Device& d, const AttentionMeasure& m) {
-  const PrefillData data(d, m);
+/* Dense attention, and sparse attention where every token selects for itself. */
+void measure_own(Device& d, const AttentionMeasure& m, const PrefillData& data, AttentionTimes& times) {
   PrefillAttention attention(d, m.tokens, m.tokens);
-  AttentionTimes times;
   times.dense_operations = PrefillAttention::dense_operations(0, m.tokens);
   times.sparse_operations = attention.sparse_operations(0, m.tokens);
   const auto dense = [&] { attention.dense(data.queries(), data.rows()); };
@@ -249,6 +248,29 @@ AttentionTimes measure_prefill(Device& d, const AttentionMeasure& m) {
     sparse();
     kernels.print();
   }
+}
+
+/* Sparse attention where tiles share a choice. */
+void measure_shared(Device& d, const AttentionMeasure& m, const PrefillData& data, AttentionTimes& times) {
+  NsaRule rule;
+  rule.sharing = kTileQueries;
+  PrefillAttention attention(d, m.tokens, m.tokens, rule);
+  times.shared_operations = attention.sparse_operations(0, m.tokens);
+  const auto sparse = [&] { attention.sparse(data.queries(), data.rows(), data.pooled()); };
+  if (m.rounds > 1) sparse();
+  times.shared_us = best_ms(d, m.rounds, sparse) * 1e3;
+  if (!m.print_kernels) return;
+  KernelTimes kernels(d);
+  attention.after = [&](const char* name) { kernels.mark(name); };
+  sparse();
+  kernels.print();
+}
+
+AttentionTimes measure_prefill(Device& d, const AttentionMeasure& m) {
+  const PrefillData data(d, m);
+  AttentionTimes times;
+  measure_own(d, m, data, times);
+  measure_shared(d, m, data, times);
   return times;
 }
 

@@ -12,8 +12,13 @@ struct AttentionTimes {
   double dense_us = 0, sparse_us = 0;
   double dense_bytes = 0, sparse_bytes = 0;           /* decode */
   double dense_operations = 0, sparse_operations = 0; /* of products */
-  double chunk_us = 0; /* prefill: dense attention by the kernel of the fused model */
-  double overlap = 0;  /* prefill: share of the blocks that compete which the next token selects as well */
+  /* Of prefill: dense attention by the kernel of the fused model, */
+  double chunk_us = 0;
+  /* sparse attention where the tokens of a tile share a choice (NsaRule::sharing), */
+  double shared_us = 0, shared_operations = 0;
+  /* and, where each selects for itself, the share of the blocks that compete which the next one selects too.
+   */
+  double overlap = 0;
 };
 
 struct AttentionMeasure {

@@ -1,23 +1,18 @@
 /* Attention of a run of new tokens with expanded keys and values: dense, or native sparse attention, where
- * every token selects for itself (docs/decisions/0009). */
+ * every token selects for itself (docs/decisions/0009), or the first of 128 for all of them
+ * (docs/decisions/0013). */
 #ifndef EK_CUDA_NSA_PREFILL_H
 #define EK_CUDA_NSA_PREFILL_H
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "../device/device.h"
 #include "../prefill/expanded.h"
+#include "prefill_queries.h"
 #include "rule.h"
 
 namespace ek::cuda {
-
-/* The tokens at positions [first, end). */
-struct PrefillQueries {
-  const __nv_bfloat16* query; /* (n, heads, nope + rope) scaled and rotated */
-  const float* gates;         /* (n, heads, 3) before the sigmoid: pooled, selected, window */
-  __nv_bfloat16* out;         /* (n, heads, value) */
-  int32_t first, end;
-};
 
 struct PrefillBuffers;
 
@@ -35,10 +30,11 @@ class PrefillAttention {
 
   /* Every token over all before and itself. */
   void dense(const PrefillQueries& q, const ExpandedRows& rows) const;
-  /* Pooled rows, selected blocks and window. Bits do not depend on where a prompt is cut into runs. */
+  /* Pooled rows, selected blocks and window. Bits do not depend on where a prompt is cut into runs. Where
+   * tokens share a choice, a run that begins inside of a tile must go on where the one before ended. */
   void sparse(const PrefillQueries& q, const ExpandedRows& rows, const ExpandedRows& pooled) const;
 
-  /* Of the last call of sparse; waits. */
+  /* Of the last call of sparse, what each token attends to; waits. */
   std::vector<std::vector<int32_t>> selected(int32_t first, int32_t end) const;
 
   /* Operations of the products that the rule asks for, over positions [first, end). */
@@ -50,6 +46,7 @@ class PrefillAttention {
 
  private:
   void check_run(const PrefillQueries& q) const;
+  void sparse_shared(const PrefillQueries& q, const ExpandedRows& rows, const ExpandedRows& pooled) const;
   /* The pooled branch of the queries [first, end) of a run, and their lists. */
   void select_group(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& pooled, int32_t first,
                     int32_t end) const;

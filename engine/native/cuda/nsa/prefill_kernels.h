@@ -3,9 +3,10 @@
 #define EK_CUDA_NSA_PREFILL_KERNELS_H
 #include <cuda_fp16.h>
 
-#include "../device/streams.h"
+#include "../prefill/expanded.h"
 #include "part_values.cuh"
-#include "prefill.h"
+#include "prefill_queries.h"
+#include "rule.h"
 
 namespace ek::cuda {
 
@@ -15,8 +16,8 @@ struct TileBase {
   float base, last;
 };
 
-/* Of the queries of a part, what selection needs of the scores with pooled rows, 64 of these in a tile.
- * Queries of a tile are neighbours: they are written together. */
+/* Of the queries of a part that select, all or the first of each tile, what selection needs of the scores
+ * with pooled rows, 64 of these in a tile. Queries of a tile are neighbours: they are written together. */
 struct PooledMass {
   /* (heads, tiles, most_queries, 4, 4) of block 8 n + 2 i + u of the tile at [i][2 n + u], relative to the
    * tile's base */
@@ -72,24 +73,16 @@ struct SelectedParts {
   }
 };
 
-struct PrefillBuffers {
-  DeviceMemory memory;
-  PooledMass mass;
-  ChosenPairs pairs;
-  SelectedParts parts;
-  __nv_bfloat16 *pooled, *window; /* (n, heads, value), (group, heads, value) gated, as by store_by_lanes */
-  int32_t* lists;                 /* (n, selected) */
-  /* Of a group: what its parts need, and what is free again. */
-  UrgentStream urgent;
-  StreamEvent begun, chosen, combined;
-};
-
+/* The gated pooled branch (n, heads, value) of a part, and its masses: of each query, or of the first of each
+ * tile where these share a choice. q: the part. */
+void launch_attend_pooled(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& pooled,
+                          const NsaRule& rule, const PooledMass& mass, __nv_bfloat16* branch);
 /* Before the first queries of a group that ends with `end` are selected for. */
 void launch_clear_pairs(cudaStream_t stream, const ChosenPairs& pairs, int32_t end);
-/* lists (n, selected) of queries [first, end), the first of them the first of mass, and counts and numbers of
- * pairs. group: its first query. */
-void launch_select_queries(cudaStream_t stream, const PooledMass& mass, const ChosenPairs& pairs,
-                           const NsaRule& rule, int32_t group, int32_t first, int32_t end, int32_t* lists);
+/* lists (n, selected) of the queries among [first, end) that select, of which the first one is the first of
+ * mass. Unless pairs is empty, also counts and numbers of pairs. group: its first query. */
+void launch_select_blocks(cudaStream_t stream, const PooledMass& mass, const ChosenPairs& pairs,
+                          const NsaRule& rule, int32_t group, int32_t first, int32_t end, int32_t* lists);
 /* pairs of queries [first, end), all of a group, whose lists begin with the first. slots: of a query, as of
  * SelectedParts. */
 void launch_pair_blocks(cudaStream_t stream, const ChosenPairs& pairs, const NsaRule& rule, int32_t slots,
@@ -100,6 +93,10 @@ void launch_attend_pairs(cudaStream_t stream, const PrefillQueries& q, const Exp
 /* The slots of forced blocks, and the gated window. q: the group. */
 void launch_attend_near(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
                         const NsaRule& rule, const SelectedParts& parts, __nv_bfloat16* window);
+/* All blocks and branches of queries that share a choice. q: the run, with which local and branch begin, the
+ * gated pooled branch, which the window is added to in place. */
+void launch_attend_shared(cudaStream_t stream, const PrefillQueries& q, const ExpandedRows& rows,
+                          const NsaRule& rule, const int32_t* lists, PartSums* local, __nv_bfloat16* branch);
 /* out = pooled + the selected branch, of all slots, gated, + window. q: the group, with which pooled and
  * window begin. */
 void launch_combine_branches(cudaStream_t stream, const PrefillQueries& q, const NsaRule& rule,

@@ -225,6 +225,33 @@ __device__ void store_by_lanes(__nv_bfloat16* row, const QuerySums<P>& sums, int
   }
 }
 
+/* Multiplies the weighted values of the lane's query r. */
+template <class P>
+__device__ void scale_query(QuerySums<P>& sums, int r, float factor) {
+#pragma unroll
+  for (int i = 0; i < kValue / 8; i++) {
+    float(&v)[4] = sums.out[r / 2][i];
+    v[r % 2 * 2] *= factor;
+    v[r % 2 * 2 + 1] *= factor;
+  }
+}
+
+/* Adds factor times what store_by_lanes stored in a row to the weighted values of the lane's query r. */
+template <class P>
+__device__ void add_by_lanes(QuerySums<P>& sums, int r, const __nv_bfloat16* row, float factor) {
+  const uint4* from = reinterpret_cast<const uint4*>(row) + threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < kValue / 32; i++) {
+    const uint4 four = from[i * 4];
+    const uint32_t word[4] = {four.x, four.y, four.z, four.w};
+    for (int n = 0; n < 4; n++) {
+      float(&v)[4] = sums.out[r / 2][i * 4 + n];
+      v[r % 2 * 2] = fmaf(factor, bf16_value(word[n] & 0xffff), v[r % 2 * 2]);
+      v[r % 2 * 2 + 1] = fmaf(factor, bf16_value(word[n] >> 16), v[r % 2 * 2 + 1]);
+    }
+  }
+}
+
 /* Stores the weighted values of the tile's queries over their sums, joined, in rows (n, heads, value). */
 template <class P>
 __device__ void store_values(__nv_bfloat16* out, const QuerySums<P>& sums, const QueryTile<P>& tile) {
