@@ -1,8 +1,9 @@
 /* Attention alone of the shape of DeepSeek-Coder-V2-Lite, one layer: our dense kernels, and native sparse
- * attention of 16 selected blocks of 64 tokens, pooled rows of 32 every 16, and a window of 512. In prefill
- * every token selects for itself ("sparse"), or 128 share what the first of them selects ("shared").
+ * attention of 16 selected blocks of 64 tokens (--selected N), pooled rows of 32 every 16, and a window of
+ * 512. In prefill every token selects for itself ("sparse"), or 128 share what the first of them selects
+ * ("shared").
  *
- *   cuda_bench_attention [--tokens N]… [--batch N]… [--kernels] [--json]
+ *   cuda_bench_attention [--tokens N]… [--batch N]… [--selected N] [--kernels] [--json]
  *
  * --batch 0 is prefill: causal, 16 heads of 192 (keys) and 128 (values), expanded; milliseconds are those of
  * a layer, for comparison with other implementations of the same shape. Others decode one token of each of N
@@ -22,6 +23,7 @@ using namespace ek::cuda;
 
 struct Options {
   std::vector<int32_t> tokens, batches;
+  NsaRule rule;
   bool kernels = false, json = false;
 };
 
@@ -32,6 +34,8 @@ Options parse(int argc, char** argv) {
       o.tokens.push_back(a.number(1));
     } else if (a.is("--batch")) {
       o.batches.push_back(a.number(0));
+    } else if (a.is("--selected")) {
+      o.rule.selected = a.number(1);
     } else if (a.is("--kernels")) {
       o.kernels = true;
     } else if (a.is("--json")) {
@@ -88,6 +92,7 @@ void print_prefill_ratios(const Options& o, int32_t tokens, const AttentionTimes
 void bench(Device& d, const Options& o, int32_t tokens, int32_t batch, const Limits& limits) {
   AttentionMeasure m{tokens, batch};
   m.print_kernels = o.kernels && !o.json;
+  m.rule = o.rule;
   const AttentionTimes t = measure_attention(d, m);
   print_row(o, m, "dense", t.dense_us, t.dense_operations, t.dense_bytes, limits);
   if (batch == 0) print_row(o, m, "model", t.chunk_us, t.dense_operations, 0, limits);

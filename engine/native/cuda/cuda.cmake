@@ -4,6 +4,7 @@
 #   -DCUDA_ARCHITECTURES  otherwise, what to compile for
 option(CUDA "Build the CUDA backend when nvcc is there" ON)
 option(CUDA_RELEASE "Compile for all architectures of the release" OFF)
+option(SMALL_SHAPES "GPU tests of the sizes that an emulated GPU runs, for checkers" OFF)
 set(CUDA_ARCHITECTURES 90a-real CACHE STRING "Architectures of a build that is no release")
 
 if(NOT CUDA)
@@ -64,5 +65,8 @@ foreach(source ${CUDA_TESTS} ${CUDA_BENCHES})
   if(source IN_LIST CUDA_TESTS)
     target_sources(${name} PRIVATE $<TARGET_OBJECTS:cuda_references>)
     set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+    if(SMALL_SHAPES)
+      target_compile_definitions(${name} PRIVATE EK_SMALL_SHAPES)
+    endif()
   endif()
 endforeach()

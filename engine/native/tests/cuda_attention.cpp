@@ -39,7 +39,7 @@ std::vector<Run> all_runs() {
   std::vector<AttentionCase> cases = attention_cases();
   for (const AttentionCase& c : dense_cases()) cases.push_back(c);
   for (const AttentionCase& c : cases) {
-    if (kEmulated && left_out(c)) continue;
+    if (kSmallShapes && left_out(c)) continue;
     for (ek_type cache : {EK_F32, EK_F16}) {
       runs.push_back({c, cache, make_inputs(c.shape, c.q_scale, {{7, 0, c.n_tokens, {}}}), {}});
     }
@@ -60,7 +60,7 @@ void test_case(Run& run) {
   if (run.c.n_checked > 33)
     check_close(run.name() + ", in steps of 33", run_case(run, EK_CUDA, 33), expected, t.absolute,
                 t.relative);
-  if (run.c.n_checked > 1 && run.c.n_checked <= (kEmulated ? 33 : 70))
+  if (run.c.n_checked > 1 && run.c.n_checked <= (kSmallShapes ? 33 : 70))
     check_close(run.name() + ", token by token", run_case(run, EK_CUDA, 1), expected, t.absolute, t.relative);
 }
 
@@ -128,7 +128,7 @@ int main() {
   test_fork(1);
   test_fork(40);
   test_mixed_step(kSmallShape);
-  if (!kEmulated) test_mixed_step(kModelShape);
+  if (!kSmallShapes) test_mixed_step(kModelShape);
   std::vector<Run> runs = all_runs();
   for (Run& run : runs) test_case(run);
   return summary("cuda_attention");

@@ -5,11 +5,12 @@
 
 namespace ek::test {
 
-/* Whether kernels run on the CPU (emulation/emulator.h): then programs leave out what takes minutes there. */
-#ifdef EK_EMULATED_CUDA
-constexpr bool kEmulated = true;
+/* Whether programs leave out what takes minutes where kernels run on the CPU (emulation/emulator.h) or under
+ * a checker. */
+#ifdef EK_SMALL_SHAPES
+constexpr bool kSmallShapes = true;
 #else
-constexpr bool kEmulated = false;
+constexpr bool kSmallShapes = false;
 #endif
 
 inline int checks = 0;

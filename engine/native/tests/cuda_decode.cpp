@@ -260,7 +260,7 @@ int main() {
                             {"q4_k_m sparse", q4, 420, true},
                             {"q8_0 dense, fp8 rows", q8, 150, false, 0, RowFormat::kFp8},
                             {"q4_k_m sparse, fp8 rows", q4, 420, true, 0, RowFormat::kFp8}};
-    if (kEmulated) {
+    if (kSmallShapes) {
       cases = {{"bf16 dense", bf16, 3, false},
                {"fp8 dense, behind 62 rows", fp8, 2, false, 62},
                {"q8_0 dense, behind 62 rows", q8, 3, false, 62},
@@ -271,10 +271,10 @@ int main() {
     for (const Case& c : cases) test_case(d, c);
     test_together(d, "q4_k_m together", q4, false, 13, {5, 8});
     test_together(d, "bf16 together, sparse", bf16, true, 124,
-                  kEmulated ? std::vector<int32_t>{2, 6} : std::vector<int32_t>{2, 8, 3, 8, 5});
+                  kSmallShapes ? std::vector<int32_t>{2, 6} : std::vector<int32_t>{2, 8, 3, 8, 5});
     test_together(d, "q8_0 together, rows of fp8", q8, false, 60, {6}, RowFormat::kFp8);
-    if (!kEmulated) test_together(d, "q4_k_m together, sparse", q4, true, 300, {8, 7, 6, 5, 4, 3, 2});
-    test_deviation(d, q8, kEmulated ? 100 : 1000);
+    if (!kSmallShapes) test_together(d, "q4_k_m together, sparse", q4, true, 300, {8, 7, 6, 5, 4, 3, 2});
+    test_deviation(d, q8, kSmallShapes ? 100 : 1000);
   } catch (const std::exception& e) {
     check(false, e.what());
   }

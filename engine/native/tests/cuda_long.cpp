@@ -43,15 +43,15 @@ struct LiteCase {
   double most_read, most_decoded, most_row; /* errors, of the size of logits and rows */
 };
 
-constexpr int32_t kChunk = kEmulated ? 128 : 8192, kSegment = kEmulated ? 64 : 8192;
+constexpr int32_t kChunk = kSmallShapes ? 128 : 8192, kSegment = kSmallShapes ? 64 : 8192;
 
 /* Three layers, of which the first attends to everything: what the second selects reaches the rows of the
  * third. Every expert is chosen. With this many tokens of a vocabulary few rows are equal. Emulated: two
  * layers that select. */
 LiteShape lite_shape_of(const LiteCase& c, int32_t n_tokens) {
-  LiteShape s = small_lite_shape(n_tokens, kEmulated ? 2 : 3, 2, 2);
+  LiteShape s = small_lite_shape(n_tokens, kSmallShapes ? 2 : 3, 2, 2);
   s.rows = c.rows;
-  if (!kEmulated) {
+  if (!kSmallShapes) {
     s.dense_layers = 1;
     s.vocab = 8192;
     return s;
@@ -173,7 +173,7 @@ class LiteLong {
 
   /* Descending, so that the reference need only forget. */
   std::vector<int32_t> positions(int32_t length) const {
-    constexpr int kSample = kEmulated ? 4 : 16;
+    constexpr int kSample = kSmallShapes ? 4 : 16;
     std::set<int32_t> out{0, 63, 64, length / 2};
     const int32_t dense_len = decoder_.shape.dense_len;
     for (int32_t at : {dense_len - 1, dense_len, dense_len + 1, dense_len + kTileQueries - 1}) out.insert(at);
@@ -200,13 +200,13 @@ void test_lite(const std::vector<int32_t>& lengths) {
   const LiteCase bf16{"lite, q4_k_m", q4_k_m_types(), RowFormat::kBf16, 0.06, 0.015, 0.05},
       fp8{"lite, q8_0, rows of fp8", all_of(EK_Q8_0), RowFormat::kFp8, 0.06, 0.02, 0.08};
   LiteLong(d, bf16, lengths).run();
-  if (!kEmulated) LiteLong(d, fp8, lengths).run();
+  if (!kSmallShapes) LiteLong(d, fp8, lengths).run();
 }
 
 /* Emulated, behind where each begins to select blocks. */
 const std::vector<int32_t> kLengths{16383, 16384, 16385, 40000, 131072},
-    kNarrowLengths = kEmulated ? std::vector<int32_t>{257, 330} : kLengths,
-    kLiteLengths = kEmulated ? std::vector<int32_t>{192} : kLengths;
+    kNarrowLengths = kSmallShapes ? std::vector<int32_t>{257, 330} : kLengths,
+    kLiteLengths = kSmallShapes ? std::vector<int32_t>{192} : kLengths;
 
 struct Options {
   std::vector<int32_t> lengths; /* empty: those above */

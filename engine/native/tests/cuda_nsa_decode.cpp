@@ -216,7 +216,7 @@ void test_independence(ek::cuda::Device& d, const NsaRule& rule) {
   for (bool sparse : {false, true}) {
     const std::string name = sparse ? "sparse: " : "dense: ";
     const auto first = batch.run(d, attention, sparse);
-    for (int round = 0; round < (kEmulated ? 2 : 20); round++)
+    for (int round = 0; round < (kSmallShapes ? 2 : 20); round++)
       check(batch.run(d, attention, sparse) == first, name + "a second run gives other bits");
     const auto lists = attention.selected(batch.positions());
     const auto other = moved.run(d, attention, sparse);
@@ -265,7 +265,7 @@ int main() {
   try {
     ek::cuda::Device d(0);
     std::vector<int32_t> lengths{1, 31, 32, 33, 63, 64, 65, 511, 512, 513, 575, 1024, 1025, 1152};
-    if (!kEmulated) lengths.insert(lengths.end(), {4097, 20000});
+    if (!kSmallShapes) lengths.insert(lengths.end(), {4097, 20000});
     test_against_reference(d, NsaRule{}, lengths);
     /* What choosing needs for such long sequences has no room beside two tiles. */
     test_against_reference(d, NsaRule{}, {1, 33, 513, 1025, 1152, 1300}, 8192);

@@ -193,7 +193,7 @@ void test_cuts(ek::cuda::Device& d, const NsaRule& rule, const std::vector<int32
               std::memcmp(cut.out.data(), expected.out.data(), cut.out.size() * sizeof(float)) == 0,
           name + "a cut prompt gives other bits");
     /* Emulated, another one of the streams runs ahead each time. */
-    for (int round = 0; round < (kEmulated ? 2 : 20); round++) {
+    for (int round = 0; round < (kSmallShapes ? 2 : 20); round++) {
       check(prompt.run(d, whole, sparse, 0, n).out == expected.out, name + "a second run gives other bits");
       check(prompt.run(d, groups, sparse, 0, n).out == expected.out,
             name + "a run in groups gives other bits");
@@ -244,18 +244,18 @@ int main() {
     test_against_reference(d, small, 450, 0, 29);
     test_against_reference(d, NsaRule{}, 1175, 1090, 11);
     test_against_reference(d, NsaRule{3, 1, 2, 128}, 300, 230, 17); /* nothing but forced blocks */
-    if (!kEmulated) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
+    if (!kSmallShapes) test_against_reference(d, NsaRule{}, 6000, 4000, 41);
     test_cuts(d, small,
-              kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
+              kSmallShapes ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
     test_recorded(d, small, 200);
 
     const NsaRule shared_small{5, 1, 2, 200, kTileQueries}, shared{16, 1, 2, 512, kTileQueries};
     test_against_reference(d, shared_small, 450, 0, 29);
     test_against_reference(d, shared, 1240, 1152, 11);
     test_against_reference(d, {3, 1, 2, 192, kTileQueries}, 230, 128, 17); /* nothing but forced blocks */
-    if (!kEmulated) test_against_reference(d, shared, 6000, 3968, 41);
+    if (!kSmallShapes) test_against_reference(d, shared, 6000, 3968, 41);
     test_cuts(d, shared_small,
-              kEmulated ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
+              kSmallShapes ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
     test_recorded(d, shared_small, 200);
     check_refused(d, {}, 100, "a part inside of a tile");
     check_refused(d, {5, 1, 2, 127}, 128, "a window without all local blocks");

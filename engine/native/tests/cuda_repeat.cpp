@@ -17,7 +17,7 @@ using ek::cuda::RowFormat;
 
 namespace {
 
-constexpr int kDecodedTokens = kEmulated ? 5 : 20;
+constexpr int kDecodedTokens = kSmallShapes ? 5 : 20;
 
 using Logits = std::vector<std::vector<float>>; /* behind each part of the prompt and each decoded token */
 
@@ -56,18 +56,18 @@ std::vector<int32_t> scattered(int32_t n_blocks, uint32_t round) {
  * attention becomes sparse; on a GPU a short one behind it. */
 std::vector<int32_t> ends_of(int32_t n) {
   std::vector<int32_t> out{n / 2 - 8, n / 2 - 1, n};
-  if (!kEmulated) out.insert(out.end() - 1, n - 30);
+  if (!kSmallShapes) out.insert(out.end() - 1, n - 30);
   return out;
 }
 
 void repeat_narrow() {
   NarrowShape s = kNarrowSmall; /* blocks are chosen from 5 on */
-  if (!kEmulated) s = {3, 1, 384, 512, 6, 1024, 16, 3, 128, 128, 16, 512, 1, 2, 0, EK_Q4_0};
-  const int32_t n = kEmulated ? 420 : 5000;
+  if (!kSmallShapes) s = {3, 1, 384, 512, 6, 1024, 16, 3, 128, 128, 16, 512, 1, 2, 0, EK_Q4_0};
+  const int32_t n = kSmallShapes ? 420 : 5000;
   s.blocks = (n + kDecodedTokens) / EK_KV_BLOCK + 4;
-  NarrowFused model(s, kEmulated ? 64 : 512);
+  NarrowFused model(s, kSmallShapes ? 64 : 512);
   const std::vector<int32_t> tokens = random_tokens(n, s.vocab);
-  repeat("narrow", kEmulated ? 4 : 20, [&](uint32_t round) {
+  repeat("narrow", kSmallShapes ? 4 : 20, [&](uint32_t round) {
     model.fill_cache(round);
     const std::vector<int32_t> blocks = scattered(s.blocks, round);
     Logits out;
@@ -84,19 +84,19 @@ void repeat_narrow() {
 
 /* Layers that select blocks behind the end of dense attention, which the prompt passes. */
 void repeat_lite(const char* name, RowFormat rows) {
-  const int32_t n = kEmulated ? 136 : 17500;
-  LiteShape s = small_lite_shape(n + 64, kEmulated ? 1 : 3, 16, 3);
-  s.dense_layers = kEmulated ? 0 : 1;
+  const int32_t n = kSmallShapes ? 136 : 17500;
+  LiteShape s = small_lite_shape(n + 64, kSmallShapes ? 1 : 3, 16, 3);
+  s.dense_layers = kSmallShapes ? 0 : 1;
   s.rows = rows;
-  if (kEmulated) {
+  if (kSmallShapes) {
     s.dense_len = 128;
     s.local = s.top = 1;
   }
   ek::cuda::Device d(0);
   LiteDecoder decoder(d, s, ek::cuda::random_lite_weights(d, s, q4_k_m_types(), 5));
-  LitePrefill prefill(d, decoder, kEmulated ? 96 : 2048, kEmulated ? 64 : 8192);
+  LitePrefill prefill(d, decoder, kSmallShapes ? 96 : 2048, kSmallShapes ? 64 : 8192);
   const std::vector<int32_t> tokens = random_tokens(n, s.vocab);
-  repeat(name, kEmulated ? 2 : 20, [&](uint32_t round) {
+  repeat(name, kSmallShapes ? 2 : 20, [&](uint32_t round) {
     decoder.fill_cache(s.n_blocks * EK_KV_BLOCK, round);
     const std::vector<int32_t> blocks = scattered(s.n_blocks, round);
     decoder.set_blocks(0, blocks.data(), s.n_blocks);
@@ -122,7 +122,7 @@ int main() {
   try {
     repeat_narrow();
     repeat_lite("lite", RowFormat::kBf16);
-    if (!kEmulated) repeat_lite("lite, rows of fp8", RowFormat::kFp8);
+    if (!kSmallShapes) repeat_lite("lite, rows of fp8", RowFormat::kFp8);
   } catch (const std::exception& e) {
     check(false, e.what());
   }

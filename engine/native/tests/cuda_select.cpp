@@ -113,7 +113,7 @@ class Comparison {
   void check_whole(const std::vector<float>& parts) {
     const int32_t n = case_.ends.back();
     LitePrefill whole(device_, decoder_, n);
-    for (int round = 0; round < (kEmulated ? 1 : 20); round++) {
+    for (int round = 0; round < (kSmallShapes ? 1 : 20); round++) {
       whole.run(0, tokens_);
       check(same_bits(state_of(decoder_, n), parts), name("the prompt in one chunk gives other bits"));
     }
@@ -232,7 +232,7 @@ int main() {
     std::vector<Case> cases{
         {"q4_k_m", q4_k_m_types(), 128, 1, 1, {129, 195, 260, 330}, 96, 64, 255},
         {"q8_0, fp8 rows", all_of(EK_Q8_0), 128, 1, 1, {200, 275}, 96, 64, 255, RowFormat::kFp8, 0.2}};
-    if (!kEmulated) {
+    if (!kSmallShapes) {
       cases.push_back({"bf16, 1200 tokens",
                        all_of(EK_BF16),
                        256,
@@ -244,7 +244,7 @@ int main() {
                        1151});
     }
     for (const Case& c : cases) Comparison(d, c).run();
-    test_cover_all(d, kEmulated ? 200 : 1000);
+    test_cover_all(d, kSmallShapes ? 200 : 1000);
     test_layouts(d);
     test_refused(d);
   } catch (const std::exception& e) {

@@ -26,7 +26,7 @@ namespace ek::test {
 inline NarrowShape long_narrow_shape(int32_t n_tokens) {
   NarrowShape s = kNarrowSmall;
   s.top_k = s.experts;
-  if (!kEmulated) s = {3, 1, 384, 512, 6, 1024, 4, 4, 128, 128, 16, 512, 1, 2, 0, EK_Q4_0};
+  if (!kSmallShapes) s = {3, 1, 384, 512, 6, 1024, 4, 4, 128, 128, 16, 512, 1, 2, 0, EK_Q4_0};
   s.blocks = n_tokens / EK_KV_BLOCK + 8;
   return s;
 }
@@ -65,7 +65,7 @@ class NarrowLong {
   }
 
  private:
-  static constexpr int32_t kChunk = kEmulated ? 64 : 2048, kSampled = kEmulated ? 1 : 8;
+  static constexpr int32_t kChunk = kSmallShapes ? 64 : 2048, kSampled = kSmallShapes ? 1 : 8;
   /* Rows are f16, which alone is 2e-4; the rest, and the logits, are sums in f32. */
   static constexpr double kMostRow = 4e-4, kMostLogits = 1e-5, kMostTies = 0.02;
 

@@ -116,7 +116,7 @@ class DecodeData {
 };
 
 AttentionTimes measure_decode(Device& d, const AttentionMeasure& m) {
-  BatchAttention attention(d, m.batch, (m.tokens - 1) / 64 + 1);
+  BatchAttention attention(d, m.batch, (m.tokens - 1) / 64 + 1, m.rule);
   const int32_t t = m.tokens - 1;
   AttentionTimes times;
   times.dense_bytes = m.batch * BatchAttention::dense_bytes(t);
@@ -226,7 +226,7 @@ double overlap_of(const std::vector<std::vector<int32_t>>& lists, const NsaRule&
 
 /* Dense attention, and sparse attention where every token selects for itself. */
 void measure_own(Device& d, const AttentionMeasure& m, const PrefillData& data, AttentionTimes& times) {
-  PrefillAttention attention(d, m.tokens, m.tokens);
+  PrefillAttention attention(d, m.tokens, m.tokens, m.rule);
   times.dense_operations = PrefillAttention::dense_operations(0, m.tokens);
   times.sparse_operations = attention.sparse_operations(0, m.tokens);
   const auto dense = [&] { attention.dense(data.queries(), data.rows()); };
@@ -240,7 +240,7 @@ void measure_own(Device& d, const AttentionMeasure& m, const PrefillData& data, 
   times.dense_us = best_ms(d, m.rounds, dense) * 1e3;
   times.chunk_us = best_ms(d, m.rounds, chunk) * 1e3;
   times.sparse_us = best_ms(d, m.rounds, sparse) * 1e3;
-  times.overlap = overlap_of(attention.selected(0, m.tokens), NsaRule{});
+  times.overlap = overlap_of(attention.selected(0, m.tokens), m.rule);
   if (m.print_kernels) {
     KernelTimes kernels(d);
     attention.after = [&](const char* name) { kernels.mark(name); };
@@ -252,7 +252,7 @@ void measure_own(Device& d, const AttentionMeasure& m, const PrefillData& data, 
 
 /* Sparse attention where tiles share a choice. */
 void measure_shared(Device& d, const AttentionMeasure& m, const PrefillData& data, AttentionTimes& times) {
-  NsaRule rule;
+  NsaRule rule = m.rule;
   rule.sharing = kTileQueries;
   PrefillAttention attention(d, m.tokens, m.tokens, rule);
   times.shared_operations = attention.sparse_operations(0, m.tokens);

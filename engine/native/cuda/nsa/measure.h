@@ -26,6 +26,7 @@ struct AttentionMeasure {
   int32_t batch;              /* sequences that decode a token each; 0: one that reads all its tokens */
   int rounds = 5;             /* 1: to see that it works */
   bool print_kernels = false; /* microseconds of each kernel of some more calls, without overlap */
+  NsaRule rule = {};
 };
 
 /* Decode reads the cache of another layer in each call, of as many as do not fit into L2 together, and the

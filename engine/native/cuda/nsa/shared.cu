@@ -92,8 +92,8 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
   const int32_t chooser = tile.at / kBlockRows, n_local = min(rule.local, chooser + 1),
                 n_listed = rule.n_selected(tile.at) - n_local;
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  /* Complete behind the barriers of the last blocks, which are not listed. */
   if (thread < n_listed) list[thread] = lists[tile.at / kTileQueries * rule.selected + thread];
-  __syncthreads();
   const int32_t last = tile.last(), own = last / kBlockRows, since = max(tile.at, q.first);
   const SharedBlocks blocks{list, own, own - rule.window_begin(since) / kBlockRows + 1};
   const int32_t n_all = blocks.n_near + n_listed, first_local = chooser + 1 - n_local;
