@@ -25,8 +25,10 @@ void fail(const char* pattern, ...) {
   std::vsnprintf(text, sizeof text, pattern, args);
   va_end(args);
   std::fflush(stdout);
-  std::fprintf(stderr, "emulated GPU: block (%u, %u, %u) of (%u, %u, %u), thread %u: %s\n", blockIdx.x,
-               blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z, threadIdx.x, text);
+  /* The stack may be the one of signals. */
+  const Here at = worker == nullptr ? Here{} : worker->place();
+  std::fprintf(stderr, "emulated GPU: block (%u, %u, %u) of (%u, %u, %u), thread %u: %s\n", at.block.x,
+               at.block.y, at.block.z, gridDim.x, gridDim.y, gridDim.z, at.thread.x, text);
   void* frames[16];
   backtrace_symbols_fd(frames, backtrace(frames, 16), STDERR_FILENO);
   std::abort();
@@ -133,29 +135,28 @@ void run_grid(const GridShape& shape, const std::function<void()>& body) {
   pool.run(job);
 }
 
-void* dynamic_shared() { return worker->dynamic_shared(); }
-void sync_block(const Site& site) { worker->sync_block(site); }
-void sync_some(const Site& site, int number, int n) { worker->sync_some(site, number, n); }
+void* dynamic_shared() { return here().worker->dynamic_shared(); }
+void sync_block(const Site& site) { here().worker->sync_block(site); }
+void sync_some(const Site& site, int number, int n) { here().worker->sync_some(site, number, n); }
 const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&)) {
-  return worker->exchange(site, words, n, finish);
+  return here().worker->exchange(site, words, n, finish);
 }
-int lane() { return worker->current_index() % kLanes; }
 void require_shared_16(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) fail("an address of shared memory is no multiple of 16");
-  if (!worker->is_shared(p, 16)) fail("an address is outside of shared memory");
+  if (!here().worker->is_shared(p, 16)) fail("an address is outside of shared memory");
 }
 
 void copy_later(void* to, const void* from, bool valid) {
   require_shared_16(to);
   if (reinterpret_cast<uintptr_t>(from) % 16 != 0) fail("the source of a copy is no multiple of 16");
-  Fiber& f = worker->current();
+  Fiber& f = here().worker->current();
   f.copies.push_back({to, from, valid, f.group});
 }
 
-void end_copy_group() { worker->current().group++; }
+void end_copy_group() { here().worker->current().group++; }
 
 void wait_for_copies(int most_groups_left) {
-  Fiber& f = worker->current();
+  Fiber& f = here().worker->current();
   const int last = f.group - most_groups_left;
   size_t done = 0;
   for (; done < f.copies.size() && f.copies[done].group < last; done++) {

@@ -21,9 +21,6 @@ struct uint3 {
   unsigned x, y, z;
 };
 
-/* Of the running thread. */
-extern __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
-
 namespace emulation {
 
 /* The place in a source that waits, for reports. */
@@ -37,12 +34,25 @@ struct GridShape {
   size_t shared; /* bytes of dynamic shared memory */
 };
 
-struct Worker;
+class Worker;
 
-/* What runs blocks on this thread of the CPU. */
-extern __thread Worker* worker;
+constexpr int kLanes = 32, kWords = 8, kMostColumns = 128, kMostThreads = 1024;
+/* Of a thread, and of all threads of a worker, aligned to their size. */
+constexpr size_t kStackBytes = 128 * 1024, kStacksBytes = kStackBytes * kMostThreads;
 
-constexpr int kLanes = 32, kWords = 8, kMostColumns = 128;
+/* Where the stacks of a worker begin. A thread finds it by its stack pointer: a thread-local variable of a
+ * shared library takes a call each time. */
+struct Here {
+  Worker* worker;
+  uint3 thread, block;
+};
+inline uintptr_t stack_pointer() {
+  uintptr_t at;
+  asm("movq %%rsp, %0" : "=r"(at));
+  return at;
+}
+inline Here& here() { return *reinterpret_cast<Here*>(stack_pointer() & ~(kStacksBytes - 1)); }
+inline int lane() { return static_cast<int>(stack_pointer() / kStackBytes % kLanes); }
 
 /* What the lanes of a warp give to one operation of all of them. */
 struct Exchange {
@@ -62,7 +72,6 @@ void sync_some(const Site& site, int number, int n);
 /* Gives n words and waits for the other lanes; the last to come calls `finish` before all go on. The result
  * holds until the lane's next operation but one. */
 const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&) = nullptr);
-int lane();
 
 /* Copies of 16 bytes to shared memory that take place when they are waited for. */
 void copy_later(void* to, const void* from, bool valid);
@@ -76,4 +85,9 @@ void require_shared_16(const void* p);
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* pattern, ...);
 
 }  // namespace emulation
+
+/* Of the running thread. */
+#define threadIdx (::emulation::here().thread)
+#define blockIdx (::emulation::here().block)
+extern __thread uint3 blockDim, gridDim;
 #endif

@@ -13,7 +13,7 @@
 
 #include "fiber.h"
 
-__thread uint3 threadIdx, blockIdx, blockDim, gridDim;
+__thread uint3 blockDim, gridDim;
 
 namespace emulation {
 
@@ -54,6 +54,15 @@ uint8_t* map(size_t n_bytes) {
   return static_cast<uint8_t*>(p);
 }
 
+/* Aligned to its size, a power of two. */
+uint8_t* map_aligned(size_t n_bytes) {
+  uint8_t* all = map(2 * n_bytes);
+  const size_t before = -reinterpret_cast<uintptr_t>(all) % n_bytes;
+  if (before > 0) munmap(all, before);
+  munmap(all + before + n_bytes, n_bytes - before);
+  return all + before;
+}
+
 uint32_t all_lanes(int n) { return n == kLanes ? 0xffffffffu : (1u << n) - 1; }
 
 bool same_site(const Site& a, const Site& b) {
@@ -65,14 +74,15 @@ constexpr size_t kPage = 4096, kSharedPages = (kMostShared + kPage - 1) / kPage 
 }  // namespace
 
 Worker::Worker() : fibers_(kMostThreads), signal_stack_(1 << 16), warps_(new Warp[kMostThreads / kLanes]) {
-  stacks_ = map(kStackBytes * kMostThreads);
+  stacks_ = map_aligned(kStacksBytes);
+  here_ = new (stacks_) Here{this, {}, {}};
   shared_memory_ = map(kSharedPages + kPage);
   shared_end_ = shared_memory_ + kSharedPages;
   mprotect(shared_end_, kPage, PROT_NONE);
 }
 
 Worker::~Worker() {
-  munmap(stacks_, kStackBytes * kMostThreads);
+  munmap(stacks_, kStacksBytes);
   munmap(shared_memory_, kSharedPages + kPage);
 }
 
@@ -83,7 +93,7 @@ bool Worker::is_shared(const void* p, size_t n) const {
 }
 
 void Worker::enter() {
-  Worker& w = *worker;
+  Worker& w = *here().worker;
   (*w.body_)();
   w.make_waiting(State::kDone);
   w.alive_--;
@@ -110,7 +120,7 @@ int Worker::next_lane(const Warp& warp) const {
 void Worker::become(int thread) {
   current_ = thread;
   const unsigned x = shape_.block.x, y = shape_.block.y, at = static_cast<unsigned>(thread);
-  threadIdx = at < x ? uint3{at, 0, 0} : uint3{at % x, at / x % y, at / x / y};
+  here_->thread = at < x ? uint3{at, 0, 0} : uint3{at % x, at / x % y, at / x / y};
 }
 
 void Worker::switch_out() {
@@ -170,21 +180,19 @@ const Exchange& Worker::exchange(const Site& site, const uint32_t* words, int n,
   Fiber& f = current();
   Warp& warp = warps_[current_ / kLanes];
   Exchange& e = warp.exchange[f.operations++ & 1];
-  for (int i = 0; i < n; i++) e.word[current_ % kLanes][i] = words[i];
+  uint32_t* const own = e.word[current_ % kLanes];
+  for (int i = 0; i < n; i++) own[i] = words[i];
   f.site = site;
-  if (warp.arrived + 1 < warp.lanes) {
-    warp.arrived++;
-    make_waiting(State::kInWarp);
+  if (warp.arrived == 0) {
+    warp.site = site;
+  } else if (!same_site(site, warp.site)) {
+    fail("lanes of one warp meet at %s:%d and at %s:%d", warp.site.file, warp.site.line, site.file,
+         site.line);
+  }
+  if (++warp.arrived < warp.lanes) {
+    warp.ready &= ~(1u << current_ % kLanes);
     switch_out();
     return e;
-  }
-  const int first = current_ / kLanes * kLanes;
-  for (int i = first; i < first + warp.lanes; i++) {
-    Fiber& other = fibers_[static_cast<size_t>(i)];
-    if (!same_site(other.site, site))
-      fail("lanes of one warp meet at %s:%d and at %s:%d", site.file, site.line, other.site.file,
-           other.site.line);
-    other.state = State::kReady;
   }
   e.lanes = warp.lanes;
   if (finish != nullptr) finish(e);
@@ -267,7 +275,7 @@ void Worker::run_block(const GridShape& shape, uint3 block, const std::function<
   n_warps_ = (n_threads_ + kLanes - 1) / kLanes;
   backwards_ = turn / 2 % 2 == 1;
   begin_block();
-  blockIdx = block;
+  here_->block = block;
   blockDim = shape.block;
   gridDim = shape.grid;
   while (alive_ > 0) {

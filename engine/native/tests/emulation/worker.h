@@ -8,10 +8,14 @@
 
 namespace emulation {
 
-constexpr int kMostThreads = 1024, kOwnBarriers = 16;
-constexpr size_t kStackBytes = 128 * 1024, kMostShared = 232448;
+constexpr int kOwnBarriers = 16;
+constexpr size_t kMostShared = 232448;
 
-enum class State : uint8_t { kReady, kAtBarrier, kAtOwnBarrier, kInWarp, kDone };
+/* What runs blocks on this thread of the CPU. */
+extern __thread Worker* worker;
+
+/* kReady: or in an operation of its warp. */
+enum class State : uint8_t { kReady, kAtBarrier, kAtOwnBarrier, kDone };
 
 struct Copy {
   void* to;
@@ -33,6 +37,7 @@ struct Fiber {
 struct Warp {
   int lanes, arrived;
   uint32_t ready;       /* a bit per lane */
+  Site site;            /* of the operation that some of them wait in */
   Exchange exchange[2]; /* a lane may be one operation ahead of the slowest */
 };
 
@@ -55,7 +60,8 @@ class Worker {
   void sync_some(const Site& site, int number, int n);
   const Exchange& exchange(const Site& site, const uint32_t* words, int n, void (*finish)(Exchange&));
   Fiber& current() { return fibers_[static_cast<size_t>(current_)]; }
-  int current_index() const { return current_; }
+  /* Of the thread that runs. */
+  const Here& place() const { return *here_; }
   uint8_t* dynamic_shared() const { return shared_end_ - (shape_.shared + 15) / 16 * 16; }
   bool is_shared(const void* p, size_t n) const;
 
@@ -80,6 +86,7 @@ class Worker {
   std::vector<uint8_t> signal_stack_;
   std::unique_ptr<Warp[]> warps_;
   Range static_shared_{}; /* of this thread of the CPU */
+  Here* here_ = nullptr;  /* at the beginning of the stacks */
   uint8_t *stacks_ = nullptr, *shared_memory_ = nullptr, *shared_end_ = nullptr;
   void* scheduler_ = nullptr; /* its saved stack */
   int n_threads_ = 0, n_warps_ = 0, current_ = 0, alive_ = 0, at_barrier_ = 0;
