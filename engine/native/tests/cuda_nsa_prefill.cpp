@@ -223,6 +223,20 @@ void test_recorded(ek::cuda::Device& d, const NsaRule& rule, int32_t n) {
   cudaGraphDestroy(graph);
 }
 
+/* The list of a tile is that of its first token: a run from inside of it needs the run that had that one. */
+void test_run_without_its_list(ek::cuda::Device& d, const NsaRule& shared) {
+  const Prompt prompt(150);
+  const PrefillAttention attention(d, 150, 150, shared);
+  prompt.run(d, attention, true, 0, 140);
+  bool refused = false;
+  try {
+    prompt.launch(attention, true, prompt.queries(130, 150));
+  } catch (const ek::ArgError&) {
+    refused = true;
+  }
+  check(refused, "a run that begins inside of a tile and does not go on was accepted");
+}
+
 /* part: tokens of a part, 128 at least. */
 void check_refused(ek::cuda::Device& d, const NsaRule& rule, int32_t part, const char* what) {
   bool refused = false;
@@ -257,6 +271,7 @@ int main() {
     test_cuts(d, shared_small,
               kSmallShapes ? std::vector<int32_t>{1, 63, 200, 340} : std::vector<int32_t>{1, 63, 300, 1500});
     test_recorded(d, shared_small, 200);
+    test_run_without_its_list(d, shared_small);
     check_refused(d, {}, 100, "a part inside of a tile");
     check_refused(d, {5, 1, 2, 127}, 128, "a window without all local blocks");
     check_refused(d, {5, 1, 2, 191, kTileQueries}, 128, "a window without all local blocks of a tile");

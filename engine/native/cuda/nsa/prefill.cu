@@ -14,6 +14,7 @@ struct PrefillBuffers {
   __nv_bfloat16 *pooled, *window; /* (n, heads, value), (group, heads, value) gated, as by store_by_lanes */
   PartSums* local;                /* (n, heads) of the last blocks, where a choice is shared */
   int32_t* lists;                 /* (n, selected), or (tiles of the prompt, selected) where it is */
+  int32_t ended = 0; /* where the last run did, which has the list of the tile that it ended in */
   /* Of a group: what its parts need, and what is free again. */
   UrgentStream urgent;
   StreamEvent begun, chosen, combined;
@@ -217,6 +218,10 @@ void PrefillAttention::sparse(const PrefillQueries& q, const ExpandedRows& rows,
 
 void PrefillAttention::sparse_shared(const PrefillQueries& q, const ExpandedRows& rows,
                                      const ExpandedRows& pooled) const {
+  EK_REQUIRE(q.first % kTileQueries == 0 || q.first == b_->ended,
+             "a run that begins inside of a tile must go on where the last one ended, at %d, got one from %d",
+             b_->ended, q.first);
+  b_->ended = q.end;
   launch_attend_pooled(device_.stream, q, pooled, rule_, b_->mass, b_->pooled);
   mark("pooled");
   const int32_t tile = ceil_div(q.first, kTileQueries), first = tile * kTileQueries;
