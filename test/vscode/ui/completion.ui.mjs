@@ -28,7 +28,7 @@ describe("the packaged extension in a real VS Code", () => {
     session = await openSession();
     editor = session.editor;
     // All parts of the editor are made while the engine starts.
-    await editor.openFile("cart.ts");
+    await editor.openFile("report.py");
     await editor.waitUntilReady();
   });
   after(async () => {

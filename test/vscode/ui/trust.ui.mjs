@@ -16,7 +16,7 @@ describe("a workspace that is not trusted, in a real VS Code", () => {
     editor = session.editor;
     await editor.refuseTrust();
     // All parts of the editor are made while the engine starts.
-    await editor.openFile("cart.ts");
+    await editor.openFile("report.py");
     await editor.waitUntilReady();
   });
   after(async () => {
