@@ -6,6 +6,7 @@ import { inRoot } from "../../../scripts/lib/paths.mjs";
 const shots = inRoot("test", "vscode", "shots");
 const GHOST = "[class*='ghost-text']";
 const VISIBLE_MS = 20_000;
+const POLL_MS = 50;
 /**
  * VS Code makes the part of an editor that asks for suggestions when the window is idle, at the latest 5 s after the editor
  * (EditorContributionInstantiation.Eventually). Keys typed before that are heard by no provider of any extension.
@@ -159,10 +160,15 @@ export class EditorPage {
     }, GHOST);
   }
 
-  /** Accepts the suggestion as a user does. */
+  /** Accepts the suggestion as a user does. Behind it there may soon be another one. */
   async acceptWithTab() {
+    const taken = await this.ghostTextNow();
     await this.#page.keyboard.press("Tab");
-    await this.#page.locator(".ghost-text-decoration").first().waitFor({ state: "hidden" });
+    const deadline = Date.now() + VISIBLE_MS;
+    while ((await this.ghostTextNow()) === taken) {
+      if (Date.now() > deadline) throw new Error(`"${taken}" is still drawn behind Tab`);
+      await this.pause(POLL_MS);
+    }
   }
 
   async save() {
