@@ -20,9 +20,15 @@ __device__ void write_factors(__nv_bfloat16* to) {
   }
 }
 
-/* Stores the masses of each block of pooled rows, for attend_blocks. They are sums of the weights that values
- * meet, in bf16. */
+/* Place of the tile's first query among those of the run that are the first of theirs. */
 template <class P>
+__device__ int32_t chooser_of(const QueryTile<P>& tile) {
+  return (tile.at - tile.first) / kTileQueries;
+}
+
+/* Stores the masses of each block of pooled rows, for attend_blocks: sums of the weights that values meet, in
+ * bf16. kFirst: of the tile's first query alone, which selects for all of them. */
+template <class P, bool kFirst>
 struct StoreMasses {
   static constexpr int kWeightLog2 = kMassWeightLog2;
   const PooledMass& to;
@@ -31,8 +37,18 @@ struct StoreMasses {
   template <class>
   __device__ void add_values(int32_t entry, QuerySums<P>& sums, const PackedWeights<P>& weights,
                              const ExpandedShared& s) const {
-    MoreSums<P> mass = {};
-    P::add_all_values(sums.out, mass, weights, s);
+    if constexpr (kFirst) {
+      P::add_values(sums.out, weights, s);
+      if (thread_now() < kWarp && tile.is_new(tile.at)) store_first(entry, sums.top[0][0], weights);
+    } else {
+      MoreSums<P> mass = {};
+      P::add_all_values(sums.out, mass, weights, s);
+      store_all(entry, sums, weights, mass);
+    }
+  }
+
+  __device__ void store_all(int32_t entry, const QuerySums<P>& sums, const PackedWeights<P>& weights,
+                            const MoreSums<P>& mass) const {
     const int thread = thread_now(), lane = thread % kWarp;
     const int32_t position = tile.at + thread / kWarp * QueryTile<P>::kWarpQueries + lane / 4;
     const size_t first = to.place(tile.head, entry) + static_cast<size_t>(position - tile.first);
@@ -47,32 +63,11 @@ struct StoreMasses {
       *reinterpret_cast<uint2*>(to.mass + row * 16 + lane % 4 * 4) = {pair(0), pair(1)};
     }
   }
-};
 
-/* Place of the tile's first query among those of the run that are the first of theirs. */
-template <class P>
-__device__ int32_t chooser_of(const QueryTile<P>& tile) {
-  return (tile.at - tile.first) / kTileQueries;
-}
-
-/* The masses of the tile's first query alone, which selects for all of them. Its four lanes have what they
- * are sums of; the other warps go on. */
-template <class P>
-struct StoreFirstMasses {
-  static constexpr int kWeightLog2 = kMassWeightLog2;
-  const PooledMass& to;
-  const QueryTile<P>& tile;
-
-  template <class>
-  __device__ void add_values(int32_t entry, QuerySums<P>& sums, const PackedWeights<P>& weights,
-                             const ExpandedShared& s) const {
-    P::add_values(sums.out, weights, s);
-    if (thread_now() < kWarp && tile.is_new(tile.at)) store(entry, sums.top[0][0], weights);
-  }
-
-  /* All lanes of a warp call; those of the query are the first four. Lanes 0 and 1 have the first four of
-   * eight rows, lanes 2 and 3 the others: the even one finds the mass of the block that begins there. */
-  __device__ void store(int32_t entry, float top, const PackedWeights<P>& weights) const {
+  /* All lanes of a warp call; the query's are the first four, which have all weights. Lanes 0 and 1 have the
+   * first four of eight rows, lanes 2 and 3 the others: the even one finds the mass of the block that begins
+   * there. */
+  __device__ void store_first(int32_t entry, float top, const PackedWeights<P>& weights) const {
     const int lane = thread_now();
     const size_t row = to.place(tile.head, entry) + static_cast<size_t>(chooser_of(tile));
     float last = 0; /* of the eight rows before */
@@ -97,7 +92,6 @@ struct StoreFirstMasses {
 template <class P, bool kFirst>
 __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
     pooled_prefill_kernel(PrefillQueries q, ExpandedRows pooled, PooledMass mass, __nv_bfloat16* branch) {
-  using Store = std::conditional_t<kFirst, StoreFirstMasses<P>, StoreMasses<P>>;
   const ExpandedShared s = expanded_shared<P>();
   const QueryTile<P> tile = tile_of_block<P>(q.first, q.end);
   /* Complete behind the barriers of attend_blocks. */
@@ -107,7 +101,7 @@ __global__ void __launch_bounds__(QueryTile<P>::kThreads, 2)
   QuerySums<P> sums;
   clear(sums);
   attend_blocks(s, pooled, BlocksInOrder{0}, (n_rows + kBlockRows - 1) / kBlockRows, n_rows, tile,
-                PooledBefore{}, sums, Store{mass, tile});
+                PooledBefore{}, sums, StoreMasses<P, kFirst>{mass, tile});
   join_totals(sums);
   for (int r = 0; r < QueryTile<P>::kRows; r++) {
     const int32_t position = tile.position(r);
