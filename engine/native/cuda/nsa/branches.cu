@@ -1,5 +1,6 @@
 /* The branches of queries put together. Nothing but memory is busy here, so that many small blocks do it:
  * within a kernel that multiplies, too few threads would ask for too little at a time. */
+#include "../prefill/lane_rows.cuh"
 #include "../prefill/tile.cuh"
 #include "part_values.cuh"
 #include "prefill_kernels.h"
@@ -12,16 +13,7 @@ constexpr int kQueries = 4, kThreads = kQueries * kHeads * 4, kPartsAtOnce = 3;
 
 /* sum += the lane's values of a row that store_by_lanes stored. */
 __device__ void add_row(float (&sum)[kLaneValues], const __nv_bfloat16* row) {
-  const uint4* from = reinterpret_cast<const uint4*>(row) + threadIdx.x % 4;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const uint4 v = from[i * 4];
-    const uint32_t word[4] = {v.x, v.y, v.z, v.w};
-    for (int n = 0; n < 4; n++) {
-      sum[8 * i + 2 * n] += bf16_value(word[n] & 0xffff);
-      sum[8 * i + 2 * n + 1] += bf16_value(word[n] >> 16);
-    }
-  }
+  visit_by_lanes(row, [&](int i, float x) { sum[i] += x; });
 }
 
 /* kQueries queries per block, four lanes per head: what these have of a part is one after the other in their

@@ -8,6 +8,7 @@
  * depend on the other ones of its tile. */
 #ifndef EK_CUDA_PREFILL_EXPANDED_CUH
 #define EK_CUDA_PREFILL_EXPANDED_CUH
+#include "lane_rows.cuh"
 #include "products.cuh"
 
 namespace ek::cuda {
@@ -239,17 +240,10 @@ __device__ void scale_query(QuerySums<P>& sums, int r, float factor) {
 /* Adds factor times what store_by_lanes stored in a row to the weighted values of the lane's query r. */
 template <class P>
 __device__ void add_by_lanes(QuerySums<P>& sums, int r, const __nv_bfloat16* row, float factor) {
-  const uint4* from = reinterpret_cast<const uint4*>(row) + threadIdx.x % 4;
-#pragma unroll
-  for (int i = 0; i < kValue / 32; i++) {
-    const uint4 four = from[i * 4];
-    const uint32_t word[4] = {four.x, four.y, four.z, four.w};
-    for (int n = 0; n < 4; n++) {
-      float(&v)[4] = sums.out[r / 2][i * 4 + n];
-      v[r % 2 * 2] = fmaf(factor, bf16_value(word[n] & 0xffff), v[r % 2 * 2]);
-      v[r % 2 * 2 + 1] = fmaf(factor, bf16_value(word[n] >> 16), v[r % 2 * 2 + 1]);
-    }
-  }
+  visit_by_lanes(row, [&](int i, float x) {
+    float& v = sums.out[r / 2][i / 2][r % 2 * 2 + i % 2];
+    v = fmaf(factor, x, v);
+  });
 }
 
 /* Stores the weighted values of the tile's queries over their sums, joined, in rows (n, heads, value). */
