@@ -29,13 +29,15 @@ cmake -S engine/native -B "$build" -DCUDA_ARCHITECTURES="$capability-real" -DSMA
 # shellcheck disable=SC2086
 cmake --build "$build" --parallel --target $programs >"$build.log" 2>&1 || { tail -n 40 "$build.log" >&2; exit 1; }
 if [ "$small" = ON ]; then
-  # Checkers keep the GPU waiting for the CPU, so several run beside each other.
+  # Checkers keep the GPU waiting for the CPU, so several run beside each other. Errors of calls are not reported:
+  # tests ask for more memory than there is, and look at the error.
   jobs=$(($(nproc) < 4 ? 2 : $(nproc) / 2))
   for tool in racecheck memcheck; do
     for program in $programs; do echo "$tool $program"; done
   done | BUILD=$build xargs -P "$jobs" -n 2 sh -c '
     log=$BUILD/$0-$1.log
-    compute-sanitizer --tool "$0" --error-exitcode 1 "$BUILD/$1" >"$log" 2>&1
+    [ "$0" = racecheck ] || quiet="--report-api-errors no"
+    compute-sanitizer --tool "$0" $quiet --error-exitcode 1 "$BUILD/$1" >"$log" 2>&1
     code=$?
     echo "== $0 $1: $(grep -E " passed,|SUMMARY" "$log" | tr "\n" " ")"
     [ "$code" -eq 0 ] || { tail -n 20 "$log" >&2; exit 1; }' || exit 1
