@@ -167,18 +167,6 @@ void launch_out(const Step& s, const LiteLayer& layer) {
   }
 }
 
-/* Calls body with the types as constants, where a kernel is compiled for them: check_lite_types. */
-template <class Body>
-void for_down_types(ek_type routed, ek_type shared, Body&& body) {
-  const auto are = [&](ek_type r, ek_type s) { return routed == r && shared == s; };
-  if (are(EK_Q5_0, EK_Q4_K)) body.template operator()<EK_Q5_0, EK_Q4_K>();
-  if (are(EK_Q8_0, EK_Q6_K)) body.template operator()<EK_Q8_0, EK_Q6_K>();
-  if (are(EK_Q5_0, EK_Q5_0)) body.template operator()<EK_Q5_0, EK_Q5_0>();
-  if (are(EK_Q8_0, EK_Q8_0)) body.template operator()<EK_Q8_0, EK_Q8_0>();
-  if (are(EK_FP8_E4M3, EK_FP8_E4M3)) body.template operator()<EK_FP8_E4M3, EK_FP8_E4M3>();
-  if (are(EK_BF16, EK_BF16)) body.template operator()<EK_BF16, EK_BF16>();
-}
-
 }  // namespace
 
 bool has_down_kernel(ek_type routed, ek_type shared) {

@@ -146,14 +146,14 @@ __device__ void unpack_pairs(const Fragment<F>& f, int r, int part, uint32_t (&p
     const uint32_t word = word_of(f.low[r][0], part);
     for (int p = 0; p < 4; p++) {
       if constexpr (has_high_bit(F)) {
-        pair[p] = (shifted(word, 2 - 4 * p) & 0x003c003cu) | 0x42004200u |
+        pair[p] = (shifted(word, 2 - 4 * p) & 0x003c003cu) | in_register(0x42004200u) |
                   (shifted(f.high[r].x, 6 - (p / 2 * 8 + 2 * part + p % 2)) & 0x00400040u);
       } else if constexpr (F == EK_Q6_K) {
         const uint32_t high = part < 2 ? f.high[r].x : f.high[r].y;
-        pair[p] = (shifted(word, 1 - 4 * p) & 0x001e001eu) | 0x42804280u |
+        pair[p] = (shifted(word, 1 - 4 * p) & 0x001e001eu) | in_register(0x42804280u) |
                   (shifted(high, 5 - (p / 2 * 8 + 4 * (part % 2) + p % 2 * 2)) & 0x00600060u);
       } else {
-        pair[p] = (shifted(word, 3 - 4 * p) & 0x00780078u) | 0x41804180u;
+        pair[p] = (shifted(word, 3 - 4 * p) & 0x00780078u) | in_register(0x41804180u);
       }
     }
   }
@@ -243,6 +243,19 @@ void for_decode_type(ek_type type, Body&& body) {
     default:
       refuse("the fused kernels take %s, got type %d", kFusedTypes, static_cast<int>(type));
   }
+}
+
+/* Calls body with the types of down weights as constants, where a kernel is compiled for them:
+ * check_lite_types. */
+template <class Body>
+void for_down_types(ek_type routed, ek_type shared, Body&& body) {
+  const auto are = [&](ek_type r, ek_type s) { return routed == r && shared == s; };
+  if (are(EK_Q5_0, EK_Q4_K)) body.template operator()<EK_Q5_0, EK_Q4_K>();
+  if (are(EK_Q8_0, EK_Q6_K)) body.template operator()<EK_Q8_0, EK_Q6_K>();
+  if (are(EK_Q5_0, EK_Q5_0)) body.template operator()<EK_Q5_0, EK_Q5_0>();
+  if (are(EK_Q8_0, EK_Q8_0)) body.template operator()<EK_Q8_0, EK_Q8_0>();
+  if (are(EK_FP8_E4M3, EK_FP8_E4M3)) body.template operator()<EK_FP8_E4M3, EK_FP8_E4M3>();
+  if (are(EK_BF16, EK_BF16)) body.template operator()<EK_BF16, EK_BF16>();
 }
 
 }  // namespace ek::cuda

@@ -106,11 +106,7 @@ LiteDecoder::LiteDecoder(Device& d, const LiteShape& s, LiteWeights w, const std
   State& st = *state_;
   StepBuffers& b = st.b;
   const size_t blocks = static_cast<size_t>(s.n_blocks), layers = static_cast<size_t>(s.n_layers);
-  int most_shared = 0, id = 0;
-  check(cudaGetDevice(&id), "asking for the device");
-  check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, id),
-        "asking for shared memory");
-  b.most_shared = static_cast<size_t>(most_shared);
+  b.most_shared = most_block_memory();
   b.token_bytes = static_cast<uint32_t>(place_buffers(b, s, st.take<uint8_t>(step_bytes(s))));
   b.scores.n_groups = score_groups(s);
   b.expert_width = padded(s.ff);

@@ -34,4 +34,12 @@ bool multiplies_in_groups() {
 #endif
 }
 
+size_t most_block_memory() {
+  int gpu = 0, most = 0;
+  check(cudaGetDevice(&gpu), "asking for the GPU in use");
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu),
+        "asking for the memory of a block");
+  return static_cast<size_t>(most);
+}
+
 }  // namespace ek::cuda

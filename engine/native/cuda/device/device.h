@@ -27,6 +27,8 @@ struct Device {
 
 /* Whether the current GPU has products of warpgroups (device/ptx.cuh), and this build code for them. */
 bool multiplies_in_groups();
+/* Bytes of shared memory that a block may have on the current GPU. */
+size_t most_block_memory();
 
 inline int32_t ceil_div(int64_t n, int64_t by) { return static_cast<int32_t>((n + by - 1) / by); }
 

@@ -26,6 +26,14 @@ __device__ inline int thread_now() {
   return thread;
 }
 
+/* A constant in a register. The compiler takes it for unknown, which it must where one instruction needs two
+ * constants: it has room for one, and would become two. */
+__device__ inline uint32_t in_register(uint32_t constant) {
+  uint32_t one;
+  asm("mov.u32 %0, %%ntid.z;" : "=r"(one));
+  return constant + (one - 1);
+}
+
 /* A load that stays out of L1: a weight is read once. */
 __device__ inline uint4 stream16(const void* p) {
   uint4 v;

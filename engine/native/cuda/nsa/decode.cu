@@ -148,10 +148,7 @@ BatchAttention::BatchAttention(Device& d, int32_t n, int32_t most_blocks, const 
     : device_(d), n_(n), most_blocks_(most_blocks), rule_(rule) {
   check_rule(rule);
   EK_REQUIRE(n >= 1 && most_blocks >= 1, "a batch needs sequences and blocks, got %d and %d", n, most_blocks);
-  int most_shared = 0;
-  check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, d.ordinal),
-        "asking for the GPU's memory");
-  most_shared_ = static_cast<size_t>(most_shared);
+  most_shared_ = most_block_memory();
   stages_ = most_shared_ >= kRowsShared + 2 * kRowsTile ? 2 : 1;
   /* One block per multiprocessor at a time, and all of them at once. */
   const int32_t budget = std::max(2, d.n_multiprocessors() / n);

@@ -217,10 +217,10 @@ __global__ void __launch_bounds__(kThreads, 1) attend_absorbed_kernel(AbsorbedOp
   Running run{-INFINITY, 0};
   RowSums out = {};
   LoadingRows<R> loading{};
-  if (p.begin < p.end) {
-    loading = load_rows<R>(tiles, op, p.at(p.begin));
-    load_queries(s.query, op, position);
-  }
+  if (p.begin < p.end) loading = load_rows<R>(tiles, op, p.at(p.begin));
+  wait_for_kernel_before(); /* which absorbed the queries; rows were stored before it */
+  allow_next_kernel();
+  if (p.begin < p.end) load_queries(s.query, op, position);
   copy_async_commit();
   for (int32_t i = p.begin; i < p.end; i++) {
     const int stage = (i - p.begin) % 2;
@@ -243,6 +243,8 @@ __global__ void __launch_bounds__(kThreads, 1) attend_absorbed_kernel(AbsorbedOp
 /* The splits of a token and head as one latent: grid (tokens, heads / 2). */
 __global__ void __launch_bounds__(kThreads) combine_absorbed_kernel(ChunkBuffers b) {
   static_assert(kThreads == 2 * kLatent / 4, "four columns per thread");
+  wait_for_kernel_before();
+  allow_next_kernel();
   const int h = blockIdx.y * 2 + threadIdx.x / (kLatent / 4), column = threadIdx.x % (kLatent / 4) * 4;
   const size_t token = blockIdx.x;
   const auto place = [&](int split) { return (token * kAbsorbedSplits + split) * kHeads + h; };
@@ -267,13 +269,7 @@ __global__ void __launch_bounds__(kThreads) combine_absorbed_kernel(ChunkBuffers
 
 }  // namespace
 
-bool can_absorb() {
-  int device = 0, most = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "asking for its memory");
-  return static_cast<size_t>(most) >= kAbsorbedShared;
-}
+bool can_absorb() { return most_block_memory() >= kAbsorbedShared; }
 
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t index) {
   const int32_t end = c.first + c.n;
@@ -297,11 +293,11 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
   const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, by_list};
   const int32_t n_pairs = (end - 1) / kPair - c.first / kPair + 1;
   for_row_format(c.cache.cache.format, [&]<RowFormat R>() {
-    launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared},
+    launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared, true},
            attend_absorbed_kernel<R>, op);
   });
   c.mark("attend_absorb");
-  launch(c.stream, "combine_absorbed", {{c.n, kHeads / 2}, kThreads}, combine_absorbed_kernel, c.b);
+  launch(c.stream, "combine_absorbed", {{c.n, kHeads / 2}, kThreads, 0, true}, combine_absorbed_kernel, c.b);
   launch_gemm(c.stream, "values",
               {{c.b.absorbed, kHeads * kLatent, nullptr, nullptr, 0},
                {},

@@ -71,8 +71,15 @@ void launch_gemm_gated(cudaStream_t stream, const char* name, const GemmOp& op);
 /* The same where kFewRows of activations at most meet one matrix: bound by reading the weights, which are not
  * rounded. */
 constexpr int kFewRows = 64;
+constexpr int kFewHeld = 16; /* of them in a tile */
 void launch_gemm_few(cudaStream_t stream, const char* name, const GemmOp& op);
 void launch_gemm_few_gated(cudaStream_t stream, const char* name, const GemmOp& op);
+/* The same of two, beside each other if there is a kernel for their types. tiles_known: the tiles of the
+ * second were written before the last kernel but one. */
+void launch_gemm_few(cudaStream_t stream, const char* name, const GemmOp& first, const GemmOp& second,
+                     bool tiles_known);
+void launch_gemm_few_gated(cudaStream_t stream, const char* name, const GemmOp& first, const GemmOp& second,
+                           bool tiles_known);
 /* out (n_rows, heads, w.n_cols), bf16 = for each head its columns of the activations, from head * head_width
  * on, times its matrix as it lies: sums run over the weight's rows. Rows and columns in multiples of 128. */
 void launch_multiply_down(cudaStream_t stream, const char* name, const GemmRows& rows, int32_t head_width,

@@ -10,13 +10,15 @@ struct GemmPlace {
   int32_t first, end, matrix;
 };
 
-/* In tiles of `tile_rows` rows. */
-__device__ inline GemmPlace gemm_place(const GemmOp& op, int32_t tile_rows) {
-  const int32_t tile = blockIdx.y;
-  if (op.tiles.expert == nullptr)
-    return {tile * tile_rows, op.rows.existing(op.n_rows), static_cast<int32_t>(blockIdx.z)};
+/* Of a tile of `tile_rows` rows. matrix: where there are no tiles of matrices. */
+__device__ inline GemmPlace gemm_place(const GemmOp& op, int32_t tile_rows, int32_t tile, int32_t matrix) {
+  if (op.tiles.expert == nullptr) return {tile * tile_rows, op.rows.existing(op.n_rows), matrix};
   if (tile >= *op.tiles.n_tiles) return {0, 0, 0};
   return {op.tiles.first[tile], op.tiles.end[tile], op.tiles.expert[tile]};
+}
+
+__device__ inline GemmPlace gemm_place(const GemmOp& op, int32_t tile_rows) {
+  return gemm_place(op, tile_rows, static_cast<int32_t>(blockIdx.y), static_cast<int32_t>(blockIdx.z));
 }
 
 __device__ inline void store_pair(const GemmOp& op, int32_t row, int32_t column, float first, float second) {

@@ -33,6 +33,7 @@ struct ChunkBuffers {
   __nv_bfloat16* absorbed;    /* (n, heads, latent) queries, then weighted latents */
   float* part;                /* (n, kAbsorbedSplits, heads, latent) */
   float *part_top, *part_sum; /* (n, kAbsorbedSplits, heads) */
+  float* logits;              /* (n, n_experts) of the router */
   int32_t* experts;           /* (n, top_k) */
   float* weights;             /* (n, top_k) */
   int32_t* counts;            /* (n_experts) pairs of each expert */
@@ -41,7 +42,8 @@ struct ChunkBuffers {
   int32_t* slot_of;           /* (n top_k) by pair */
   int32_t *tile_expert, *tile_first, *tile_end, *n_tiles;
   __nv_bfloat16* hidden; /* (n top_k, ff) by slot; (n, shared_ff) and (n, dense_ff) use the same memory */
-  __nv_bfloat16* y;      /* (n top_k, hidden) by slot */
+  __nv_bfloat16* shared_hidden; /* (n, shared_ff) of a short run, whose experts run beside each other */
+  __nv_bfloat16* y;             /* (n top_k, hidden) by slot */
 };
 
 /* Positions [first, first + n) of the sequence. */
@@ -85,9 +87,12 @@ void launch_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_inde
 void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t layer_index);
 /* Whether the GPU has the shared memory for it. */
 bool can_absorb();
-/* h = rms(x, ffn_norm), experts and weights. */
+/* h = rms(x, ffn_norm); the experts of each token with their weights; the pairs sorted by expert, and the
+ * tiles of their products. */
 void launch_route(const Chunk& c, const LiteLayer& layer);
-/* The pairs sorted by expert, and the tiles of their products. */
+/* The same for a short run. */
+void launch_route_few(const Chunk& c, const LiteLayer& layer);
+/* The pairs sorted by expert, and the tiles: what launch_route ends with. */
 void launch_sort_pairs(const Chunk& c);
 /* x += sum over k of weights[k] * y of the pair's slot, in that order. */
 void launch_add_experts(const Chunk& c);
@@ -101,10 +106,12 @@ __device__ inline ScoreSums tile_scores(const ChunkBuffers& b, unsigned tile) {
   return {all.top + at, all.sum + at, all.mass + at * (kScoreRows / 4), all.n_groups};
 }
 
-/* Tiles of 128 rows that n pairs may need. */
-inline int32_t most_tiles(const LiteShape& s, int32_t n) {
-  return ceil_div(int64_t{n} * s.top_k, 128) + s.n_experts;
+/* Tiles of tile_rows rows that the pairs of n tokens may need. */
+inline int32_t most_tiles(const LiteShape& s, int32_t n, int32_t tile_rows) {
+  return ceil_div(int64_t{n} * s.top_k, tile_rows) + s.n_experts;
 }
+/* Rows of a tile of a chunk's grouped products. */
+inline int32_t tile_rows(const Chunk& c) { return c.is_short ? kFewHeld : gemm_tile_rows(); }
 
 }  // namespace ek::cuda
 #endif

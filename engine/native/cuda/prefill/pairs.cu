@@ -1,29 +1,14 @@
 /* Pairs of token and expert sorted by expert, and the sum of what the experts gave. Every order is fixed: the
  * same chunk gives the same bits. */
-#include "kernels.h"
-#include "tile.cuh"
+#include "route.cuh"
 
 namespace ek::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kMostExperts = 256;
+constexpr int kThreads = 256;
 constexpr int kSortThreads = 1024, kSortWarps = kSortThreads / kWarp,
               kOwnPairs = 8; /* of a thread in a turn */
-
-/* The sum of the counts of the lanes before, and of the warp. */
-struct WarpCounts {
-  int before, all;
-};
-__device__ WarpCounts counts_before(int own, int lane) {
-  int sum = own;
-#pragma unroll
-  for (int by = 1; by < kWarp; by *= 2) {
-    const int below = __shfl_up_sync(0xffffffffu, sum, by);
-    if (lane >= by) sum += below;
-  }
-  return {sum - own, __shfl_sync(0xffffffffu, sum, kWarp - 1)};
-}
 
 /* A block per expert goes over all pairs in order, eight of them a thread at a time. Counts those of the
  * expert or, when offsets are known, gives them their slots. */
@@ -59,32 +44,17 @@ __global__ void __launch_bounds__(kSortThreads)
   if (!Scatter && threadIdx.x == 0) b.counts[expert] = before;
 }
 
-/* One block, a thread per expert: where its slots begin, and its tiles of the grouped products. */
-__global__ void __launch_bounds__(kMostExperts)
+/* One warp. */
+__global__ void __launch_bounds__(kWarp)
     plan_tiles_kernel(ChunkBuffers b, int32_t n_experts, int32_t tile_rows) {
-  __shared__ int32_t count[kMostExperts];
-  const int32_t e = threadIdx.x;
-  if (e < n_experts) count[e] = b.counts[e];
-  __syncthreads();
-  if (e >= n_experts) return;
-  int32_t at = 0, tile = 0;
-  for (int32_t i = 0; i < e; i++) {
-    at += count[i];
-    tile += (count[i] + tile_rows - 1) / tile_rows;
-  }
-  const int32_t end = at + count[e];
-  b.offsets[e] = at;
-  for (; at < end; at += tile_rows) {
-    b.tile_expert[tile] = e;
-    b.tile_first[tile] = at;
-    b.tile_end[tile++] = end;
-  }
-  if (e == n_experts - 1) *b.n_tiles = tile;
+  plan_tiles(b, b.counts, b.offsets, n_experts, tile_rows);
 }
 
 /* A block per token; a thread has eight columns at a time. */
 __global__ void __launch_bounds__(kThreads)
     add_experts_kernel(ChunkBuffers b, int32_t top_k, int32_t hidden) {
+  wait_for_kernel_before();
+  allow_next_kernel();
   const size_t pair = static_cast<size_t>(blockIdx.x) * top_k;
   for (int32_t c = threadIdx.x * 8; c < hidden; c += kThreads * 8) {
     float sum[8] = {};
@@ -114,14 +84,15 @@ void launch_sort_pairs(const Chunk& c) {
   const int32_t n_pairs = c.n * s.top_k;
   launch(c.stream, "count_pairs", {s.n_experts, kSortThreads}, sort_pairs_kernel<false>, c.b, n_pairs,
          s.top_k);
-  launch(c.stream, "plan_tiles", {1, kMostExperts}, plan_tiles_kernel, c.b, s.n_experts, gemm_tile_rows());
+  launch(c.stream, "plan_tiles", {1, kWarp}, plan_tiles_kernel, c.b, s.n_experts, tile_rows(c));
   launch(c.stream, "scatter_pairs", {s.n_experts, kSortThreads}, sort_pairs_kernel<true>, c.b, n_pairs,
          s.top_k);
   c.mark("sort");
 }
 
 void launch_add_experts(const Chunk& c) {
-  launch(c.stream, "add_experts", {c.n, kThreads}, add_experts_kernel, c.b, c.shape.top_k, c.shape.hidden);
+  launch(c.stream, "add_experts", {c.n, kThreads, 0, true}, add_experts_kernel, c.b, c.shape.top_k,
+         c.shape.hidden);
   c.mark("add_experts");
 }
 

@@ -22,52 +22,88 @@ namespace {
 
 static_assert(kMostShort <= kFewRows, "a short run has few rows");
 
+using Launch = void(cudaStream_t, const char*, const GemmOp&);
+
 void product(const Chunk& c, const char* name, const GemmOp& op) {
-  (c.is_short ? launch_gemm_few : launch_gemm)(c.stream, name, op);
+  (c.is_short ? static_cast<Launch*>(launch_gemm_few) : launch_gemm)(c.stream, name, op);
   c.mark(name);
 }
 
 void gated_product(const Chunk& c, const char* name, const GemmOp& op) {
-  (c.is_short ? launch_gemm_few_gated : launch_gemm_gated)(c.stream, name, op);
+  (c.is_short ? static_cast<Launch*>(launch_gemm_few_gated) : launch_gemm_gated)(c.stream, name, op);
   c.mark(name);
 }
 
 /* out = a times w, of all rows of the chunk. */
-void multiply(const Chunk& c, const char* name, const __nv_bfloat16* a, const WeightView& w, GemmOut kind,
-              void* out) {
-  product(c, name, {{a, w.n_cols, nullptr, nullptr, 0}, {}, w, {}, c.n, kind, out});
+GemmOp product_of(const Chunk& c, const __nv_bfloat16* a, const WeightView& w, GemmOut kind, void* out) {
+  return {{a, w.n_cols, nullptr, nullptr, 0}, {}, w, {}, c.n, kind, out};
 }
 
-/* x += down (silu(gate h) * up h) of the experts that every token meets. */
+/* The experts that every token meets: hidden = silu(gate h) * up h, then x += down hidden. */
+GemmOp shared_in(const Chunk& c, const LiteLayer& l, __nv_bfloat16* hidden) {
+  return {{c.b.h, c.shape.hidden, nullptr, nullptr, 0},
+          {},
+          l.shared_gate,
+          l.shared_up,
+          c.n,
+          GemmOut::kBf16,
+          hidden};
+}
+GemmOp shared_out(const Chunk& c, const LiteLayer& l, const __nv_bfloat16* hidden) {
+  return product_of(c, hidden, l.shared_down, GemmOut::kAddFloat, c.b.x);
+}
+
+/* The same of the chosen experts, on the pairs sorted by expert; y of a pair instead of x. */
+GemmTiles by_expert(const Chunk& c) {
+  return {c.b.tile_expert, c.b.tile_first, c.b.tile_end, c.b.n_tiles, most_tiles(c.shape, c.n, tile_rows(c))};
+}
+GemmOp routed_in(const Chunk& c, const LiteLayer& l) {
+  return {{c.b.h, c.shape.hidden, c.b.token_of, nullptr, 0},
+          by_expert(c),
+          l.gate,
+          l.up,
+          c.n * c.shape.top_k,
+          GemmOut::kBf16,
+          c.b.hidden};
+}
+GemmOp routed_out(const Chunk& c, const LiteLayer& l) {
+  return {{c.b.hidden, c.shape.ff, nullptr, nullptr, 0},
+          by_expert(c),
+          l.down,
+          {},
+          c.n * c.shape.top_k,
+          GemmOut::kBf16,
+          c.b.y};
+}
+
 void launch_shared(const Chunk& c, const LiteLayer& l) {
-  gated_product(c, "shared_in",
-                {{c.b.h, c.shape.hidden, nullptr, nullptr, 0},
-                 {},
-                 l.shared_gate,
-                 l.shared_up,
-                 c.n,
-                 GemmOut::kBf16,
-                 c.b.hidden});
-  multiply(c, "shared_out", c.b.hidden, l.shared_down, GemmOut::kAddFloat, c.b.x);
+  gated_product(c, "shared_in", shared_in(c, l, c.b.hidden));
+  product(c, "shared_out", shared_out(c, l, c.b.hidden));
 }
 
-/* The same of the chosen experts, on the pairs sorted by expert. */
-void launch_routed(const Chunk& c, const LiteLayer& l) {
-  const int32_t n_pairs = c.n * c.shape.top_k;
-  const GemmTiles by_expert{c.b.tile_expert, c.b.tile_first, c.b.tile_end, c.b.n_tiles,
-                            most_tiles(c.shape, c.n)};
-  gated_product(c, "experts_in",
-                {{c.b.h, c.shape.hidden, c.b.token_of, nullptr, 0},
-                 by_expert,
-                 l.gate,
-                 l.up,
-                 n_pairs,
-                 GemmOut::kBf16,
-                 c.b.hidden});
-  product(
-      c, "experts_out",
-      {{c.b.hidden, c.shape.ff, nullptr, nullptr, 0}, by_expert, l.down, {}, n_pairs, GemmOut::kBf16, c.b.y});
+void launch_experts(const Chunk& c, const LiteLayer& l) {
+  if (c.is_short) {
+    launch_gemm_few_gated(c.stream, "experts_in", shared_in(c, l, c.b.shared_hidden), routed_in(c, l), false);
+    c.mark("experts_in");
+    launch_gemm_few(c.stream, "experts_out", shared_out(c, l, c.b.shared_hidden), routed_out(c, l), true);
+    c.mark("experts_out");
+  } else {
+    launch_shared(c, l);
+    gated_product(c, "experts_in", routed_in(c, l));
+    product(c, "experts_out", routed_out(c, l));
+  }
   launch_add_experts(c);
+}
+
+void launch_projections(const Chunk& c, const LiteLayer& l, bool wants_queries) {
+  const GemmOp q = product_of(c, c.b.h, l.q, GemmOut::kFloat, c.b.q),
+               kv = product_of(c, c.b.h, l.kv_a, GemmOut::kFloat, c.b.kv_a);
+  if (wants_queries && c.is_short) {
+    launch_gemm_few(c.stream, "project_in", q, kv, false);
+    return c.mark("project_in");
+  }
+  if (wants_queries) product(c, "project_q", q);
+  product(c, "project_kv", kv);
 }
 
 /* Whose residual behind a layer is needed: behind the last layer, that of the run's last token. */
@@ -88,16 +124,12 @@ void launch_feed_forward(const Chunk& c, const LiteLayer& l) {
     return launch_shared(c, l);
   }
   launch_route(c, l);
-  launch_sort_pairs(c);
-  launch_shared(c, l);
-  launch_routed(c, l);
+  launch_experts(c, l);
 }
 
 void launch_layer(const Chunk& c, const LiteLayer& l, int32_t index, int32_t segment, Needed needed) {
   launch_norm(c, l.attn_norm);
-  if (needed != Needed::kNone || selects(c, index))
-    multiply(c, "project_q", c.b.h, l.q, GemmOut::kFloat, c.b.q);
-  multiply(c, "project_kv", c.b.h, l.kv_a, GemmOut::kFloat, c.b.kv_a);
+  launch_projections(c, l, needed != Needed::kNone || selects(c, index));
   launch_store(c, l, index);
   if (needed == Needed::kNone) {
     if (selects(c, index)) launch_select_tiles(c, l, index);
@@ -110,7 +142,7 @@ void launch_layer(const Chunk& c, const LiteLayer& l, int32_t index, int32_t seg
   }
   ChunkBuffers b{};
   const Chunk rest = needed == Needed::kAll ? c : last_row(c, b);
-  multiply(rest, "project_out", rest.b.heads, l.out, GemmOut::kAddFloat, rest.b.x);
+  product(rest, "project_out", product_of(rest, rest.b.heads, l.out, GemmOut::kAddFloat, rest.b.x));
   launch_feed_forward(rest, l);
 }
 
@@ -159,13 +191,15 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
     b.part_top = st.take<float>(rows * kAbsorbedSplits);
     b.part_sum = st.take<float>(rows * kAbsorbedSplits);
   }
+  b.logits = st.take<float>(std::min<size_t>(n, kMostShort) * experts);
   b.experts = st.take<int32_t>(pairs);
   b.weights = st.take<float>(pairs);
   b.counts = st.take<int32_t>(experts);
   b.offsets = st.take<int32_t>(experts);
   b.token_of = st.take<int32_t>(pairs);
   b.slot_of = st.take<int32_t>(pairs);
-  const size_t tiles = static_cast<size_t>(most_tiles(s, longest));
+  const size_t tiles = static_cast<size_t>(
+      std::max(most_tiles(s, longest, kGemmRows), most_tiles(s, std::min(longest, kMostShort), kFewHeld)));
   b.tile_expert = st.take<int32_t>(tiles);
   b.tile_first = st.take<int32_t>(tiles);
   b.tile_end = st.take<int32_t>(tiles);
@@ -173,6 +207,8 @@ LitePrefill::LitePrefill(Device& d, LiteDecoder& decoder, int32_t longest, int32
   const size_t routed = static_cast<size_t>(s.top_k) * static_cast<size_t>(s.ff);
   b.hidden = st.take<__nv_bfloat16>(
       n * std::max({routed, static_cast<size_t>(s.shared_ff), static_cast<size_t>(s.dense_ff)}));
+  b.shared_hidden =
+      st.take<__nv_bfloat16>(std::min<size_t>(n, kMostShort) * static_cast<size_t>(s.shared_ff));
   b.y = st.take<__nv_bfloat16>(pairs * hidden);
 }
 

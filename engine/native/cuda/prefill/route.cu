@@ -1,8 +1,7 @@
 /* Which experts a chunk's tokens go to: RMSNorm, the router, and the choice. A number of both is the sum of
  * two of bf16, and a product three on tensor cores: as exact as a sum of f32 is over so many columns. Sums
  * have one order whatever the chunk. */
-#include "kernels.h"
-#include "tile.cuh"
+#include "route.cuh"
 
 namespace ek::cuda {
 
@@ -40,23 +39,6 @@ struct RouteShared {
     logit = reinterpret_cast<float*>(at + 2 * (kTokens + kExperts) * kPitch);
   }
 };
-
-/* The top_k largest of the warp's logits, ties to the lowest index, with their probabilities. */
-__device__ void choose(const float* logit, int32_t n, int32_t top_k, int32_t* experts, float* weights,
-                       int lane) {
-  float top = -INFINITY, total = 0;
-  for (int32_t i = lane; i < n; i += kWarp) top = fmaxf(top, logit[i]);
-  top = warp_max(top);
-  for (int32_t i = lane; i < n; i += kWarp) total += expf(logit[i] - top);
-  total = warp_sum(total);
-  for (int32_t i = lane; i < n; i += kWarp) {
-    int rank = 0;
-    for (int32_t j = 0; j < n; j++) rank += logit[j] > logit[i] || (logit[j] == logit[i] && j < i);
-    if (rank >= top_k) continue;
-    experts[rank] = i;
-    weights[rank] = expf(logit[i] - top) / total;
-  }
-}
 
 struct RouteOp {
   ChunkBuffers b;
@@ -179,19 +161,21 @@ __global__ void __launch_bounds__(kThreads) route_rows_kernel(RouteOp op) {
   __syncthreads();
   for (int i = warp; i < kTokens && first + i < op.n; i += kWarps) {
     const size_t pair = static_cast<size_t>(first + i) * op.shape.top_k;
-    choose(s.logit + i * n_experts, n_experts, op.shape.top_k, op.b.experts + pair, op.b.weights + pair,
-           lane);
+    choose_by_warp(s.logit + i * n_experts, n_experts, op.shape.top_k, op.b.experts + pair,
+                   op.b.weights + pair, lane);
   }
 }
 
 }  // namespace
 
 void launch_route(const Chunk& c, const LiteLayer& layer) {
+  if (c.is_short) return launch_route_few(c, layer);
   launch(c.stream, "route",
          {ceil_div(c.n, kTokens), kThreads,
           RouteShared::kTiles + sizeof(float) * kTokens * static_cast<size_t>(c.shape.n_experts)},
          route_rows_kernel, RouteOp{c.b, layer.router, layer.ffn_norm, c.shape, c.n});
   c.mark("route");
+  launch_sort_pairs(c);
 }
 
 }  // namespace ek::cuda

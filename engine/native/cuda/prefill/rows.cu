@@ -23,6 +23,8 @@ __global__ void embed_rows_kernel(float* x, WeightView table, const int32_t* tok
 __global__ void __launch_bounds__(kThreads)
     norm_rows_kernel(__nv_bfloat16* h, const float* x, const float* norm, int32_t dim, float eps) {
   __shared__ float shared[kWarps];
+  wait_for_kernel_before();
+  allow_next_kernel();
   const float* from = x + static_cast<size_t>(blockIdx.x) * dim;
   float sum = 0;
   for (int32_t c = threadIdx.x; c < dim; c += kThreads) sum += from[c] * from[c];
@@ -43,6 +45,8 @@ __global__ void __launch_bounds__(kThreads)
     store_rows_kernel(ChunkBuffers b, StepBuffers cache, const float* norm, int32_t n_blocks, int32_t layer,
                       int32_t first, float eps, float softmax_scale) {
   static_assert(kThreads == kRowThreads, "the threads of a block make a row");
+  wait_for_kernel_before();
+  allow_next_kernel();
   const int32_t t = first + static_cast<int32_t>(blockIdx.x);
   const int own = static_cast<int>(threadIdx.x);
   const size_t place = static_cast<size_t>(layer) * n_blocks + cache.blocks[t / 64];
@@ -73,6 +77,8 @@ __global__ void __launch_bounds__(kThreads)
 template <RowFormat R>
 __global__ void __launch_bounds__(kThreads)
     pool_touched_kernel(StepBuffers cache, int32_t n_blocks, int32_t layer, int32_t first, int32_t last) {
+  wait_for_kernel_before();
+  allow_next_kernel();
   const int32_t index = first / kPoolStride + static_cast<int32_t>(blockIdx.x), t = index * kPoolStride;
   const size_t place = static_cast<size_t>(layer) * n_blocks + cache.blocks[t / 64];
   const uint8_t* rows = cache.cache.row(place * 64 + t % 64);
@@ -113,17 +119,17 @@ void launch_embed(const Chunk& c, const WeightView& embedding) {
 }
 
 void launch_norm(const Chunk& c, const float* norm) {
-  launch(c.stream, "norm", {c.n, kThreads}, norm_rows_kernel, c.b.h, c.b.x, norm, c.shape.hidden,
+  launch(c.stream, "norm", {c.n, kThreads, 0, true}, norm_rows_kernel, c.b.h, c.b.x, norm, c.shape.hidden,
          c.shape.eps);
   c.mark("norm");
 }
 
 void launch_store(const Chunk& c, const LiteLayer& layer, int32_t index) {
   const int32_t last = c.first + c.n - 1;
-  launch(c.stream, "store", {c.n, kThreads}, store_rows_kernel, c.b, c.cache, layer.kv_norm, c.shape.n_blocks,
-         index, c.first, c.shape.eps, c.shape.softmax_scale);
+  launch(c.stream, "store", {c.n, kThreads, 0, true}, store_rows_kernel, c.b, c.cache, layer.kv_norm,
+         c.shape.n_blocks, index, c.first, c.shape.eps, c.shape.softmax_scale);
   for_row_format(c.cache.cache.format, [&]<RowFormat R>() {
-    launch(c.stream, "pool", {last / kPoolStride - c.first / kPoolStride + 1, kThreads},
+    launch(c.stream, "pool", {last / kPoolStride - c.first / kPoolStride + 1, kThreads, 0, true},
            pool_touched_kernel<R>, c.cache, c.shape.n_blocks, index, c.first, last);
   });
   c.mark("store");

@@ -10,6 +10,7 @@
 #define __device__
 #define __host__
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __maxnreg__(...)
 #define __restrict__
 /* One copy per thread of the CPU, and so per block that runs. */

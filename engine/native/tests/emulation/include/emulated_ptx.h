@@ -88,6 +88,8 @@ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row, EK_SIT
     out[m] = matrix_element(e, m, 2 * t, g) | matrix_element(e, m, 2 * t + 1, g) << 16;
 }
 
+inline uint32_t in_register(uint32_t constant) { return constant; }
+
 inline void copy_async_16(void* to, const void* from, bool valid) {
   ::emulation::copy_later(to, from, valid);
 }
