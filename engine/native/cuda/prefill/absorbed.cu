@@ -1,8 +1,9 @@
 /* Attention of a short run in absorbed form: queries go into the latent space, and cached rows serve as keys
- * and values of all heads, so nothing of the past is expanded. Two tokens' 16 heads are the rows of a block;
- * their past is split among blocks of the grid, at places that depend on positions alone. */
+ * and values of all heads, so nothing of the past is expanded. Here the way of GPUs without products of
+ * groups of warps, and of rows of fp8: two tokens' 16 heads are the rows of a block; their past is split
+ * among blocks of the grid, at places that depend on positions alone. */
 #include "../decode/tile_rows.cuh"
-#include "kernels.h"
+#include "absorbed.cuh"
 #include "tile.cuh"
 
 namespace ek::cuda {
@@ -25,42 +26,6 @@ constexpr size_t kSharedBegin = (sizeof(AbsorbedShared) + 15) / 16 * 16;
 constexpr size_t kTileElements = static_cast<size_t>(kTileTokens) * kPitch;
 constexpr size_t kAbsorbedShared = kSharedBegin + 2 * kTileElements * sizeof(__nv_bfloat16);
 
-struct AbsorbedOp {
-  ChunkBuffers b;
-  StepBuffers cache;
-  LiteShape shape;
-  int32_t layer, first, end; /* positions of the queries */
-  bool selects;
-};
-
-/* The blocks that a pair of tokens attends to: those of its tile, up to its own. */
-struct PairBlocks {
-  const int32_t* list;      /* null: entry i is block i */
-  int32_t n_listed, behind; /* first block that is not in the list */
-  int32_t begin, end;       /* entries of this split */
-
-  __device__ int32_t at(int32_t i) const {
-    return list == nullptr ? i : i < n_listed ? list[i] : behind + i - n_listed;
-  }
-};
-
-/* The split has the same entries for all tokens of a tile, however many of them there are yet. */
-__device__ PairBlocks blocks_of_pair(const AbsorbedOp& op, int32_t position, int32_t split) {
-  const int32_t t = position / kTileQueries * kTileQueries, own = min(position + kPair, op.end) - 1;
-  PairBlocks p{nullptr, 0, 0, 0, 0};
-  if (op.selects && t >= op.shape.dense_len) {
-    p.list = op.cache.tile_list(op.shape, op.layer, t);
-    p.n_listed = min(op.shape.most_listed(), t / 64 + 1);
-    p.behind = t / 64 + 1;
-  }
-  const int32_t before = p.list == nullptr ? t / 64 + 1 : p.n_listed; /* up to the first block of the tile */
-  const int32_t n = before + own / 64 - t / 64, most = before + kTileQueries / 64 - 1;
-  const int32_t share = (most + kAbsorbedSplits - 1) / kAbsorbedSplits;
-  p.begin = min(n, split * share);
-  p.end = min(n, p.begin + share);
-  return p;
-}
-
 /* What is under way of a tile while the one before is computed: copies, or latents of e4m3 in registers. */
 template <RowFormat R>
 struct LoadingRows {
@@ -72,8 +37,7 @@ struct LoadingRows<RowFormat::kBf16> {};
 /* Begins to load the 64 rows of a block; those behind the last query become zeros. */
 template <RowFormat R>
 __device__ LoadingRows<R> load_rows(__nv_bfloat16* tile, const AbsorbedOp& op, int32_t block) {
-  const size_t place = static_cast<size_t>(op.layer) * op.shape.n_blocks + op.cache.blocks[block];
-  const uint8_t* from = op.cache.cache.data + place * (64 * cache_row_bytes(R));
+  const uint8_t* from = op.rows(block);
   const int32_t end = min(op.end - block * 64, kTileTokens);
   if constexpr (R == RowFormat::kFp8) {
     return {load_fp8_rows<true>(tile, from, 0, end)};
@@ -90,15 +54,11 @@ __device__ void finish_rows(__nv_bfloat16* tile, const LoadingRows<R>& rows) {
 
 /* Rows 16 i + h: token `position` + i, head h. Tokens outside of the chunk are computed and not stored. */
 __device__ void load_queries(__nv_bfloat16* to, const AbsorbedOp& op, int32_t position) {
-  constexpr int kChunks = kRow / 8, kLatentChunks = kLatent / 8;
-  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const int32_t token = min(max(position + row / kHeads, op.first), op.end - 1) - op.first;
-    const size_t line = static_cast<size_t>(token) * kHeads + row % kHeads;
-    const __nv_bfloat16* from = chunk < kLatentChunks
-                                    ? op.b.absorbed + line * kLatent + chunk * 8
-                                    : op.b.query + line * kWidth + kNope + (chunk - kLatentChunks) * 8;
-    *reinterpret_cast<uint4*>(to + row * kPitch + chunk * 8) = *reinterpret_cast<const uint4*>(from);
+  constexpr int kPieces = kRow / 8;
+  for (int i = threadIdx.x; i < kRows * kPieces; i += kThreads) {
+    const int row = i / kPieces, piece = i % kPieces;
+    *reinterpret_cast<uint4*>(to + row * kPitch + piece * 8) =
+        op.query(position + row / kHeads, row % kHeads, piece);
   }
 }
 
@@ -183,14 +143,8 @@ __device__ void add_latents(const AbsorbedShared& s, const __nv_bfloat16* tile, 
 /* A split without a visible key has the sum 0, and its weighted latents are not read. */
 __device__ void store_part(const AbsorbedOp& op, const RowSums& out, const Running& run, int32_t position) {
   const int lane = threadIdx.x % kWarp, first = threadIdx.x / kWarp * kDims;
-  const auto place = [&](int row) {
-    const size_t token = static_cast<size_t>(position + row / kHeads - op.first);
-    return (token * kAbsorbedSplits + blockIdx.y) * kHeads + row % kHeads;
-  };
-  const auto exists = [&](int row) {
-    const int32_t t = position + row / kHeads;
-    return t >= op.first && t < op.end;
-  };
+  const auto place = [&](int row) { return op.part(position + row / kHeads, blockIdx.y, row % kHeads); };
+  const auto exists = [&](int row) { return op.has(position + row / kHeads); };
   for (int m = 0; m < 2; m++) {
     for (int r = 0; r < 2; r++) {
       const int row = m * 16 + lane / 4 + 8 * r;
@@ -213,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, 1) attend_absorbed_kernel(AbsorbedOp
   AbsorbedShared& s = *reinterpret_cast<AbsorbedShared*>(memory);
   __nv_bfloat16* tiles = reinterpret_cast<__nv_bfloat16*>(memory + kSharedBegin / sizeof(uint4));
   const int32_t position = (op.first / kPair + static_cast<int32_t>(blockIdx.x)) * kPair;
-  const PairBlocks p = blocks_of_pair(op, position, blockIdx.y);
+  const AbsorbedBlocks p = absorbed_blocks(op, position, kPair, blockIdx.y);
   Running run{-INFINITY, 0};
   RowSums out = {};
   LoadingRows<R> loading{};
@@ -267,6 +221,14 @@ __global__ void __launch_bounds__(kThreads) combine_absorbed_kernel(ChunkBuffers
                                    pack_bf16(v[2] / total, v[3] / total)};
 }
 
+void launch_absorbed_pairs(cudaStream_t stream, const AbsorbedOp& op) {
+  const int32_t n_pairs = (op.end - 1) / kPair - op.first / kPair + 1;
+  for_row_format(op.cache.cache.format, [&]<RowFormat R>() {
+    launch(stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared, true},
+           attend_absorbed_kernel<R>, op);
+  });
+}
+
 }  // namespace
 
 bool can_absorb() { return most_block_memory() >= kAbsorbedShared; }
@@ -291,11 +253,11 @@ void launch_absorbed_attention(const Chunk& c, const LiteLayer& layer, int32_t i
   }
   c.mark("absorb");
   const AbsorbedOp op{c.b, c.cache, c.shape, index, c.first, end, by_list};
-  const int32_t n_pairs = (end - 1) / kPair - c.first / kPair + 1;
-  for_row_format(c.cache.cache.format, [&]<RowFormat R>() {
-    launch(c.stream, "attend_absorbed", {{n_pairs, kAbsorbedSplits}, kThreads, kAbsorbedShared, true},
-           attend_absorbed_kernel<R>, op);
-  });
+  if (c.cache.cache.format == RowFormat::kBf16 && multiplies_in_groups()) {
+    launch_absorbed_groups(c.stream, op);
+  } else {
+    launch_absorbed_pairs(c.stream, op);
+  }
   c.mark("attend_absorb");
   launch(c.stream, "combine_absorbed", {{c.n, kHeads / 2}, kThreads, 0, true}, combine_absorbed_kernel, c.b);
   launch_gemm(c.stream, "values",

@@ -12,13 +12,15 @@ namespace ek::cuda {
 
 namespace {
 
-/* Products of experts: there are many, with some rows each. */
+/* Products of experts: there are many, with some rows each. More slots of a warp, or a third block, would
+ * make them slower. */
 struct GroupedFew {
-  static constexpr int kShares = 1, kTiles = kFewHeld / kFewTileRows, kTurns = 2, kBlocksAtOnce = 2;
+  static constexpr int kShares = 1, kTiles = kFewHeld / kFewTileRows, kTurns = 2, kBlocksAtOnce = 2,
+                       kMostSlots = 2;
 };
 /* Products of all rows: too few blocks to leave a warp all columns of its rows. */
 struct PlainFew {
-  static constexpr int kShares = 4, kTiles = 4, kTurns = 1, kBlocksAtOnce = 1;
+  static constexpr int kShares = 4, kTiles = 4, kTurns = 1, kBlocksAtOnce = 1, kMostSlots = 4;
 };
 
 /* What a block multiplies: the rows of activations of C::kTiles tiles at most with kPairs pairs of 16 rows of
@@ -28,7 +30,8 @@ struct FewShape {
   static constexpr int kWarps = 8, kThreads = kWarps * kWarp, kPairs = kWarps / C::kShares;
   static constexpr int kSegment = kGroup * C::kShares * C::kTurns; /* columns in shared memory at a time */
   static constexpr int kSlotBytes = 2 * kFewChunkBytes<F>; /* a turn of a warp: 128 columns of a pair */
-  static constexpr int kFit = 76 * 1024 / (kSlotBytes * kWarps), kSlots = kFit < 4 ? kFit : 4;
+  static constexpr int kFit = 76 * 1024 / (kSlotBytes * kWarps),
+                       kSlots = kFit < C::kMostSlots ? kFit : C::kMostSlots;
   using Rows = FewRows<F, kSegment, C::kTiles, kWarps>;
   static constexpr size_t kRing = size_t{kWarps} * kSlots * kSlotBytes, kShared = kRing + Rows::kBytes;
   /* Groups of copies that may be under way when a segment's first turn begins, and another one: those behind
@@ -150,7 +153,7 @@ __device__ void store_sums(const GemmOp& op, const FewSums<Tiles>& y, const Gemm
 struct FewOps {
   GemmOp first, second;
   int32_t first_blocks;
-  bool tiles_known;
+  bool tiles_known; /* a block may look for its tile before it waits for the kernel before */
 };
 
 /* Block `block` of a product: some pairs of the weight's rows for a tile of matrices, or of the activations.

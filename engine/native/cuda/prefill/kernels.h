@@ -6,7 +6,9 @@
 
 namespace ek::cuda {
 
-constexpr int kAbsorbedSplits = 8; /* of the past of a short run; fixed, so that sums never change order */
+/* Of the past of a short run; fixed, so that sums never change order. A block for each and four tokens of 64,
+ * wherever they begin, has a multiprocessor of 132. */
+constexpr int kAbsorbedSplits = 7;
 
 /* n: tokens of a chunk. All sizes are for the longest chunk or for one segment of the cache. */
 struct ChunkBuffers {

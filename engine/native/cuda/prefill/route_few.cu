@@ -1,4 +1,4 @@
-/* Routing of a short run, in two kernels: few tokens would leave most of the device without work if a block
+/* Routing of a short run, in three kernels: few tokens would leave most of the device without work if a block
  * had all experts of some tokens, as in route.cu. Sums of the router are f32. */
 #include "route.cuh"
 
@@ -91,32 +91,36 @@ __device__ void visit_pairs(const int32_t* experts, int32_t n_pairs, int32_t exp
   }
 }
 
-/* One block: the choice of all tokens, a warp each, and their pairs sorted, a warp for an expert. */
+/* A warp per token. */
+__global__ void __launch_bounds__(kWarp) choose_few_kernel(ChunkBuffers b, int32_t top_k, int32_t n_experts) {
+  const size_t token = blockIdx.x;
+  wait_for_kernel_before();
+  allow_next_kernel();
+  choose_by_warp(b.logits + token * n_experts, n_experts, top_k, b.experts + token * top_k,
+                 b.weights + token * top_k, threadIdx.x);
+}
+
+/* One block, a warp for an expert. */
 __global__ void __launch_bounds__(kSortThreads, 1)
-    choose_few_kernel(ChunkBuffers b, int32_t n, int32_t top_k, int32_t n_experts, int32_t tile_rows) {
+    sort_few_kernel(ChunkBuffers b, int32_t n_pairs, int32_t top_k, int32_t n_experts) {
   __shared__ int32_t count[kMostExperts], offset[kMostExperts];
-  float* logits = dynamic_shared<float>(); /* (n, n_experts) */
-  int32_t* experts = reinterpret_cast<int32_t*>(logits + n * n_experts);
+  int32_t* experts = dynamic_shared<int32_t>();
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   wait_for_kernel_before();
   allow_next_kernel();
-  for (int32_t i = threadIdx.x; i < n * n_experts; i += kSortThreads) logits[i] = b.logits[i];
-  __syncthreads();
-  for (int32_t token = warp; token < n; token += kSortWarps)
-    choose_by_warp(logits + token * n_experts, n_experts, top_k, experts + token * top_k,
-                   b.weights + token * top_k, lane);
+  for (int32_t i = threadIdx.x; i < n_pairs; i += kSortThreads) experts[i] = b.experts[i];
   __syncthreads();
   for (int32_t e = warp; e < n_experts; e += kSortWarps) {
     int32_t own = 0;
-    visit_pairs(experts, n * top_k, e, [&](int32_t, bool, uint32_t all) { own += __popc(all); });
+    visit_pairs(experts, n_pairs, e, [&](int32_t, bool, uint32_t all) { own += __popc(all); });
     if (lane == 0) count[e] = own;
   }
   __syncthreads();
-  if (warp == 0) plan_tiles(b, count, offset, n_experts, tile_rows);
+  if (warp == 0) plan_tiles(b, count, offset, n_experts, kFewHeld);
   __syncthreads();
   for (int32_t e = warp; e < n_experts; e += kSortWarps) {
     int32_t at = offset[e];
-    visit_pairs(experts, n * top_k, e, [&](int32_t i, bool own, uint32_t all) {
+    visit_pairs(experts, n_pairs, e, [&](int32_t i, bool own, uint32_t all) {
       const int32_t slot = at + __popc(all & ((1u << lane) - 1));
       if (own) {
         b.token_of[slot] = i / top_k;
@@ -138,10 +142,10 @@ void launch_route_few(const Chunk& c, const LiteLayer& layer) {
           true},
          logits_few_kernel, c.b, layer.router, layer.ffn_norm, s, c.n);
   c.mark("route");
-  launch(c.stream, "choose_few",
-         {1, kSortThreads,
-          sizeof(float) * static_cast<size_t>(c.n) * static_cast<size_t>(s.n_experts + s.top_k), true},
-         choose_few_kernel, c.b, c.n, s.top_k, s.n_experts, tile_rows(c));
+  launch(c.stream, "choose_few", {c.n, kWarp, 0, true}, choose_few_kernel, c.b, s.top_k, s.n_experts);
+  const int32_t n_pairs = c.n * s.top_k;
+  launch(c.stream, "sort_few", {1, kSortThreads, sizeof(int32_t) * static_cast<size_t>(n_pairs), true},
+         sort_few_kernel, c.b, n_pairs, s.top_k, s.n_experts);
   c.mark("sort");
 }
 

@@ -32,6 +32,9 @@ int capability() {
   return wanted == nullptr ? 90 : std::atoi(wanted);
 }
 
+/* Bytes of shared memory that a block may have. */
+size_t block_memory() { return capability() == 80 ? 166912 : capability() == 90 ? 232448 : 101376; }
+
 /* Launches until one fails and the device is lost, as EMULATED_GPU_FAIL_LAUNCH says; 0: never. */
 std::atomic<long long> until_lost = [] {
   const char* n = std::getenv("EMULATED_GPU_FAIL_LAUNCH");
@@ -149,7 +152,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = capability() % 10;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = 232448;
+      *value = static_cast<int>(block_memory());
       break;
   }
   return cudaSuccess;
@@ -164,7 +167,7 @@ cudaError_t enqueue(const cudaLaunchConfig_t& c, std::function<void()> body) {
   if (threads == 0 || threads > 1024 || shape.grid.x == 0 || shape.grid.x > 0x7fffffffu ||
       shape.grid.y == 0 || shape.grid.y > 65535 || shape.grid.z == 0 || shape.grid.z > 65535)
     return cudaErrorInvalidConfiguration;
-  if (c.dynamicSmemBytes > 232448) return cudaErrorInvalidValue;
+  if (c.dynamicSmemBytes > block_memory()) return cudaErrorInvalidValue;
   return submit(c.stream, [shape, body] {
     if (until_lost > 0 && --until_lost == 0) health = cudaErrorIllegalAddress;
     if (health == cudaSuccess) run_grid(shape, body);
