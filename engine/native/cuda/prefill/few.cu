@@ -12,13 +12,13 @@ namespace ek::cuda {
 
 namespace {
 
-/* Products of experts: there are many, with some rows each. More slots of a warp, or a third block, would
- * make them slower. */
+/* Products of experts, and of gate and up: there are many, with some rows each. More slots of a warp, or a
+ * third block, would make them slower. */
 struct GroupedFew {
   static constexpr int kShares = 1, kTiles = kFewHeld / kFewTileRows, kTurns = 2, kBlocksAtOnce = 2,
                        kMostSlots = 2;
 };
-/* Products of all rows: too few blocks to leave a warp all columns of its rows. */
+/* Other products of all rows: too few blocks to leave a warp all columns of its rows. */
 struct PlainFew {
   static constexpr int kShares = 4, kTiles = 4, kTurns = 1, kBlocksAtOnce = 1, kMostSlots = 4;
 };
@@ -232,12 +232,13 @@ void launch_few(cudaStream_t stream, const char* name, const GemmOp& first, cons
 template <bool Gated>
 void launch_few_alike(cudaStream_t stream, const char* name, const GemmOp& first, const GemmOp* second,
                       bool tiles_known) {
-  const bool grouped = (second == nullptr ? first : *second).tiles.expert != nullptr;
+  /* Gate and up of a dense layer have rows enough for many blocks. */
+  const bool grouped = Gated || (second == nullptr ? first : *second).tiles.expert != nullptr;
   for_decode_type(first.w.type, [&]<ek_type F>() {
     if (grouped || most_block_memory() < FewShape<F, PlainFew>::kShared) {
       launch_few<F, F, Gated, GroupedFew>(stream, name, first, second, tiles_known);
     } else {
-      launch_few<F, F, Gated, PlainFew>(stream, name, first, second, tiles_known);
+      launch_few<F, F, false, PlainFew>(stream, name, first, second, tiles_known);
     }
   });
 }
