@@ -33,7 +33,17 @@ int capability() {
 }
 
 /* Bytes of shared memory that a block may have. */
-size_t block_memory() { return capability() == 80 ? 166912 : capability() == 90 ? 232448 : 101376; }
+size_t block_memory() {
+  switch (capability()) {
+    case 80:
+      return 166912;
+    case 90:
+    case 100:
+      return 232448;
+    default:
+      return 101376;
+  }
+}
 
 /* Launches until one fails and the device is lost, as EMULATED_GPU_FAIL_LAUNCH says; 0: never. */
 std::atomic<long long> until_lost = [] {
