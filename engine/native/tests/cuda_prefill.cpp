@@ -79,6 +79,30 @@ void test_short_runs(ek::cuda::Device& d, RowFormat rows) {
         "a short run differs from a long one by more than rounding");
 }
 
+/* A short run whose past is several tiles for each part, against a long run of the same tokens. */
+void test_long_past(ek::cuda::Device& d, RowFormat rows) {
+  constexpr int32_t kLong = 440, kShort = 518, kEnd = 540;
+  LiteShape shape = small_lite_shape(576, 2, 2, 2);
+  shape.rows = rows;
+  LiteDecoder decoder(d, shape, ek::cuda::random_lite_weights(d, shape, all_of(EK_Q8_0), 5));
+  decoder.fill_cache(kLong, 3);
+  const std::vector<int32_t> tokens = random_tokens(kEnd, shape.vocab);
+  LitePrefill prefill(d, decoder, kEnd - kLong);
+  const auto run = [&](int32_t begin) {
+    prefill.run(begin, {tokens.begin() + begin, tokens.begin() + kEnd});
+    const std::vector<float> all = decoder.cache_rows(1, kEnd);
+    std::vector<float> out = decoder.logits();
+    out.insert(out.end(), all.end() - static_cast<ptrdiff_t>(kEnd - kShort) * ek::cuda::kRow, all.end());
+    return out;
+  };
+  const std::vector<float> by_long = run(kLong), by_short = run(kShort);
+  const double error = error_of(by_short, {by_long.begin(), by_long.end()}),
+               most = rows == RowFormat::kFp8 ? 0.06 : 0.03;
+  check(error <= most, "behind several tiles a short run differs from a long one by " +
+                           std::to_string(error) + ", at most " + std::to_string(most));
+  std::printf("     a short run behind several tiles: error %.3g\n", error);
+}
+
 /* Writes numbers of bf16 over a weight of that type, the same from a place of its memory on. */
 template <class Bits>
 void overwrite(const ek::cuda::WeightView& w, Bits&& bits_of) {
@@ -156,10 +180,10 @@ void test_case(ek::cuda::Device& d, const Case& c) {
 
 }  // namespace
 
-/* --short-runs: those alone, with rows of bf16. */
+/* --short-run: one behind a long past, with rows of bf16, alone. */
 int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  const bool only_short = argc > 1 && std::strcmp(argv[1], "--short-runs") == 0;
+  const bool only_short = argc > 1 && std::strcmp(argv[1], "--short-run") == 0;
   try {
     ek::cuda::Device d(0);
     const LiteTypes bf16 = all_of(EK_BF16), q8 = all_of(EK_Q8_0), q4 = q4_k_m_types();
@@ -172,8 +196,11 @@ int main(int argc, char** argv) {
       if (!only_short) test_case(d, c);
     }
     for (RowFormat rows : {RowFormat::kBf16, RowFormat::kFp8}) {
-      if (!only_short || rows == RowFormat::kBf16) test_short_runs(d, rows);
-      if (!only_short) test_stored_rows(d, rows);
+      if (only_short && rows == RowFormat::kFp8) continue;
+      test_long_past(d, rows);
+      if (only_short) continue;
+      test_short_runs(d, rows);
+      test_stored_rows(d, rows);
     }
   } catch (const std::exception& e) {
     check(false, e.what());
